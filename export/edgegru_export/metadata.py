@@ -1,0 +1,65 @@
+"""What an exported file says about itself, and the names of its inputs and outputs: one rule for all formats.
+
+The metadata is one JSON string under the key ``edgegru``: the artifact's configuration without its quantization
+parameters, plus a section ``export`` (docs/export.md).
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.config_json import config_to_json
+from edgegru_runtime.model_config import ModelConfig, StandardiseNode
+
+METADATA_KEY = "edgegru"
+
+
+def state_input_names(config: ModelConfig) -> tuple[str, ...]:
+    """``h0``, ``h1``, …: the states that go in, one a GRU, in execution order."""
+    return tuple(f"h{index}" for index in range(len(config.gru_nodes)))
+
+
+def state_output_names(config: ModelConfig) -> tuple[str, ...]:
+    """``h0_next``, ``h1_next``, …: the states that come out, in the same order."""
+    return tuple(f"{name}_next" for name in state_input_names(config))
+
+
+def output_names(config: ModelConfig) -> tuple[str, ...]:
+    """``y``, then ``y1``, ``y2``, …: the outputs in declared order."""
+    return tuple("y" if index == 0 else f"y{index}" for index in range(len(config.outputs)))
+
+
+def export_section(
+    artifact: Artifact, *, format: str, form: str = "step", state: str = "io", state_dtype: str
+) -> dict[str, Any]:
+    """How the file is to be driven.
+
+    ``format``: "onnx" or "tflite"; ``form``: "step" or "sequence"; ``state``: "io" (inputs and outputs) or "variables"
+    (inside the file); ``state_dtype``: "float32", "int32" (Q24) or "int16" (Q15). The shape of a state is that of one
+    stream. Mean and std are written down for readers: the standardisation itself happens inside the graph.
+    """
+    config = artifact.config
+    names = zip(config.gru_nodes, state_input_names(config), state_output_names(config), strict=True)
+    standardise = next(node for node in config.nodes if isinstance(node, StandardiseNode))
+    return {
+        "format": format,
+        "form": form,
+        "state": state,
+        "state_dtype": state_dtype,
+        "states": [
+            {"input": before, "output": after, "node": node.name, "shape": [1, node.hidden_size]}
+            for node, before, after in names
+        ],
+        "standardise": {
+            field: artifact.array(f"{standardise.name}.{field}").tolist() for field in ("mean", "std")
+        },
+    }
+
+
+def metadata_json(artifact: Artifact, section: dict[str, Any]) -> str:
+    """The compact JSON string to embed: same model, same bytes. ``section``: from ``export_section``."""
+    document = {**config_to_json(artifact.config), "export": section}
+    document.pop("quantization", None)  # integers and scales are in the graph; nobody could use them from here
+    return json.dumps(document, separators=(",", ":"), sort_keys=True)
