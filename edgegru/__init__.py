@@ -1,0 +1,41 @@
+"""EdgeGRU on the host: train, evaluate, quantize, export and verify compact GRUs that stream one step at a time.
+
+Every command of ``edgegru`` is one function here with the same name and parameters. Importing this package is light: a
+name is fetched from its module when it is first used, so that nothing but ``train`` ever needs torch.
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from edgegru_export.exporting import export
+    from edgegru_export.verification import verify
+    from edgegru_runtime import load
+    from edgegru_runtime.errors import EdgegruError
+
+    from edgegru.evaluation import evaluate
+    from edgegru.quantization import quantize
+    from edgegru.training import train
+
+__version__ = "0.1.0"
+
+_MODULES = {
+    "EdgegruError": "edgegru_runtime.errors",
+    "evaluate": "edgegru.evaluation",
+    "export": "edgegru_export.exporting",
+    "load": "edgegru_runtime",
+    "quantize": "edgegru.quantization",
+    "train": "edgegru.training",
+    "verify": "edgegru_export.verification",
+}
+__all__ = ["EdgegruError", "__version__", "evaluate", "export", "load", "quantize", "train", "verify"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    return getattr(import_module(_MODULES[name]), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,71 @@
+"""Metrics against numbers worked out by hand."""
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from edgegru import metrics
+
+# Four of class 0 (three hit, one taken for 1), two of class 1 (one hit, one taken for 2), one of class 2 (missed as 0).
+TARGETS = [0, 0, 0, 0, 1, 1, 2]
+PREDICTIONS = [0, 0, 0, 1, 1, 2, 0]
+CONFUSION = [[3, 1, 0], [0, 1, 1], [1, 0, 0]]
+
+
+def test_confusion_has_true_classes_down_and_predicted_across():
+    assert metrics.confusion_matrix(TARGETS, PREDICTIONS, 3).tolist() == CONFUSION
+
+
+def test_accuracy_by_hand():
+    assert metrics.accuracy(np.array(CONFUSION)) == pytest.approx(4 / 7)
+
+
+def test_f1_by_hand():
+    # Class 0: 2·3 / (4 predicted + 4 true), class 1: 2·1 / (2 + 2), class 2: 0 / (1 + 1).
+    assert metrics.f1_scores(np.array(CONFUSION)).tolist() == pytest.approx([6 / 8, 2 / 4, 0])
+    assert metrics.macro_f1(np.array(CONFUSION)) == pytest.approx((6 / 8 + 2 / 4) / 3)
+
+
+def test_a_class_that_is_nowhere_does_not_count_in_macro_f1():
+    confusion = metrics.confusion_matrix([0, 1], [0, 1], 3)
+    assert metrics.macro_f1(confusion) == 1.0
+    assert np.isnan(metrics.f1_scores(confusion)[2])
+
+
+def test_a_class_that_is_only_predicted_counts_as_zero():
+    assert metrics.macro_f1(metrics.confusion_matrix([0, 0], [0, 2], 3)) == pytest.approx((2 / 3 + 0) / 2)
+
+
+def test_errors_by_hand():
+    targets, predictions = [[1.0, 2.0], [3.0, 4.0]], [[1.5, 2.0], [1.0, 4.0]]
+    assert metrics.mean_squared_error(targets, predictions) == pytest.approx((0.25 + 4) / 4)
+    assert metrics.mean_absolute_error(targets, predictions) == pytest.approx((0.5 + 2) / 4)
+
+
+def test_float32_values_are_summed_in_float64():
+    values = np.full(1_000_000, 0.1, np.float32)
+    assert metrics.mean_absolute_error(np.zeros_like(values), values) == pytest.approx(float(np.float32(0.1)), rel=1e-12)
+
+
+@pytest.mark.parametrize("indices", [[-1], [3]])
+def test_an_index_outside_the_classes_is_refused(indices):
+    with pytest.raises(ValueError, match=r"\[0, 3\)"):
+        metrics.confusion_matrix([0], indices, 3)
+
+
+def test_different_lengths_are_refused():
+    with pytest.raises(ValueError, match="2 targets against 1 predictions"):
+        metrics.confusion_matrix([0, 1], [0], 2)
+    with pytest.raises(ValueError, match="shape"):
+        metrics.mean_squared_error([1.0, 2.0], [1.0])
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))
+def test_any_confusion_adds_up(pairs):
+    targets, predictions = zip(*pairs, strict=True)
+    confusion = metrics.confusion_matrix(targets, predictions, 5)
+    assert confusion.sum() == len(pairs)
+    assert confusion.sum(axis=1).tolist() == np.bincount(targets, minlength=5).tolist()
+    assert metrics.accuracy(confusion) == pytest.approx(np.mean(np.equal(targets, predictions)))
+    assert 0 <= metrics.macro_f1(confusion) <= 1
