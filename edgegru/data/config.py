@@ -1,0 +1,91 @@
+"""What the [data] section of a training configuration says: where recordings are and how to read, split and label them."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+
+from edgegru_runtime.errors import ConfigError
+from edgegru_runtime.model_config import TARGETS
+
+FORMATS = ("csv-directory", "csv", "npz", "ts", "har_watch_phone")
+DEVICES = ("watch", "phone")
+TIMESTAMP_UNITS = ("auto", "s", "ms")
+MISSING_RULES = ("hold", "error")
+SPLITS = ("auto", "official", "group", "none")
+
+
+@dataclass(frozen=True)
+class DataConfig:
+    """How recordings become sequences; docs/data.md explains each rule. Every field has a default.
+
+    Raises ConfigError for a value that no rule knows.
+    """
+
+    path: str = ""
+    format: str = "auto"  # one of FORMATS, or "auto": from the path
+    device: str = "watch"  # har_watch_phone: whose recordings, "watch" or "phone"
+    channels: tuple[str, ...] = ()  # which columns, in order; () = all that have no other role. Names them in ts and npz
+    units: tuple[str, ...] = ()  # one a channel; () = unknown, or what the format says
+    timestamp_column: str = ""  # "" = "timestamp", "time" or "t" where present
+    label_column: str = ""  # "" = "label" where present
+    recording_column: str = ""  # "" = "recording" where present
+    group_column: str = ""  # "" = "group" or "subject" where present
+    timestamp_unit: str = "auto"  # "s", "ms", or "auto": from the size of the steps
+    rate: float = 0.0  # resample to this many Hz; 0 = as recorded
+    missing: str = "hold"  # "hold" the last value, or "error"
+    target: str = "auto"  # one of TARGETS, or "auto": from what the recordings have
+    target_columns: tuple[str, ...] = ()  # numeric targets; for "forecast" the channels to predict, () = all
+    target_units: tuple[str, ...] = ()  # one a target column; () = unknown, for "forecast" the channels' own
+    horizon: int = 0  # "forecast": how many future steps
+    split: str = "auto"  # "official", "group", "none"; "auto" = the first of them that is possible
+    validation_fraction: float = 0.2  # of the groups
+    test_fraction: float = 0.0
+    validation_groups: tuple[str, ...] = ()  # explicit groups win over fractions
+    test_groups: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        choices = {
+            "format": ("auto", *FORMATS),
+            "device": DEVICES,
+            "timestamp_unit": TIMESTAMP_UNITS,
+            "missing": MISSING_RULES,
+            "target": ("auto", *TARGETS),
+            "split": SPLITS,
+        }
+        for name, known in choices.items():
+            if getattr(self, name) not in known:
+                raise ConfigError(f"data.{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        if not (math.isfinite(self.rate) and self.rate >= 0):
+            raise ConfigError(f"data.rate is {self.rate}, expected a number of Hz, or 0 for as recorded")
+        if self.horizon < 0:
+            raise ConfigError(f"data.horizon is {self.horizon}, expected 0 or more steps")
+        if (self.target == "forecast" and self.horizon == 0) or (
+            self.horizon > 0 and self.target not in ("auto", "forecast")
+        ):
+            raise ConfigError(
+                f"data.target is {self.target!r} with data.horizon {self.horizon}: "
+                "a forecast needs a horizon of 1 or more, no other target has one"
+            )
+        if self.target_columns and self.target in ("step_label", "recording_label"):
+            raise ConfigError(f"data.target_columns are for values, but data.target is {self.target!r}: use label_column")
+        for name in ("validation_fraction", "test_fraction"):
+            if not 0 <= getattr(self, name) < 1:
+                raise ConfigError(f"data.{name} is {getattr(self, name)}, expected at least 0 and less than 1")
+        if self.validation_fraction + self.test_fraction >= 1:
+            raise ConfigError("data.validation_fraction and data.test_fraction together leave nothing to train on")
+        for name in ("channels", "target_columns", "validation_groups", "test_groups"):
+            values = getattr(self, name)
+            repeated = next((value for value in values if values.count(value) > 1), None)
+            if repeated is not None:
+                raise ConfigError(f"data.{name} names {repeated!r} twice")
+        both = set(self.validation_groups) & set(self.test_groups)
+        if both:
+            raise ConfigError(f"group {min(both)!r} is in data.validation_groups and in data.test_groups")
+
+    @property
+    def wanted_target(self) -> str:
+        """``target``, with "auto" decided as far as the configuration alone can decide it."""
+        if self.target != "auto":
+            return self.target
+        return "forecast" if self.horizon else "auto"

@@ -1,0 +1,89 @@
+"""The types that data passes through: recordings as read, labelled sequences, and a data set ready to train on."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import numpy as np
+from numpy.typing import NDArray
+
+Target = tuple[str, ...] | str | NDArray[np.float64] | None
+
+
+@dataclass(frozen=True)
+class Recording:
+    """One recording of T samples.
+
+    ``t``: (T,) seconds since the first sample, strictly increasing, or None where the file has no timestamps.
+    ``x``: (T, channels) float32, finite. ``y``: a label a sample (tuple of T, "" = none), one label for all (str), a
+    value a sample (T, K), values for all (K,), NaN = none, or None. ``group``: who must not be in two parts at once.
+    ``part``: "train", "validation" or "test" where the publisher made an official split.
+    """
+
+    name: str
+    t: NDArray[np.float64] | None
+    x: NDArray[np.float32]
+    y: Target
+    group: str
+    part: str | None = None
+
+
+@dataclass(frozen=True)
+class RecordingSet:
+    """The recordings of one file or folder; names are unique.
+
+    ``rate``: Hz where resampled or declared, else None. ``counts``: what reading came across, e.g.
+    {"equal timestamps": 12, "missing values": 3}. ``labels``: class names in the publisher's order, if declared.
+    ``targets``: a name for each of the K values of a numeric ``y``.
+    """
+
+    recordings: tuple[Recording, ...]
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    rate: float | None
+    counts: dict[str, int]
+    labels: tuple[str, ...] = ()
+    targets: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
+class LabelledSequence:
+    """One recording with what a model should say at its steps.
+
+    ``x``: (T, input_size) float32 in raw units. ``target``: (T,) int64 class numbers or (T, K) float32 values in raw
+    units. ``mask``: (T,) bool, the steps whose target counts: all that have one for step targets, the last for
+    recording targets, those with ``horizon`` steps after them for forecasts; elsewhere ``target`` says nothing.
+    """
+
+    name: str
+    group: str
+    x: NDArray[np.float32]
+    target: NDArray[np.int64] | NDArray[np.float32]
+    mask: NDArray[np.bool_]
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """Sequences in three parts that share no group, and what the training part says about scales.
+
+    ``mean``, ``std``: (input_size,) float32 over the steps of ``train`` only; std is 1 for a constant channel.
+    ``target_mean``, ``target_std``: (K,) alike for numeric targets, else empty. ``labels``: class names, or a name for
+    each value. ``target``: one of ``edgegru_runtime.model_config.TARGETS``. ``seed``: what the split was drawn with.
+    """
+
+    train: tuple[LabelledSequence, ...]
+    validation: tuple[LabelledSequence, ...]
+    test: tuple[LabelledSequence, ...]
+    channels: tuple[str, ...]
+    units: tuple[str, ...]
+    rate: float | None
+    target: str
+    labels: tuple[str, ...]
+    target_units: tuple[str, ...]
+    horizon: int
+    mean: NDArray[np.float32]
+    std: NDArray[np.float32]
+    target_mean: NDArray[np.float32]
+    target_std: NDArray[np.float32]
+    seed: int = 0
+    counts: dict[str, int] = field(default_factory=dict)
