@@ -8,14 +8,13 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgegru.evaluation import evaluate
+    from edgegru.quantization import quantize
+    from edgegru.training import train
     from edgegru_export.exporting import export
     from edgegru_export.verification import verify
     from edgegru_runtime import load
     from edgegru_runtime.errors import EdgegruError
-
-    from edgegru.evaluation import evaluate
-    from edgegru.quantization import quantize
-    from edgegru.training import train
 
 __version__ = "0.1.0"
 

@@ -1,4 +1,4 @@
-"""What a model is judged by: accuracy, macro-F1 and the confusion matrix of classes, squared and absolute error of values."""
+"""What a model is judged by: accuracy, macro-F1 and confusion of classes, squared and absolute error of values."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from numpy.typing import ArrayLike, NDArray
 
 
 def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, classes: int) -> NDArray[np.int64]:
-    """Count how often class ``i`` was predicted as class ``j``: (classes, classes), true classes down, predicted across.
+    """Count how often class ``i`` was predicted as ``j``: (classes, classes), true classes down, predicted across.
 
     ``targets`` and ``predictions`` are class indices of the same shape, each in [0, classes).
     """
@@ -15,10 +15,8 @@ def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, classes: int) -
     predicted_indices = np.asarray(predictions, dtype=np.int64).ravel()
     if target_indices.shape != predicted_indices.shape:
         raise ValueError(f"{len(target_indices)} targets against {len(predicted_indices)} predictions")
-    if len(target_indices) and not (
-        0 <= min(target_indices.min(), predicted_indices.min())
-        and max(target_indices.max(), predicted_indices.max()) < classes
-    ):
+    both = np.concatenate([target_indices, predicted_indices])
+    if np.any((both < 0) | (both >= classes)):
         raise ValueError(f"class indices must lie in [0, {classes})")
     pairs = np.bincount(target_indices * classes + predicted_indices, minlength=classes * classes)
     return pairs.reshape(classes, classes).astype(np.int64)

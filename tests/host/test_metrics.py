@@ -45,7 +45,8 @@ def test_errors_by_hand():
 
 def test_float32_values_are_summed_in_float64():
     values = np.full(1_000_000, 0.1, np.float32)
-    assert metrics.mean_absolute_error(np.zeros_like(values), values) == pytest.approx(float(np.float32(0.1)), rel=1e-12)
+    error = metrics.mean_absolute_error(np.zeros_like(values), values)
+    assert error == pytest.approx(float(np.float32(0.1)), rel=1e-12)
 
 
 @pytest.mark.parametrize("indices", [[-1], [3]])

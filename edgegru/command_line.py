@@ -1,0 +1,209 @@
+"""The ``edgegru`` command: one function of the package behind each name, in the order of the pipeline.
+
+Results go to standard output, progress and warnings to standard error. Exit status: 0 done, 1 failed (one sentence on
+standard error), 2 wrong usage, 130 interrupted. Nothing heavy is imported before a command needs it.
+"""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import click
+
+import edgegru
+from edgegru_runtime.errors import EdgegruError
+
+INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
+
+json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
+force_option = click.option("--force", is_flag=True, help="Replace the output if it exists.")
+
+
+class _RuntimeCommand(click.Command):
+    """A command whose arguments, options and help are those of ``python -m edgegru_runtime``, untouched by click."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        ctx.args = list(args)
+        return []
+
+    def invoke(self, ctx: click.Context) -> int:
+        from edgegru_runtime.command_line import main as runtime_main
+
+        return runtime_main([str(self.name), *ctx.args])
+
+
+class _Pipeline(click.Group):
+    """Lists commands in the order they are used, not by the alphabet."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(self.commands)
+
+
+@click.group(cls=_Pipeline, context_settings=_CONTEXT)
+@click.version_option(edgegru.__version__, prog_name="edgegru")
+def cli() -> None:
+    """Compact GRUs from training to a device: train, quantize, export, stream.
+
+    \b
+    edgegru train --config config.toml -o trained
+    edgegru quantize trained/model.safetensors --calibration data -o int8.safetensors
+    edgegru export int8.safetensors --format tflite -o model.tflite
+    edgegru run model.tflite recording.csv
+    """
+
+
+@cli.command()
+@click.option("--config", type=click.Path(path_type=Path), required=True, help="TOML file with everything else.")
+@click.option("--data", type=click.Path(path_type=Path), help="Recordings, in place of the configuration's data.path.")
+@click.option("--seed", type=click.IntRange(0), help="Seed, in place of the configuration's.")
+@click.option("--device", default="cpu", show_default=True, help="Where torch computes: cpu, cuda, cuda:1 …")
+@click.option("--resume", is_flag=True, help="Continue from the checkpoint in the output folder.")
+@click.option("--print-config", is_flag=True, help="Print the configuration with all its defaults, and stop.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the model, checkpoint and history.")
+def train(
+    config: Path,
+    data: Path | None,
+    seed: int | None,
+    device: str,
+    resume: bool,
+    print_config: bool,
+    output: Path | None,
+) -> None:
+    """Train a GRU from a TOML configuration."""
+    if print_config:
+        from edgegru.configuration import config_to_toml, load_config
+
+        click.echo(config_to_toml(load_config(config)), nl=False)
+        return
+    if output is None:
+        raise click.UsageError("Missing option '-o' / '--output'.")
+    _require("torch", "training")
+    click.echo(edgegru.train(config, data=data, seed=seed, device=device, resume=resume, output=output))
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled recordings.")
+@click.option("--engine", default="auto", show_default=True, help="reference, onnxruntime, litert; auto: by the file.")
+@click.option("--part", type=click.Choice(("auto", "train", "validation", "test", "all")), default="auto",
+              show_default=True, help="Which recordings; auto: the official test part where there is one, else all.")
+@click.option("--plot", type=click.Path(path_type=Path), help="Write the confusion matrix as a PNG.")
+@json_option
+def evaluate(model: Path, data: Path, engine: str, part: str, plot: Path | None, as_json: bool) -> None:
+    """Score MODEL on labelled recordings, streamed.
+
+    Every recording is streamed step by step on the engine named, the state reset at its start.
+    """
+    if plot is not None:
+        _require("matplotlib", "a plot")
+    _print(edgegru.evaluate(model, data, engine=engine, part=part, plot=plot), as_json)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--calibration", type=click.Path(path_type=Path), required=True, help="Recordings that show the ranges.")
+@click.option("--scheme", type=click.Choice(("static-w8a8",)), default="static-w8a8", show_default=True,
+              help="Integer arithmetic of the result.")
+@click.option("--data", type=click.Path(path_type=Path), help="Labelled recordings: metric before and after.")
+@click.option("--margin", type=click.FloatRange(1.0), default=1.25, show_default=True,
+              help="Factor by which calibrated ranges are widened.")
+@click.option("--observer", default="minmax", show_default=True, help="How ranges are found.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the model.")
+@force_option
+@json_option
+def quantize(
+    model: Path, calibration: Path, scheme: str, data: Path | None, margin: float, observer: str, output: Path,
+    force: bool, as_json: bool,
+) -> None:
+    """Turn the float MODEL into one that computes in integers."""
+    report = edgegru.quantize(
+        model, calibration, output, scheme=scheme, data=data, margin=margin, observer=observer, force=force
+    )
+    _print(report, as_json)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@click.option("--format", type=click.Choice(("onnx", "tflite")), required=True, help="Format of the file.")
+@click.option("--sequence", is_flag=True, help="ONNX, float: whole sequences instead of one step.")
+@click.option("--state", type=click.Choice(("io", "variables")), default="io", show_default=True,
+              help="TFLite: state as input and output, or as variables with a reset signature.")
+@click.option("--allow-int8-state", is_flag=True, help="TFLite: full int8 with an int8 state, which slow units lose.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the file.")
+@force_option
+@json_option
+def export(
+    model: Path, format: str, sequence: bool, state: str, allow_int8_state: bool, output: Path, force: bool,
+    as_json: bool,
+) -> None:
+    """Write MODEL for another runtime, and verify it.
+
+    The file is run in that runtime against the model, and kept only if it computes the same.
+    """
+    report = edgegru.export(
+        model, output, format=format, sequence=sequence, state=state, allow_int8_state=allow_int8_state, force=force
+    )
+    _print(report, as_json)
+
+
+@cli.command()
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--against", type=click.Path(path_type=Path), required=True, help="The artifact it was exported from.")
+@click.option("--steps", type=click.IntRange(500), default=500, show_default=True, help="Closed-loop steps to compare.")
+@json_option
+def verify(file: Path, against: Path, steps: int, as_json: bool) -> None:
+    """Compare an exported FILE with its model.
+
+    The file is run in its own runtime, and every step compared.
+    """
+    _print(edgegru.verify(file, against, steps=steps), as_json)
+
+
+for _name, _help in (
+    ("run", "Stream CSV or JSONL through a model, one JSON line a step."),
+    ("info", "Show what a model is."),
+    ("bench", "Time one step and measure memory."),
+):
+    cli.add_command(_RuntimeCommand(_name, help=_help, add_help_option=False))
+
+
+def _print(result: Any, as_json: bool) -> None:
+    click.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else str(result))
+
+
+def _require(module: str, purpose: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise EdgegruError(f'{purpose} needs {module}, which is not installed: pip install "edgegru[train]"')
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run ``edgegru`` with these arguments (the process's own by default) and return the exit status."""
+    try:
+        status = cli.main(arguments, prog_name="edgegru", standalone_mode=False)
+        sys.stdout.flush()
+        return int(status or 0)
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except EdgegruError as error:
+        return _fail(str(error), 1)
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted", INTERRUPTED)
+    except BrokenPipeError:
+        # The reader has left: nothing more to say, also not when Python flushes standard output at exit.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 1
+    except OSError as error:
+        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+
+
+def _fail(sentence: str, status: int) -> int:
+    click.echo(f"edgegru: {sentence}", err=True)
+    return status
