@@ -1,0 +1,351 @@
+"""The configuration as JSON (docs/format.md): strict reading and compact writing.
+
+Every field is checked by type and range and an unknown field is refused by its name, so what ``parse_config`` returns
+holds only values that the rest of the program can use. How nodes and tensors fit together is for ``artifact.py``.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import Any, TypeGuard
+
+from edgegru_runtime.errors import ArtifactError, FormatVersionError
+from edgegru_runtime.model_config import (
+    ACTIVATIONS,
+    FORMAT_VERSION,
+    RESETS,
+    SCHEMES,
+    TARGETS,
+    DecisionConfig,
+    GruNode,
+    HeadNode,
+    InputConfig,
+    LinearNode,
+    ModelConfig,
+    Node,
+    OutputConfig,
+    QuantizationConfig,
+    StandardiseNode,
+)
+from edgegru_runtime.strict_json import parse_json, shown
+
+FORMAT = "edgegru"
+MAX_SIZE = 16384  # channels, units of a layer, numbers of an output
+MAX_NODES = 256
+MAX_OUTPUTS = 16
+MAX_TEXT = 200  # characters of a name, unit or label
+MAX_DEPTH = 8  # of the free-form fields data and provenance
+MIN_SCALE, MAX_SCALE = 2.0**-100, 2.0**100  # so that float32 holds a scale and its inverse
+HEAD_KINDS = ("softmax", "sigmoid", "identity")
+
+# Formulation of a GRU's nonlinearities that engines and exporters compute now; the field leaves room for others.
+_GATE_ACTIVATIONS = ("sigmoid",)
+_CANDIDATE_ACTIVATIONS = ("tanh",)
+_DECISION_RESETS = ("recording", "never")
+
+_NODE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
+_VALUE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(\.rh)?")
+_OBSERVER = re.compile(r"[a-z][a-z0-9_.:-]{0,63}")
+_IDENTITY = re.compile(r"[0-9a-f]{64}")
+_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # would corrupt a terminal, or is no character at all
+_WINDOW = re.compile(r"(mean|median):([1-9][0-9]{0,3})")
+_EMA = re.compile(r"ema:[01](\.[0-9]{1,20})?")
+
+
+def config_to_json(config: ModelConfig) -> dict[str, Any]:
+    """The JSON object of a configuration; fields that say nothing are left out. The inverse of ``parse_config``."""
+    result: dict[str, Any] = {
+        "format": FORMAT,
+        "format_version": FORMAT_VERSION,
+        "scheme": config.scheme,
+        "identity": config.identity,
+        "input": _input_to_json(config.input),
+        "nodes": [node_to_json(node) for node in config.nodes],
+        "outputs": [_output_to_json(output) for output in config.outputs],
+        "decision": dict(vars(config.decision)),
+    }
+    if config.quantization is not None:
+        result["quantization"] = dict(vars(config.quantization))
+    if config.data:
+        result["data"] = config.data
+    if config.provenance:
+        result["provenance"] = config.provenance
+    return result
+
+
+def node_to_json(node: Node) -> dict[str, Any]:
+    """The JSON object of one node."""
+    return {**vars(node), "inputs": list(node.inputs)}
+
+
+def dump_json(value: object) -> str:
+    """Compact JSON with sorted names: the same value gives the same text.
+
+    Raises ``ArtifactError`` where JSON cannot say it.
+    """
+    try:
+        return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
+    except (TypeError, ValueError, RecursionError) as error:
+        raise ArtifactError(f"configuration cannot be written as JSON: {error}") from None
+
+
+def parse_config_text(text: str) -> ModelConfig:
+    """The configuration written in a JSON text; raises like ``parse_config``."""
+    try:
+        data = text.encode()
+    except UnicodeEncodeError:
+        raise ArtifactError("configuration has half a surrogate pair; expected UTF-8 text") from None
+    return parse_config(parse_json(data, "configuration"))
+
+
+def parse_config(value: object) -> ModelConfig:
+    """The configuration that a JSON value describes.
+
+    Raises ``FormatVersionError`` for another format version and ``ArtifactError``, with the place, for a field that is
+    unknown, missing, of a wrong type or out of range.
+    """
+    if not isinstance(value, dict) or value.get("format") != FORMAT:
+        raise ArtifactError(f'configuration is not of format "{FORMAT}"')
+    version = value.get("format_version")
+    if type(version) is not int or version != FORMAT_VERSION:
+        raise FormatVersionError(f"has format version {shown(version)}; this reader knows version {FORMAT_VERSION}")
+    top = _fields(
+        value,
+        "configuration",
+        ("format", "format_version", "scheme", "identity", "input", "nodes", "outputs", "decision"),
+        ("quantization", "data", "provenance"),
+    )
+    nodes = _list(top["nodes"], "nodes", 1, MAX_NODES)
+    outputs = _list(top["outputs"], "outputs", 1, MAX_OUTPUTS)
+    quantization = top.get("quantization")
+    return ModelConfig(
+        scheme=_choice(top["scheme"], "scheme", SCHEMES),
+        identity=_matching(top["identity"], "identity", _IDENTITY, "64 lower-case hexadecimal digits"),
+        input=_input(top["input"]),
+        nodes=tuple(_node(node, f"nodes[{i}]") for i, node in enumerate(nodes)),
+        outputs=tuple(_output(output, f"outputs[{i}]") for i, output in enumerate(outputs)),
+        decision=_decision(top["decision"]),
+        quantization=None if quantization is None else _quantization(quantization),
+        data=_free_object(top.get("data", {}), "data"),
+        provenance=_free_object(top.get("provenance", {}), "provenance"),
+    )
+
+
+def _input_to_json(config: InputConfig) -> dict[str, Any]:
+    result: dict[str, Any] = {"size": config.size, "channels": list(config.channels)}
+    if any(config.units):
+        result["units"] = list(config.units)
+    if config.rate is not None:
+        result["rate"] = config.rate
+    return result
+
+
+def _output_to_json(config: OutputConfig) -> dict[str, Any]:
+    result: dict[str, Any] = {"node": config.node, "target": config.target, "labels": list(config.labels)}
+    if config.units:
+        result["units"] = list(config.units)
+    if config.horizon:
+        result["horizon"] = config.horizon
+    return result
+
+
+def _input(value: object) -> InputConfig:
+    fields = _fields(value, "input", ("size", "channels"), ("units", "rate"))
+    size = _integer(fields["size"], "input.size", 1, MAX_SIZE)
+    channels = _texts(fields["channels"], "input.channels", size)
+    if len(set(channels)) != size or "" in channels:
+        raise ArtifactError("input.channels has an empty or repeated name; expected a different name for each channel")
+    units = _texts(fields["units"], "input.units", size) if "units" in fields else ("",) * size
+    rate = fields.get("rate")
+    return InputConfig(size, channels, units, None if rate is None else _positive(rate, "input.rate"))
+
+
+def _node(value: object, at: str) -> Node:
+    kind = value.get("kind") if isinstance(value, dict) else None
+    if kind == "standardise":
+        fields = _fields(value, at, ("kind", "name", "inputs", "size"))
+        return StandardiseNode(*_name_and_inputs(fields, at), _size(fields, "size", at))
+    if kind == "linear":
+        fields = _fields(value, at, ("kind", "name", "inputs", "input_size", "output_size", "bias", "activation"))
+        return LinearNode(
+            *_name_and_inputs(fields, at),
+            _size(fields, "input_size", at),
+            _size(fields, "output_size", at),
+            _flag(fields["bias"], f"{at}.bias"),
+            _choice(fields["activation"], f"{at}.activation", ACTIVATIONS),
+        )
+    if kind == "gru":
+        sizes = ("input_size", "hidden_size")
+        formulation = ("reset", "bias", "gate_activation", "candidate_activation")
+        fields = _fields(value, at, ("kind", "name", "inputs", *sizes, *formulation))
+        return GruNode(
+            *_name_and_inputs(fields, at),
+            _size(fields, "input_size", at),
+            _size(fields, "hidden_size", at),
+            _choice(fields["reset"], f"{at}.reset", RESETS),
+            _flag(fields["bias"], f"{at}.bias"),
+            _choice(fields["gate_activation"], f"{at}.gate_activation", _GATE_ACTIVATIONS),
+            _choice(fields["candidate_activation"], f"{at}.candidate_activation", _CANDIDATE_ACTIVATIONS),
+        )
+    if kind in HEAD_KINDS:
+        fields = _fields(value, at, ("kind", "name", "inputs", "size"))
+        return HeadNode(*_name_and_inputs(fields, at), _size(fields, "size", at), kind)
+    known = ", ".join(("standardise", "linear", "gru", *HEAD_KINDS))
+    raise ArtifactError(f"{at}.kind is {shown(kind)}; expected one of {known}")
+
+
+def _name_and_inputs(fields: dict[str, Any], at: str) -> tuple[str, tuple[str, ...]]:
+    name = _matching(fields["name"], f"{at}.name", _NODE_NAME, "a lower-case letter, then a-z, 0-9 and _")
+    if name == "x":
+        raise ArtifactError(f'{at}.name is "x"; expected another name, because "x" is the input of the model')
+    # Every kind of this format version has one input.
+    (read,) = _list(fields["inputs"], f"{at}.inputs", 1, 1)
+    return name, (_matching(read, f"{at}.inputs[0]", _NODE_NAME, "the name of a node, or x"),)
+
+
+def _output(value: object, at: str) -> OutputConfig:
+    fields = _fields(value, at, ("node", "target", "labels"), ("units", "horizon"))
+    labels = _texts(fields["labels"], f"{at}.labels", None)
+    return OutputConfig(
+        node=_matching(fields["node"], f"{at}.node", _NODE_NAME, "the name of a head"),
+        target=_choice(fields["target"], f"{at}.target", TARGETS),
+        labels=labels,
+        units=_texts(fields["units"], f"{at}.units", len(labels)) if "units" in fields else (),
+        horizon=_integer(fields.get("horizon", 0), f"{at}.horizon", 0, MAX_SIZE),
+    )
+
+
+def _decision(value: object) -> DecisionConfig:
+    fields = _fields(value, "decision", ("threshold", "threshold_off", "smoothing", "warm_up", "reset"))
+    threshold = _number(fields["threshold"], "decision.threshold", 0.0, 1.0)
+    smoothing = fields["smoothing"]
+    if not isinstance(smoothing, str) or not _is_smoothing(smoothing):
+        expected = '"none", "mean:N", "median:N" (N from 1 to 9999) or "ema:A" (0 < A <= 1)'
+        raise ArtifactError(f"decision.smoothing is {shown(smoothing)}; expected {expected}")
+    return DecisionConfig(
+        threshold,
+        _number(fields["threshold_off"], "decision.threshold_off", 0.0, threshold),
+        smoothing,
+        _integer(fields["warm_up"], "decision.warm_up", 0, 2**31 - 1),
+        _choice(fields["reset"], "decision.reset", _DECISION_RESETS),
+    )
+
+
+def _is_smoothing(text: str) -> bool:
+    return text == "none" or bool(_WINDOW.fullmatch(text)) or bool(_EMA.fullmatch(text) and 0 < float(text[4:]) <= 1)
+
+
+def _quantization(value: object) -> QuantizationConfig:
+    fields = _fields(value, "quantization", ("operand_scale", "observer", "margin"))
+    scales = fields["operand_scale"]
+    if not isinstance(scales, dict):
+        raise ArtifactError(f"quantization.operand_scale is {shown(scales)}; expected an object")
+    return QuantizationConfig(
+        {
+            _matching(name, "a name in quantization.operand_scale", _VALUE_NAME, "the name of a value"): _positive(
+                scale, f"quantization.operand_scale.{name}"
+            )
+            for name, scale in scales.items()
+        },
+        _matching(fields["observer"], "quantization.observer", _OBSERVER, "a name such as minmax"),
+        _positive(fields["margin"], "quantization.margin"),
+    )
+
+
+def _free_object(value: object, at: str) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{at} is {shown(value)}; expected an object")
+    _check_free(value, at, MAX_DEPTH)
+    return value
+
+
+def _check_free(value: object, at: str, depth: int) -> None:
+    if depth == 0:
+        raise ArtifactError(f"{at} is nested too deeply; expected at most {MAX_DEPTH} levels")
+    if isinstance(value, dict):
+        for name, inner in value.items():
+            _check_free(name, f"a name in {at}", depth)
+            _check_free(inner, f"{at}.{name}"[:MAX_TEXT], depth - 1)
+    elif isinstance(value, list):
+        for inner in value:
+            _check_free(inner, f"{at}[]", depth - 1)
+    elif isinstance(value, str):
+        if _CONTROL.search(value):
+            raise ArtifactError(f"{at} is {shown(value)}; expected no control characters")
+    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+        _number(value, at, -float(2**63), float(2**63))
+
+
+def _fields(value: object, at: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{at} is {shown(value)}; expected an object")
+    known = (*required, *optional)
+    for name in value:
+        if name not in known:
+            raise ArtifactError(f"{at} has an unknown field {shown(name)}; expected only {', '.join(known)}")
+    for name in required:
+        if name not in value:
+            raise ArtifactError(f"{at} has no field {name!r}; expected {', '.join(required)}")
+    return value
+
+
+def _list(value: object, at: str, shortest: int, longest: int) -> list[Any]:
+    if not isinstance(value, list) or not shortest <= len(value) <= longest:
+        count = str(shortest) if shortest == longest else f"{shortest} to {longest}"
+        raise ArtifactError(f"{at} is {shown(value)}; expected a list of {count}")
+    return value
+
+
+def _texts(value: object, at: str, count: int | None) -> tuple[str, ...]:
+    texts = _list(value, at, *((1, MAX_SIZE) if count is None else (count, count)))
+    for text in texts:
+        if not isinstance(text, str) or len(text) > MAX_TEXT or _CONTROL.search(text):
+            raise ArtifactError(
+                f"{at} holds {shown(text)}; expected text of at most {MAX_TEXT} characters, none a control character"
+            )
+    return tuple(texts)
+
+
+def _matching(value: object, at: str, pattern: re.Pattern[str], expected: str) -> str:
+    if not isinstance(value, str) or not pattern.fullmatch(value):
+        raise ArtifactError(f"{at} is {shown(value)}; expected {expected}")
+    return value
+
+
+def _choice(value: object, at: str, choices: tuple[str, ...]) -> str:
+    if not isinstance(value, str) or value not in choices:
+        raise ArtifactError(f"{at} is {shown(value)}; expected one of {', '.join(choices)}")
+    return value
+
+
+def _flag(value: object, at: str) -> bool:
+    if not isinstance(value, bool):
+        raise ArtifactError(f"{at} is {shown(value)}; expected true or false")
+    return value
+
+
+def _integer(value: object, at: str, lowest: int, highest: int) -> int:
+    if type(value) is not int or not lowest <= value <= highest:  # True is an int to isinstance
+        raise ArtifactError(f"{at} is {shown(value)}; expected an integer from {lowest} to {highest}")
+    return value
+
+
+def _size(fields: dict[str, Any], name: str, at: str) -> int:
+    return _integer(fields[name], f"{at}.{name}", 1, MAX_SIZE)
+
+
+def _number(value: object, at: str, lowest: float, highest: float) -> float:
+    if not _is_number(value) or not lowest <= value <= highest:  # also false for NaN
+        raise ArtifactError(f"{at} is {shown(value)}; expected a number from {lowest:g} to {highest:g}")
+    return float(value)
+
+
+def _positive(value: object, at: str) -> float:
+    if not _is_number(value) or not MIN_SCALE <= value <= MAX_SCALE:
+        raise ArtifactError(f"{at} is {shown(value)}; expected a number from 2^-100 to 2^100")
+    return float(value)
+
+
+def _is_number(value: object) -> TypeGuard[int | float]:
+    return isinstance(value, (int, float)) and not isinstance(value, bool)

@@ -1,0 +1,98 @@
+"""How the nodes of a model must fit together: one standardise, layers, then heads, no cycle, no loose end."""
+
+from __future__ import annotations
+
+from edgegru_runtime.errors import ArtifactError
+from edgegru_runtime.model_config import (
+    GruNode,
+    HeadNode,
+    LinearNode,
+    ModelConfig,
+    Node,
+    OutputConfig,
+    StandardiseNode,
+)
+
+INPUT = "x"
+# What each kind of head may be asked for: class probabilities, or values.
+_HEAD_TARGETS = {
+    "softmax": ("step_label", "recording_label"),
+    "sigmoid": ("step_label", "recording_label"),
+    "identity": ("step_value", "recording_value", "forecast"),
+}
+
+
+def check_graph(config: ModelConfig) -> None:
+    """Raise ``ArtifactError``, naming the node, unless nodes and outputs of a configuration fit together."""
+    first, names = config.nodes[0], [node.name for node in config.nodes]
+    for name in names:
+        if names.count(name) > 1:
+            raise ArtifactError(f"node name {name!r} is used {names.count(name)} times; expected unique names")
+    standardise_count = sum(isinstance(node, StandardiseNode) for node in config.nodes)
+    if standardise_count != 1 or not isinstance(first, StandardiseNode):
+        raise ArtifactError(
+            f"nodes hold {standardise_count} standardise nodes and begin with {first.kind!r} {first.name!r};"
+            " expected exactly one standardise node, in the first place"
+        )
+    if first.size != config.input.size:
+        raise ArtifactError(f"node {first.name!r} has size {first.size}; expected the input's {config.input.size}")
+    if not config.gru_nodes:
+        raise ArtifactError("nodes hold no gru; expected at least one")
+
+    known: dict[str, Node] = {}
+    for node in config.nodes:
+        _check_input(node, known, names)
+        known[node.name] = node
+    for index, output in enumerate(config.outputs):
+        _check_output(output, f"outputs[{index}]", known)
+    _check_all_used(config)
+
+
+def _check_input(node: Node, earlier: dict[str, Node], names: list[str]) -> None:
+    (read,) = node.inputs
+    if isinstance(node, StandardiseNode) or read == INPUT:
+        if not (isinstance(node, StandardiseNode) and read == INPUT):
+            raise ArtifactError(f"node {node.name!r} reads {read!r}; expected x in the standardise node only")
+        return
+    if read not in earlier:
+        if read in names:
+            raise ArtifactError(f"node {node.name!r} reads {read!r}, which is not before it: the nodes are cyclic")
+        raise ArtifactError(f"node {node.name!r} reads {read!r}, a dangling name; expected an earlier node")
+    source = earlier[read]
+    if isinstance(source, HeadNode):
+        raise ArtifactError(f"node {node.name!r} reads the head {read!r}; expected heads to be read by nobody")
+    if isinstance(node, HeadNode) and not isinstance(source, LinearNode):
+        raise ArtifactError(f"head {node.name!r} reads {read!r} of kind {source.kind!r}; expected a linear node")
+    width = node.input_size if isinstance(node, (LinearNode, GruNode)) else node.size
+    if width != source.output_size:
+        raise ArtifactError(f"node {node.name!r} takes {width} values; expected the {source.output_size} of {read!r}")
+
+
+def _check_output(output: OutputConfig, at: str, nodes: dict[str, Node]) -> None:
+    head = nodes.get(output.node)
+    if not isinstance(head, HeadNode):
+        found = "no node" if head is None else f"of kind {head.kind!r}"
+        raise ArtifactError(f"{at} names {output.node!r}, which is {found}; expected a head")
+    if output.target not in _HEAD_TARGETS[head.kind]:
+        expected = " or ".join(_HEAD_TARGETS[head.kind])
+        raise ArtifactError(f"{at} has target {output.target} at a {head.kind} head; expected {expected}")
+    if len(output.labels) != head.size:
+        raise ArtifactError(f"{at} has {len(output.labels)} labels; expected the {head.size} of {output.node!r}")
+    if output.target in ("step_label", "recording_label") and len(set(output.labels)) != len(output.labels):
+        raise ArtifactError(f"{at} has a repeated label; expected a different label for each class")
+    if output.target == "forecast":
+        if output.horizon < 1 or head.size % output.horizon:
+            raise ArtifactError(f"{at} has horizon {output.horizon}; expected a divisor of its {head.size} values")
+    elif output.horizon:
+        raise ArtifactError(f"{at} has horizon {output.horizon} and target {output.target}; expected horizon 0")
+
+
+def _check_all_used(config: ModelConfig) -> None:
+    read = {name for node in config.nodes for name in node.inputs}
+    shown = [output.node for output in config.outputs]
+    for node in config.nodes:
+        if isinstance(node, HeadNode):
+            if shown.count(node.name) != 1:
+                raise ArtifactError(f"head {node.name!r} is named by {shown.count(node.name)} outputs; expected one")
+        elif node.name not in read:
+            raise ArtifactError(f"node {node.name!r} is read by nobody; expected every node to be used")

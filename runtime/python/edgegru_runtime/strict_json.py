@@ -1,0 +1,53 @@
+"""JSON as this project accepts it: UTF-8, no name twice, no NaN or infinity; all else is ``ArtifactError``."""
+
+from __future__ import annotations
+
+import json
+from typing import Any, NoReturn
+
+from edgegru_runtime.errors import ArtifactError
+
+
+def parse_json(data: bytes, what: str) -> Any:
+    """The value written in ``data``; ``what`` names the text in the sentence of an ``ArtifactError``."""
+    try:
+        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+    except UnicodeDecodeError as error:
+        raise ArtifactError(f"{what} is not UTF-8 at byte {error.start}") from None
+    except _NotAccepted as error:
+        raise ArtifactError(f"{what} {error}") from None
+    except RecursionError:
+        raise ArtifactError(f"{what} is nested too deeply") from None
+    except json.JSONDecodeError as error:
+        raise ArtifactError(f"{what} is not JSON: {error.msg} at character {error.pos}") from None
+    except ValueError:  # an integer of more digits than Python converts
+        raise ArtifactError(f"{what} holds a number with too many digits") from None
+
+
+def shown(value: object) -> str:
+    """A value as an error message may quote it: printable, on one line, never long."""
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, (list, tuple)):
+        return f"a list of {len(value)}"
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    text = ascii(value)
+    return text if len(text) <= 80 else f"{text[:60]}…"
+
+
+class _NotAccepted(Exception):
+    """What the hooks below found; becomes an ``ArtifactError`` in ``parse_json``."""
+
+
+def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) != len(pairs):
+        names = [name for name, _ in pairs]
+        duplicate = next(name for name in names if names.count(name) > 1)
+        raise _NotAccepted(f"has the name {shown(duplicate)} twice in one object")
+    return found
+
+
+def _constant(name: str) -> NoReturn:
+    raise _NotAccepted(f"holds {name}, which is no finite number")
