@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
+
 from edgegru_export.saving import with_identity
 from edgegru_runtime.artifact import Artifact, expected_operands, expected_tensors
 from edgegru_runtime.model_config import (

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, cast
 from edgegru_runtime.config_json import MAX_SCALE, MIN_SCALE, parse_config_text
 from edgegru_runtime.container import read_file, split_container
 from edgegru_runtime.errors import ArtifactError
+from edgegru_runtime.fixed_point import ACCUMULATOR_LIMIT
 from edgegru_runtime.graph import check_graph
 from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, ModelConfig, StandardiseNode
 from edgegru_runtime.strict_json import shown
@@ -26,7 +27,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_ACCUMULATOR_LIMIT = 2**31  # of an int32
 _WEIGHT_OF_BIAS = {"bias": "weight", "bias_ih": "weight_ih", "bias_hn": "weight_hh"}
 _CODES = {"float32": "f", "int8": "b", "int32": "i"}
 
@@ -169,20 +169,12 @@ def _check_values(name: str, tensor: Tensor) -> None:
 
 
 def _check_accumulators(bias_name: str, tensors: Mapping[str, Tensor]) -> None:
-    """No row of a product may leave int32: sum |w| * 127 + |bias| < 2^31, for operands in [-127, 127]."""
+    """No sum of products can leave its range: 127 * 127 * columns + max |bias| < 2^30 (docs/quantization.md)."""
     node, _, kind = bias_name.rpartition(".")
-    weight = tensors[f"{node}.{_WEIGHT_OF_BIAS[kind]}"]
-    bias = _values(tensors[bias_name])
-    columns = weight.shape[1]
-    if max(map(abs, bias)) + 127 * 127 * columns < _ACCUMULATOR_LIMIT:
-        return
-    first = weight.shape[0] - len(bias)  # bias_hn belongs to the last third of the rows
-    weights = _values(weight)
-    for row, value in enumerate(bias):
-        start = (first + row) * columns
-        reach = abs(value) + 127 * sum(map(abs, weights[start : start + columns]))
-        if reach >= _ACCUMULATOR_LIMIT:
-            raise ArtifactError(f"tensor {bias_name!r} lets row {row} reach {reach}; expected less than 2^31")
+    columns = tensors[f"{node}.{_WEIGHT_OF_BIAS[kind]}"].shape[1]
+    reach = 127 * 127 * columns + max(map(abs, _values(tensors[bias_name])))
+    if reach >= ACCUMULATOR_LIMIT:
+        raise ArtifactError(f"tensor {bias_name!r} lets an accumulator reach {reach}; expected less than 2^30")
 
 
 def _values(tensor: Tensor) -> Sequence[float]:
