@@ -7,12 +7,13 @@ after the last step. Batch and time are dynamic.
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
 from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, StandardiseNode
+from numpy.typing import NDArray
 
 from edgegru_export.gate_order import EDGEGRU, ONNX, reorder_gates
 from edgegru_export.metadata import (
@@ -39,6 +40,7 @@ def build(artifact: Artifact, sequence: bool = False) -> bytes:
 
     values = {"x": "x"}  # node name → name of its value in the graph, (…, size)
     for node in config.nodes:
+        graph.scope = node.name
         source = values[node.inputs[0]]
         match node:
             case StandardiseNode():
@@ -48,7 +50,7 @@ def build(artifact: Artifact, sequence: bool = False) -> bytes:
             case GruNode():
                 values[node.name] = _gru(graph, artifact, node, source, states[node.name], sequence)
             case HeadNode():
-                values[node.name] = add_head(graph, node, source, heads[node.name])
+                values[node.name] = _head(graph, node, source, heads[node.name])
             case _:
                 assert_never(node)
 
@@ -66,31 +68,29 @@ def build(artifact: Artifact, sequence: bool = False) -> bytes:
     )
 
 
-def add_head(graph: Graph, node: HeadNode, source: str, output: str) -> str:
-    """An output head over float values; its value is the graph output ``output``."""
+def _head(graph: Graph, node: HeadNode, source: str, output: str) -> str:
     match node.kind:
         case "softmax":
-            return graph.add("Softmax", [source], output, axis=-1)
+            return graph.add("Softmax", source, name=output, axis=-1)
         case "sigmoid":
-            return graph.add("Sigmoid", [source], output)
+            return graph.add("Sigmoid", source, name=output)
         case "identity":
-            return graph.add("Identity", [source], output)
+            return graph.add("Identity", source, name=output)
         case _:
             raise ExportError(f"head {node.name} is of kind {node.kind}, which ONNX export does not know")
 
 
 def _standardise(graph: Graph, artifact: Artifact, node: StandardiseNode, source: str) -> str:
-    mean = graph.constant(artifact.array(f"{node.name}.mean"), f"{node.name}.mean")  # (size,)
-    std = graph.constant(artifact.array(f"{node.name}.std"), f"{node.name}.std")  # (size,)
-    return graph.add("Div", [graph.add("Sub", [source, mean], f"{node.name}.centred"), std], node.name)
+    mean, std = (graph.constant(name, artifact.array(name)) for name in (f"{node.name}.mean", f"{node.name}.std"))
+    return graph.add("Div", graph.add("Sub", source, mean), std)
 
 
 def _linear(graph: Graph, artifact: Artifact, node: LinearNode, source: str) -> str:
-    weight = graph.constant(artifact.array(f"{node.name}.weight").T, f"{node.name}.weight")  # (input_size, output_size)
-    value = graph.add("MatMul", [source, weight], f"{node.name}.product")
+    name = f"{node.name}.weight"
+    value = graph.add("MatMul", source, graph.constant(name, artifact.array(name).T))  # (input_size, output_size)
     if node.bias:
-        bias = graph.constant(artifact.array(f"{node.name}.bias"), f"{node.name}.bias")  # (output_size,)
-        value = graph.add("Add", [value, bias], f"{node.name}.sum")
+        name = f"{node.name}.bias"
+        value = graph.add("Add", value, graph.constant(name, artifact.array(name)))
     if node.activation == "linear":
         return value
     if node.activation not in ACTIVATION_OPERATORS:
@@ -98,7 +98,7 @@ def _linear(graph: Graph, artifact: Artifact, node: LinearNode, source: str) -> 
             f"linear {node.name} has the activation {node.activation}, and ONNX export knows linear, "
             + ", ".join(ACTIVATION_OPERATORS)
         )
-    return graph.add(ACTIVATION_OPERATORS[node.activation], [value], node.name)
+    return graph.add(ACTIVATION_OPERATORS[node.activation], value)
 
 
 def _gru(graph: Graph, artifact: Artifact, node: GruNode, source: str, state: str, sequence: bool) -> str:
@@ -108,27 +108,23 @@ def _gru(graph: Graph, artifact: Artifact, node: GruNode, source: str, state: st
             f"GRU {node.name} has the activations {node.gate_activation} and {node.candidate_activation}, "
             "and ONNX export knows sigmoid and tanh"
         )
-    w, r = (
-        graph.constant(reorder_gates(artifact.array(f"{node.name}.{ours}"), EDGEGRU, ONNX)[None], f"{node.name}.{ours}")
-        for ours in ("weight_ih", "weight_hh")
-    )
+
+    def zrn(tensor: str) -> NDArray[Any]:
+        return reorder_gates(artifact.array(f"{node.name}.{tensor}"), EDGEGRU, ONNX)
+
+    w = graph.constant(f"{node.name}.weight_ih_zrn", zrn("weight_ih")[None])
+    r = graph.constant(f"{node.name}.weight_hh_zrn", zrn("weight_hh")[None])
     b = ""
     if node.bias:
-        halves = [reorder_gates(artifact.array(f"{node.name}.{ours}"), EDGEGRU, ONNX) for ours in ("bias_ih", "bias_hh")]
-        b = graph.constant(np.concatenate(halves)[None], f"{node.name}.bias")
-    first = graph.constant(np.array([0], np.int64), "axis0")
-    x = source if sequence else graph.add("Unsqueeze", [source, first], f"{node.name}.x")  # (time, batch, I)
-    h = graph.add("Unsqueeze", [state, first], f"{node.name}.h")  # (1, batch, H)
-    every = f"{node.name}.every" if sequence else ""
-    _, last = graph.add_many(
+        b = graph.constant(f"{node.name}.bias_zrn", np.concatenate([zrn("bias_ih"), zrn("bias_hh")])[None])
+    x = source if sequence else graph.add("Unsqueeze", source, graph.axes(0))  # (time, batch, I)
+    h = graph.add("Unsqueeze", state, graph.axes(0))  # (1, batch, H)
+    every, last = graph.add_many(
         "GRU",
-        [x, w, r, b, "", h],
-        [every, f"{node.name}.last"],
+        (x, w, r, b, "", h),
+        (f"{node.name}.every" if sequence else "", f"{node.name}.last"),  # (time, 1, batch, H), (1, batch, H)
         hidden_size=node.hidden_size,
         linear_before_reset=LINEAR_BEFORE_RESET[node.reset],
     )
-    following = graph.add("Squeeze", [last, first], f"{state}_next")  # (batch, H)
-    if not sequence:
-        return following
-    second = graph.constant(np.array([1], np.int64), "axis1")  # Y is (time, 1 direction, batch, H)
-    return graph.add("Squeeze", [every, second], node.name)
+    following = graph.add("Squeeze", last, graph.axes(0), name=f"{state}_next")  # (batch, H)
+    return graph.add("Squeeze", every, graph.axes(1)) if sequence else following

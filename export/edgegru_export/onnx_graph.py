@@ -14,37 +14,46 @@ from edgegru_export.metadata import METADATA_KEY
 
 OPSET = 17  # the oldest with every operator in the form used here: onnxruntime 1.12 and later read it
 IR_VERSION = 8  # the IR version that came with opset 17; a newer one is refused by older runtimes
-MODEL_TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}
+TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}  # of inputs and outputs
 
 Shape = Sequence[int | str]
 
 
 class Graph:
-    """Collects nodes and constants under readable unique names, then writes the model."""
+    """Collects nodes and constants under unique names, then writes the model.
+
+    ``scope`` is put before the names of values that are not named by the caller: the artifact's node they belong to.
+    """
 
     def __init__(self) -> None:
+        self.scope = ""
         self._nodes: list[onnx.NodeProto] = []
         self._constants: dict[str, onnx.TensorProto] = {}
-        self._names: set[str] = set()
 
-    def constant(self, array: NDArray[Any], name: str) -> str:
-        """An initializer; the same name with the same values is stored once."""
-        tensor = numpy_helper.from_array(np.ascontiguousarray(array), name)
-        known = self._constants.setdefault(name, tensor)
-        assert known.SerializeToString() == tensor.SerializeToString(), f"two constants are called {name}"
+    def constant(self, name: str, array: NDArray[Any]) -> str:
+        """An initializer; asked for again under the same name it is stored once."""
+        if name not in self._constants:
+            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
         return name
 
-    def add(self, operator: str, inputs: Sequence[str], name: str, **attributes: Any) -> str:
-        """A node with one output, which is called ``name``; returns that name."""
-        return self.add_many(operator, inputs, [name], **attributes)[0]
+    def axes(self, *axes: int) -> str:
+        """The constant of axis numbers that several operators take as an input."""
+        return self.constant(f"axes{list(axes)}", np.array(axes, np.int64))
 
-    def add_many(self, operator: str, inputs: Sequence[str], names: Sequence[str], **attributes: Any) -> list[str]:
-        """A node with several outputs ("" for one that is not wanted)."""
-        wanted = [name for name in names if name]
-        assert not self._names.intersection(wanted), f"two values are called {wanted}"
-        self._names.update(wanted)
-        self._nodes.append(helper.make_node(operator, inputs, names, name=wanted[0], **attributes))
-        return list(names)
+    def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
+        """A node with one output; returns the output's name."""
+        return self.add_many(operator, inputs, (name or self._new_name(operator),), **attributes)[0]
+
+    def add_many(
+        self, operator: str, inputs: Sequence[str], names: Sequence[str], **attributes: Any
+    ) -> tuple[str, ...]:
+        """A node whose outputs are called ``names``: "" for one that is not wanted. Returns the names."""
+        node_name = self._new_name(operator)
+        self._nodes.append(helper.make_node(operator, inputs, names, name=node_name, **attributes))
+        return tuple(names)
+
+    def _new_name(self, operator: str) -> str:
+        return f"{self.scope}/{operator}_{len(self._nodes)}"
 
     def to_bytes(
         self, inputs: Sequence[tuple[str, str, Shape]], outputs: Sequence[tuple[str, str, Shape]], metadata: str
@@ -53,8 +62,8 @@ class Graph:
         graph = helper.make_graph(
             self._nodes,
             "edgegru",
-            [helper.make_tensor_value_info(name, MODEL_TYPES[dtype], shape) for name, dtype, shape in inputs],
-            [helper.make_tensor_value_info(name, MODEL_TYPES[dtype], shape) for name, dtype, shape in outputs],
+            [helper.make_tensor_value_info(name, TYPES[dtype], shape) for name, dtype, shape in inputs],
+            [helper.make_tensor_value_info(name, TYPES[dtype], shape) for name, dtype, shape in outputs],
             list(self._constants.values()),
         )
         model = helper.make_model(
