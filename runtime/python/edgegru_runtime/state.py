@@ -1,0 +1,96 @@
+"""A stream's state as bytes, to keep it over a restart or to move it to another engine of the same model.
+
+All integers little-endian (docs/streaming.md):
+
+====== ===== ==================================================================
+offset bytes content
+====== ===== ==================================================================
+0      8     ``EGRUSTAT``
+8      4     version, 1
+12     4     length of h in bytes
+16     32    the model's identity
+48     8     steps since the last reset
+56     8     input values saturated since the last reset
+64     4·ΣH  h of every GRU in execution order: float32, or int32 with 24 fractional bits in integer schemes
+then   4     CRC-32 (zlib) of all bytes before it
+====== ===== ==================================================================
+"""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from zlib import crc32
+
+from edgegru_runtime.errors import StateError
+
+if TYPE_CHECKING:
+    from edgegru_runtime.model_config import ModelConfig
+
+STATE_VERSION = 1
+_MAGIC = b"EGRUSTAT"
+_HEADER = struct.Struct("<8sII32sQQ")
+_CHECKSUM = struct.Struct("<I")
+_ONE_Q24 = 1 << 24  # |h| ≤ 1: h is a mean of values of tanh
+
+
+@dataclass(frozen=True)
+class SavedState:
+    """What the bytes say: ``blobs`` holds h of every GRU."""
+
+    blobs: list[bytes]
+    steps: int
+    clipped: int
+
+
+def state_size(config: ModelConfig) -> int:
+    """How many bytes a saved state of this model has."""
+    return _HEADER.size + sum(_blob_sizes(config)) + _CHECKSUM.size
+
+
+def pack_state(config: ModelConfig, saved: SavedState) -> bytes:
+    """The bytes of a state; the inverse of ``unpack_state``."""
+    payload = b"".join(saved.blobs)
+    identity = bytes.fromhex(config.identity)
+    head = _HEADER.pack(_MAGIC, STATE_VERSION, len(payload), identity, saved.steps, saved.clipped)
+    return head + payload + _CHECKSUM.pack(crc32(head + payload))
+
+
+def unpack_state(config: ModelConfig, data: bytes) -> SavedState:
+    """The state in ``data``. Raises StateError unless it is whole, finite, and of the model ``config``."""
+    if len(data) < _HEADER.size + _CHECKSUM.size or data[:8] != _MAGIC:
+        raise StateError(f"these {len(data)} bytes are no saved state, expected {state_size(config)} from EGRUSTAT on")
+    _, version, length, identity, steps, clipped = _HEADER.unpack_from(data)
+    if version != STATE_VERSION:
+        raise StateError(f"the saved state has version {version}, expected {STATE_VERSION}")
+    if identity.hex() != config.identity:
+        raise StateError(
+            f"the saved state belongs to the model {identity.hex()[:12]}…, expected one of {config.identity[:12]}…"
+        )
+    sizes = _blob_sizes(config)
+    if len(data) != state_size(config) or length != sum(sizes):
+        raise StateError(f"the saved state has {len(data)} bytes, expected {state_size(config)}: it is torn")
+    if crc32(data[: -_CHECKSUM.size]) != _CHECKSUM.unpack_from(data, len(data) - _CHECKSUM.size)[0]:
+        raise StateError("the saved state does not have the checksum it was saved with: it is damaged")
+    blobs, start = [], _HEADER.size
+    for size in sizes:
+        blobs.append(data[start : start + size])
+        start += size
+    _check_range(config, blobs)
+    return SavedState(blobs, steps, clipped)
+
+
+def _blob_sizes(config: ModelConfig) -> list[int]:
+    return [4 * node.hidden_size for node in config.gru_nodes]
+
+
+def _check_range(config: ModelConfig, blobs: list[bytes]) -> None:
+    """Every h that a stream can reach lies in [-1, 1], a rounding aside; NaN does not."""
+    for node, blob in zip(config.gru_nodes, blobs, strict=True):
+        floating = config.scheme == "float32"
+        numbers = struct.unpack(f"<{len(blob) // 4}{'f' if floating else 'i'}", blob)
+        limit = 1.0 + 2.0**-20 if floating else _ONE_Q24
+        if not all(-limit <= number <= limit for number in numbers):
+            raise StateError(f"the saved state of {node.name} has a value that is not in [-1, 1]")
+

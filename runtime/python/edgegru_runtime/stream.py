@@ -1,0 +1,165 @@
+"""A stream: one sample in, one result out, and a state that persists between them (docs/streaming.md)."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from threading import Lock
+from typing import TYPE_CHECKING, Any, TypeVar, overload
+
+from edgegru_runtime.errors import InputError, StateError
+from edgegru_runtime.samples import read_sample, read_samples
+from edgegru_runtime.state import SavedState, pack_state, unpack_state
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from edgegru_runtime.model import Model
+
+Result = list[float] | tuple[list[float], ...]
+_Out = TypeVar("_Out")
+
+
+class _OneUser:
+    """A lock that is never waited for: two users of one stream at once are a mistake."""
+
+    def __init__(self) -> None:
+        self._lock = Lock()
+
+    def __enter__(self) -> None:
+        if not self._lock.acquire(blocking=False):
+            raise StateError("this stream is in use by another thread; expected one stream per thread")
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
+        self._lock.release()
+
+
+class Stream:
+    """One session with a model, from ``Model.stream()``; born with a zero state.
+
+    Owned by one thread at a time: a call during another call raises StateError. A call that raises InputError leaves
+    state and counts as they were.
+    """
+
+    def __init__(self, model: Model) -> None:
+        self.model = model
+        self._channels = model.config.input.channels
+        self._output_sizes = model.output_sizes
+        self._use = _OneUser()
+        self._state: Any = None  # the engine's; made when first needed, so that a stream exists without NumPy
+        self._steps = 0
+        self._saturated = 0  # before the engine; the engine counts its own
+
+    @overload
+    def step(self, x: object) -> Result: ...
+
+    @overload
+    def step(self, x: object, out: _Out) -> _Out: ...
+
+    def step(self, x: object, out: object = None) -> object:
+        """Advance by one sample.
+
+        ``x``: input_size finite numbers in the units of the data: a sequence, or a buffer of float32, float64 or int16.
+        Returns the output as a list of floats, or with several outputs a tuple of lists in declared order. With
+        ``out``, a writable float32 buffer of the output's size (several outputs: a tuple of buffers), fills and returns
+        that. Raises InputError for a sample or buffer that does not fit, StateError where another thread is inside,
+        EngineError where the engine cannot run here.
+        """
+        row, saturated = read_sample(x, self._channels)
+        targets = None if out is None else self._writable(out)
+        with self._use:
+            outputs = self._advance(row, saturated)
+        if targets is None:
+            return outputs[0] if len(outputs) == 1 else tuple(outputs)
+        for target, output in zip(targets, outputs, strict=True):
+            target[:] = memoryview(array("f", output))
+        return out
+
+    def run(self, xs: object) -> Any:
+        """``step`` for each sample of ``xs``, which are all checked before the first one is taken.
+
+        A list of samples gives the list of what ``step`` returns. A buffer (T, input_size) gives a float32 memoryview
+        (T, output_size), or a tuple of them in declared order; ``numpy.asarray`` wraps it without copying. Raises as
+        ``step`` does, naming the row.
+        """
+        taken = read_samples(xs, self._channels)
+        with self._use:
+            results = [self._advance(row, 0) for row in taken.rows]
+            self._saturated += taken.saturated
+        if not taken.from_buffer:
+            return [outputs[0] if len(outputs) == 1 else tuple(outputs) for outputs in results]
+        columns = zip(*results, strict=True) if results else ([],) * len(self._output_sizes)
+        views = tuple(_matrix(rows, size) for rows, size in zip(columns, self._output_sizes, strict=True))
+        return views[0] if len(views) == 1 else views
+
+    def reset(self) -> None:
+        """Back to the state the stream was born with: zero, no steps, nothing clipped."""
+        with self._use:
+            self._state, self._steps, self._saturated = None, 0, 0
+
+    @property
+    def state(self) -> bytes:
+        """The state with the model's identity and the counts, to be assigned to a stream of the same model later.
+
+        The same bytes on every engine that computes the same values. Assigning raises StateError, and changes nothing,
+        where the bytes are of another model, torn or damaged.
+        """
+        with self._use:
+            engine = self.model.engine
+            state = engine.new_state() if self._state is None else self._state
+            clipped = self._saturated + engine.clipped(state)
+            return pack_state(self.model.config, SavedState(engine.state_arrays(state), self._steps, clipped))
+
+    @state.setter
+    def state(self, data: bytes) -> None:
+        saved = unpack_state(self.model.config, bytes(data))
+        with self._use:
+            state = self.model.engine.new_state()
+            self.model.engine.load_state(state, saved.blobs)
+            self._state, self._steps, self._saturated = state, saved.steps, saved.clipped
+
+    @property
+    def steps(self) -> int:
+        """Steps taken since the last reset, counted on over ``state``."""
+        return self._steps
+
+    @property
+    def clipped(self) -> int:
+        """Input values saturated since the last reset, counted on over ``state``."""
+        return self._saturated + (0 if self._state is None else self.model.engine.clipped(self._state))
+
+    def _advance(self, row: array[float], saturated: int) -> list[list[float]]:
+        engine = self.model.engine
+        if self._state is None:
+            self._state = engine.new_state()
+        outputs = engine.step(self._state, row)
+        self._steps += 1
+        self._saturated += saturated
+        return outputs
+
+    def _writable(self, out: object) -> list[memoryview]:
+        buffers: Sequence[Any] = [out] if len(self._output_sizes) == 1 else tuple(out)  # type: ignore[arg-type]
+        views = []
+        for buffer, size in zip(buffers, self._output_sizes, strict=True):
+            try:
+                view = memoryview(buffer)
+            except TypeError:
+                raise InputError(f"out is a {type(buffer).__name__}, expected a writable float32 buffer") from None
+            if view.readonly or view.format != "f" or view.shape != (size,):
+                access = "read-only" if view.readonly else "writable"
+                raise InputError(
+                    f"out is a {access} buffer of format {view.format!r} and shape {view.shape}, "
+                    f"expected writable float32 ({size},)"
+                )
+            views.append(view)
+        return views
+
+
+def _matrix(rows: Sequence[Sequence[float]], size: int) -> memoryview:
+    """Rows as a float32 memoryview (T, size)."""
+    flat = array("f")
+    for row in rows:
+        flat.extend(row)
+    if not rows:  # a memoryview cannot be cast to no rows, but it can be cut to none
+        return memoryview(array("f", bytes(4 * size))).cast("B").cast("f", (1, size))[:0]
+    return memoryview(flat).cast("B").cast("f", (len(rows), size))
