@@ -43,9 +43,11 @@ class _NotAccepted(Exception):
 def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     found = dict(pairs)
     if len(found) != len(pairs):
-        names = [name for name, _ in pairs]
-        duplicate = next(name for name in names if names.count(name) > 1)
-        raise _NotAccepted(f"has the name {shown(duplicate)} twice in one object")
+        seen: set[str] = set()
+        for name, _ in pairs:
+            if name in seen:
+                raise _NotAccepted(f"has the name {shown(name)} twice in one object")
+            seen.add(name)
     return found
 
 

@@ -1,0 +1,392 @@
+"""Exhibits whose shell is sound and whose configuration or tensors are not."""
+
+from __future__ import annotations
+
+import json
+import math
+
+from edgegru_runtime.errors import FormatVersionError
+from tests.attacks.museum import GOOD_INTEGER, GOOD_INTEGER_AFTER, Parts, exhibit, setting, without
+
+# The configuration's text
+
+
+@exhibit("configuration is not JSON")
+def _empty_configuration(parts: Parts) -> bytes:
+    parts.header["__metadata__"]["edgegru"] = ""
+    return parts.pack_header()
+
+
+@exhibit("configuration is nested too deeply")
+def _deeply_nested_configuration(parts: Parts) -> bytes:
+    parts.header["__metadata__"]["edgegru"] = '{"format":' * 50_000
+    return parts.pack_header()
+
+
+@exhibit("configuration has half a surrogate pair")
+def _configuration_with_half_a_character(parts: Parts) -> bytes:
+    parts.header["__metadata__"]["edgegru"] = "\ud800"
+    return parts.pack_header()
+
+
+@exhibit("configuration has the name 'scheme' twice in one object")
+def _duplicate_field(parts: Parts) -> bytes:
+    parts.header["__metadata__"]["edgegru"] = json.dumps(parts.config)[:-1] + ', "scheme": "float32"}'
+    return parts.pack_header()
+
+
+@exhibit("configuration holds -Infinity")
+def _infinity_in_the_configuration(parts: Parts) -> None:
+    parts.config["input"]["rate"] = -math.inf
+
+
+@exhibit('configuration is not of format "edgegru"')
+def _configuration_is_a_list(parts: Parts) -> None:
+    parts.config = [parts.config]
+
+
+# Top level
+
+setting("another format", "format", "gguf", 'not of format "edgegru"')
+without("format", 'not of format "edgegru"')
+setting(
+    "version of the future",
+    "format_version",
+    2,
+    "format version 2; this reader knows version 1",
+    error=FormatVersionError,
+)
+setting("version 0", "format_version", 0, "has format version 0", error=FormatVersionError)
+setting("version is true", "format_version", True, "has format version true", error=FormatVersionError)
+setting("version is a fraction", "format_version", 1.0, "has format version 1.0", error=FormatVersionError)
+setting("version is text", "format_version", "1", "has format version '1'", error=FormatVersionError)
+setting("unknown field", "licence", "MIT", "configuration has an unknown field 'licence'")
+setting("terminal escape in a field name", "\x1b[2J", 1, r"unknown field '\x1b[2J'")
+for _name in ("scheme", "identity", "input", "nodes", "outputs", "decision"):
+    without(_name, f"configuration has no field '{_name}'")
+setting("unknown scheme", "scheme", "static-w4a4", "scheme is 'static-w4a4'; expected one of float32, static-w8a8")
+setting("scheme is a list", "scheme", ["float32"], "scheme is a list of 1")
+setting("short identity", "identity", "ab12", "identity is 'ab12'; expected 64 lower-case hexadecimal digits")
+setting("identity in upper case", "identity", "AB" * 32, "expected 64 lower-case hexadecimal digits")
+setting("identity with a line end", "identity", "ab" * 32 + "\n", "expected 64 lower-case hexadecimal digits")
+setting("identity is a number", "identity", 10**63, "expected 64 lower-case hexadecimal digits")
+
+# Input
+
+setting("no channels", "input.channels", [], "input.channels is a list of 0; expected a list of 2")
+setting("too few channels", "input.channels", ["c0"], "input.channels is a list of 1; expected a list of 2")
+setting("repeated channel", "input.channels", ["c0", "c0"], "input.channels has an empty or repeated name")
+setting("empty channel", "input.channels", ["c0", ""], "input.channels has an empty or repeated name")
+setting("channel is a number", "input.channels", ["c0", 1], "input.channels holds 1; expected text")
+setting(
+    "terminal escape in a channel", "input.channels", ["c0", "\x1b]0;x\x07"], r"input.channels holds '\x1b]0;x\x07'"
+)
+setting("half a character in a channel", "input.channels", ["c0", "\udc00"], r"input.channels holds '\udc00'")
+setting("endless channel name", "input.channels", ["c0", "c" * 201], "text of at most 200 characters")
+setting("units of another length", "input.units", ["g"], "input.units is a list of 1; expected a list of 2")
+setting("input size zero", "input.size", 0, "input.size is 0; expected an integer from 1 to 16384")
+setting("input size true", "input.size", True, "input.size is true; expected an integer")
+setting("huge input size", "input.size", 2**31, "input.size is 2147483648; expected an integer from 1 to 16384")
+setting("rate zero", "input.rate", 0, "input.rate is 0; expected a number")
+setting("rate is text", "input.rate", "50", "input.rate is '50'; expected a number")
+setting("rate beyond double precision", "input.rate", 10**400, "input.rate is 1000")
+setting("input has an unknown field", "input.gain", 1, "input has an unknown field 'gain'")
+setting("input is null", "input", None, "input is null; expected an object")
+
+# Nodes: 0 standardise, 1 gru0 (2 → 3), 2 gru1 (3 → 2), 3 hidden0 (2 → 4), 4 dense (4 → 3), 5 output
+
+setting("nodes are an object", "nodes", {}, "nodes is an object; expected a list of 1 to 256")
+setting("no nodes", "nodes", [], "nodes is a list of 0")
+setting("too many nodes", "nodes", [{}] * 257, "nodes is a list of 257; expected a list of 1 to 256")
+setting("node is text", "nodes.1", "gru", "nodes[1].kind is null")
+setting("unknown kind", "nodes.1.kind", "lstm", "nodes[1].kind is 'lstm'; expected one of standardise, linear, gru")
+setting("kind is a list", "nodes.1.kind", ["gru"], "nodes[1].kind is a list of 1")
+setting("kind of another node", "nodes.1.kind", "linear", "nodes[1] has an unknown field")
+setting("unknown field of a node", "nodes.1.dropout", 0.5, "nodes[1] has an unknown field 'dropout'")
+without("nodes.1.reset", "nodes[1] has no field 'reset'")
+without("nodes.4.bias", "nodes[4] has no field 'bias'")
+setting("unknown formulation", "nodes.1.reset", "both", "nodes[1].reset is 'both'; expected one of after, before")
+setting(
+    "unknown activation", "nodes.3.activation", "gelu", "nodes[3].activation is 'gelu'; expected one of linear, relu"
+)
+setting("unknown gate activation", "nodes.1.gate_activation", "relu", "nodes[1].gate_activation is 'relu'")
+setting("unknown candidate", "nodes.1.candidate_activation", "relu", "nodes[1].candidate_activation is 'relu'")
+setting("bias is a number", "nodes.1.bias", 1, "nodes[1].bias is 1; expected true or false")
+setting("hidden size negative", "nodes.1.hidden_size", -3, "nodes[1].hidden_size is -3; expected an integer from 1")
+setting("hidden size fractional", "nodes.1.hidden_size", 3.0, "nodes[1].hidden_size is 3.0; expected an integer")
+setting("hidden size huge", "nodes.1.hidden_size", 10**100, "nodes[1].hidden_size is 1000000")
+setting("name in upper case", "nodes.1.name", "GRU0", "nodes[1].name is 'GRU0'")
+setting("name with a dot", "nodes.1.name", "gru.0", "nodes[1].name is 'gru.0'")
+setting("node named x", "nodes.1.name", "x", 'nodes[1].name is "x"')
+setting("empty name", "nodes.1.name", "", "nodes[1].name is ''")
+setting("two inputs", "nodes.1.inputs", ["standardise", "x"], "nodes[1].inputs is a list of 2; expected a list of 1")
+setting("no inputs", "nodes.1.inputs", [], "nodes[1].inputs is a list of 0; expected a list of 1")
+setting("inputs are text", "nodes.1.inputs", "standardise", "nodes[1].inputs is 'standardise'; expected a list of 1")
+setting("input is a number", "nodes.1.inputs", [0], "nodes[1].inputs[0] is 0")
+setting(
+    "node reads itself",
+    "nodes.1.inputs",
+    ["gru0"],
+    "node 'gru0' reads 'gru0', which is not before it: the nodes are cyclic",
+)
+setting("node reads a later one", "nodes.1.inputs", ["gru1"], "node 'gru0' reads 'gru1', which is not before it")
+setting("node reads nothing", "nodes.2.inputs", ["gru9"], "node 'gru1' reads 'gru9', a dangling name")
+setting("gru reads x", "nodes.1.inputs", ["x"], "node 'gru0' reads 'x'; expected x in the standardise node only")
+setting("standardise reads a node", "nodes.0.inputs", ["gru0"], "node 'standardise' reads 'gru0'")
+setting(
+    "head reads a gru", "nodes.5.inputs", ["gru1"], "head 'output' reads 'gru1' of kind 'gru'; expected a linear node"
+)
+setting("wrong input size", "nodes.2.input_size", 4, "node 'gru1' takes 4 values; expected the 3 of 'gru0'")
+setting("wrong size of the head", "nodes.5.size", 2, "node 'output' takes 2 values; expected the 3 of 'dense'")
+setting("wrong size of standardise", "nodes.0.size", 3, "node 'standardise' has size 3; expected the input's 2")
+setting("wrong hidden size", "nodes.2.hidden_size", 3, "node 'hidden0' takes 2 values; expected the 3 of 'gru1'")
+
+
+@exhibit("node name 'gru0' is used 2 times; expected unique names")
+def _duplicate_node_name(parts: Parts) -> None:
+    parts.node("gru1")["name"] = "gru0"
+
+
+@exhibit("2 standardise nodes")
+def _two_standardise_nodes(parts: Parts) -> None:
+    parts.config["nodes"][1] = {"kind": "standardise", "name": "again", "inputs": ["standardise"], "size": 2}
+
+
+@exhibit("begin with 'gru' 'gru0'; expected exactly one standardise node, in the first place")
+def _standardise_not_first(parts: Parts) -> None:
+    parts.config["nodes"][:2] = parts.config["nodes"][1::-1]
+
+
+@exhibit("0 standardise nodes")
+def _no_standardise_node(parts: Parts) -> None:
+    del parts.config["nodes"][0]
+
+
+@exhibit("nodes hold no gru")
+def _no_gru(parts: Parts) -> None:
+    del parts.config["nodes"][1:3]
+    parts.node("hidden0")["inputs"] = ["standardise"]
+
+
+@exhibit("node 'gru1' is read by nobody")
+def _unused_node(parts: Parts) -> None:
+    parts.config["nodes"][3] |= {"inputs": ["gru0"], "input_size": 3}
+
+
+@exhibit("node 'late' reads the head 'output'")
+def _head_that_is_read(parts: Parts) -> None:
+    parts.config["nodes"].append({"kind": "softmax", "name": "late", "inputs": ["output"], "size": 3})
+
+
+@exhibit("head 'second' is named by 0 outputs; expected one")
+def _head_without_output(parts: Parts) -> None:
+    parts.config["nodes"].append({"kind": "softmax", "name": "second", "inputs": ["dense"], "size": 3})
+
+
+@exhibit("head 'output' is named by 2 outputs; expected one")
+def _output_named_twice(parts: Parts) -> None:
+    parts.config["outputs"] *= 2
+
+
+# Outputs
+
+setting("no outputs", "outputs", [], "outputs is a list of 0; expected a list of 1 to 16")
+setting(
+    "output names nothing", "outputs.0.node", "nowhere", "outputs[0] names 'nowhere', which is no node; expected a head"
+)
+setting("output that is no head", "outputs.0.node", "dense", "outputs[0] names 'dense', which is of kind 'linear'")
+setting("unknown target", "outputs.0.target", "all", "outputs[0].target is 'all'; expected one of step_label")
+setting("target of another head", "outputs.0.target", "step_value", "target step_value at a softmax head")
+setting("too few labels", "outputs.0.labels", ["a", "b"], "outputs[0] has 2 labels; expected the 3 of 'output'")
+setting("no labels", "outputs.0.labels", [], "outputs[0].labels is a list of 0")
+setting("repeated label", "outputs.0.labels", ["a", "b", "a"], "outputs[0] has a repeated label")
+setting("label is null", "outputs.0.labels", ["a", "b", None], "outputs[0].labels holds null; expected text")
+setting(
+    "output units of another length", "outputs.0.units", ["V"], "outputs[0].units is a list of 1; expected a list of 3"
+)
+setting(
+    "horizon of a label", "outputs.0.horizon", 3, "outputs[0] has horizon 3 and target step_label; expected horizon 0"
+)
+setting("negative horizon", "outputs.0.horizon", -1, "outputs[0].horizon is -1")
+without("outputs.0.labels", "outputs[0] has no field 'labels'")
+setting(
+    "forecast without horizon", "outputs.0.target", "forecast", "has horizon 0; expected a divisor", GOOD_INTEGER_AFTER
+)
+
+
+@exhibit("has horizon 2; expected a divisor of its 3 values", GOOD_INTEGER_AFTER)
+def _forecast_of_a_fraction(parts: Parts) -> None:
+    parts.config["outputs"][0] |= {"target": "forecast", "horizon": 2}
+
+
+# Decision, data, provenance
+
+setting("threshold above one", "decision.threshold", 1.5, "decision.threshold is 1.5; expected a number from 0 to 1")
+setting("threshold is true", "decision.threshold", True, "decision.threshold is true")
+setting(
+    "off above on", "decision.threshold_off", 0.75, "decision.threshold_off is 0.75; expected a number from 0 to 0.5"
+)
+setting("unknown smoothing", "decision.smoothing", "magic", "decision.smoothing is 'magic'")
+setting("smoothing over nothing", "decision.smoothing", "mean:0", "decision.smoothing is 'mean:0'")
+setting("smoothing over too much", "decision.smoothing", "median:10000", "decision.smoothing is 'median:10000'")
+setting("smoothing that never moves", "decision.smoothing", "ema:0.0", "decision.smoothing is 'ema:0.0'")
+setting("smoothing that overshoots", "decision.smoothing", "ema:1.5", "decision.smoothing is 'ema:1.5'")
+setting("negative warm-up", "decision.warm_up", -1, "decision.warm_up is -1; expected an integer from 0")
+setting("unknown reset", "decision.reset", "daily", "decision.reset is 'daily'; expected one of recording, never")
+without("decision.warm_up", "decision has no field 'warm_up'")
+setting("data is a list", "data", [], "data is a list of 0; expected an object")
+setting("deep data", "data", json.loads('{"a":' * 9 + "1" + "}" * 9), "is nested too deeply; expected at most 8 levels")
+setting("very deep data", "data", json.loads('{"a":' + "[" * 400 + "]" * 400 + "}"), "nested too deeply")
+setting("number beyond 64 bits", "provenance", {"seed": 2**70}, "provenance.seed is 1180591620717411303424")
+setting("terminal escape in provenance", "provenance", {"by": "\x1b[31m"}, r"provenance.by is '\x1b[31m'")
+setting("terminal escape in a name", "provenance", {"\x1b[31m": 1}, r"a name in provenance is '\x1b[31m'")
+
+# Tensors
+
+
+@exhibit("has no tensor 'gru0.bias_hh'; expected it from the configuration")
+def _missing_tensor(parts: Parts) -> None:
+    parts.remove_tensor("gru0.bias_hh")
+
+
+@exhibit("has an unused tensor 'gru2.weight_ih'")
+def _unused_tensor(parts: Parts) -> None:
+    parts.add_tensor("gru2.weight_ih", "F32", [9, 3], 108)
+
+
+@exhibit(r"has an unused tensor '\x1b[2J'")
+def _unused_tensor_with_a_terminal_escape(parts: Parts) -> None:
+    parts.add_tensor("\x1b[2J", "F32", [0], 0)
+
+
+@exhibit("has an unused tensor 'gru0.bias_")
+def _bias_of_a_gru_without_bias(parts: Parts) -> None:
+    parts.node("gru0")["bias"] = False
+
+
+@exhibit("tensor 'gru0.weight_hh' holds nan at index 4; expected finite numbers")
+def _nan_weight(parts: Parts) -> None:
+    parts.write("gru0.weight_hh", 4, math.nan)
+
+
+@exhibit("tensor 'dense.bias' holds -inf at index 2; expected finite numbers")
+def _infinite_bias(parts: Parts) -> None:
+    parts.write("dense.bias", 2, -math.inf)
+
+
+@exhibit("tensor 'dense.weight' holds inf at index 0")
+def _infinities_that_cancel(parts: Parts) -> None:
+    parts.write("dense.weight", 0, math.inf)
+    parts.write("dense.weight", 1, -math.inf)
+
+
+@exhibit("tensor 'standardise.mean' holds nan at index 1")
+def _nan_mean(parts: Parts) -> None:
+    parts.write("standardise.mean", 1, math.nan)
+
+
+@exhibit("tensor 'standardise.std' holds 0 at index 1; expected positive numbers")
+def _zero_std(parts: Parts) -> None:
+    parts.write("standardise.std", 1, 0.0)
+
+
+@exhibit("tensor 'standardise.std' holds -1 at index 0; expected positive numbers")
+def _negative_std(parts: Parts) -> None:
+    parts.write("standardise.std", 0, -1.0)
+
+
+@exhibit("tensor 'standardise.std' holds 1e-35 at index 0; expected positive numbers")
+def _std_too_small_to_divide_by(parts: Parts) -> None:
+    parts.write("standardise.std", 0, 1e-35)
+
+
+# Integer schemes: GOOD_INTEGER has standardise, input0 (tanh), gru0 (reset before), dense, output (softmax)
+
+without("quantization", "has no field quantization; expected it for scheme static-w8a8", GOOD_INTEGER)
+setting("quantization of a float model", "quantization", {"operand_scale": {}, "observer": "minmax", "margin": 1.0},
+        "has a field quantization and scheme float32")  # fmt: skip
+setting("operand scale is a list", "quantization.operand_scale", [], "operand_scale is a list of 0", GOOD_INTEGER)
+without("quantization.margin", "quantization has no field 'margin'", GOOD_INTEGER)
+setting("margin zero", "quantization.margin", 0, "quantization.margin is 0", GOOD_INTEGER)
+setting("observer is a number", "quantization.observer", 1, "quantization.observer is 1", GOOD_INTEGER)
+for _name in ("standardise", "input0", "gru0"):
+    without(f"quantization.operand_scale.{_name}", f"operand_scale has no entry '{_name}'", GOOD_INTEGER)
+setting(
+    "unused operand scale",
+    "quantization.operand_scale.dense",
+    1.0,
+    "operand_scale has an unused entry 'dense'",
+    GOOD_INTEGER,
+)
+setting("operand scale zero", "quantization.operand_scale.gru0", 0.0, "operand_scale.gru0 is 0.0", GOOD_INTEGER)
+setting("operand scale negative", "quantization.operand_scale.gru0", -0.1, "operand_scale.gru0 is -0.1", GOOD_INTEGER)
+setting("operand scale tiny", "quantization.operand_scale.gru0", 1e-300, "operand_scale.gru0 is 1e-300", GOOD_INTEGER)
+setting(
+    "operand scale of no name",
+    "quantization.operand_scale.",
+    1.0,
+    "a name in quantization.operand_scale is ''",
+    GOOD_INTEGER,
+)
+setting("scheme of other tensors", "scheme", "float32", "has a field quantization and scheme float32", GOOD_INTEGER)
+
+
+@exhibit("operand_scale has no entry 'gru0.rh'", GOOD_INTEGER)
+def _no_scale_of_r_times_h(parts: Parts) -> None:
+    del parts.config["quantization"]["operand_scale"]["gru0.rh"]
+
+
+@exhibit("operand_scale has an unused entry 'gru0.rh'", GOOD_INTEGER_AFTER)
+def _scale_of_r_times_h_without_need(parts: Parts) -> None:
+    parts.config["quantization"]["operand_scale"]["gru0.rh"] = 1 / 127
+
+
+@exhibit("tensor 'gru0.weight_hh' holds -128 at index 5; expected -127 to 127", GOOD_INTEGER)
+def _weight_of_minus_128(parts: Parts) -> None:
+    parts.write("gru0.weight_hh", 5, -128)
+
+
+@exhibit("tensor 'gru0.weight_ih_scale' holds 0 at index 8; expected positive numbers", GOOD_INTEGER)
+def _weight_scale_zero(parts: Parts) -> None:
+    parts.write("gru0.weight_ih_scale", 8, 0.0)
+
+
+@exhibit("tensor 'gru0.weight_hh_scale' holds inf at index 0; expected finite numbers", GOOD_INTEGER)
+def _weight_scale_infinite(parts: Parts) -> None:
+    parts.write("gru0.weight_hh_scale", 0, math.inf)
+
+
+@exhibit("tensor 'dense.output_scale' holds -1 at index 1; expected positive numbers", GOOD_INTEGER_AFTER)
+def _output_scale_negative(parts: Parts) -> None:
+    parts.write("dense.output_scale", 1, -1.0)
+
+
+@exhibit("tensor 'gru0.bias_ih' lets an accumulator reach", GOOD_INTEGER)
+def _bias_that_overflows(parts: Parts) -> None:
+    parts.write("gru0.bias_ih", 0, 2**30 - 1)
+
+
+@exhibit("tensor 'gru0.bias_hn' lets an accumulator reach", GOOD_INTEGER_AFTER)
+def _most_negative_bias(parts: Parts) -> None:
+    parts.write("gru0.bias_hn", 0, -(2**31))
+
+
+@exhibit("has no tensor 'gru0.bias_hn'", GOOD_INTEGER_AFTER)
+def _no_bias_inside_the_reset(parts: Parts) -> None:
+    parts.remove_tensor("gru0.bias_hn")
+
+
+@exhibit("has no tensor 'dense.output_scale'", GOOD_INTEGER_AFTER)
+def _no_output_scale(parts: Parts) -> None:
+    parts.remove_tensor("dense.output_scale")
+
+
+@exhibit("has an unused tensor 'dense.output_scale'", GOOD_INTEGER)
+def _output_scale_of_probabilities(parts: Parts) -> None:
+    parts.add_tensor("dense.output_scale", "F32", [3], 12)
+
+
+@exhibit("tensor 'gru0.weight_ih' is float32 (9, 4); expected int8 (9, 4)", GOOD_INTEGER)
+def _float_weight_in_an_integer_scheme(parts: Parts) -> None:
+    parts.remove_tensor("gru0.weight_ih")
+    parts.add_tensor("gru0.weight_ih", "F32", [9, 4], 144)
