@@ -1,6 +1,7 @@
 """Make the integer tables of ``edgegru_runtime.fixed_point``: run it and paste what it prints.
 
-Each segment's three coefficients are fitted by least squares, rounded, then improved by a search over neighbours so that the largest error over every argument of the segment, in the exact integer arithmetic, is as small as it gets.
+Each segment's three coefficients are fitted by least squares, rounded, then improved by a search over
+neighbours so that the largest error over every argument of the segment, in exact integers, is as small as it gets.
 """
 
 from __future__ import annotations
@@ -19,7 +20,9 @@ def _integer_values(c0: int, c1: int, c2: int, position: np.ndarray) -> np.ndarr
     return c0 + ((position * inner + 2**14) >> 15)
 
 
-def fit_segment(function: Callable[[float], float], arguments: list[float], position: np.ndarray) -> tuple[int, int, int]:
+def fit_segment(
+    function: Callable[[float], float], arguments: list[float], position: np.ndarray
+) -> tuple[int, int, int]:
     """Best (c0, c1, c2) for ``c0 + p (c1 + p c2)`` with p = position / 2^15, against ``function`` in units of 2^-15.
 
     c0 is the function's own value at the segment's start, so that f(0) is exact; of equal fits the flattest is taken.
