@@ -1,0 +1,95 @@
+"""Random changes of training recordings, as sensors make them: gain, noise, tempo, a dead channel, another mount.
+
+Drawn from the generator given, a recording at a time, in the order of the sequences. Everything is in raw units, in
+front of the standardisation, where it happens on a device.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import replace
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgegru.configuration import AugmentationConfig
+from edgegru.data import Dataset, LabelledSequence
+from edgegru_runtime.errors import ConfigError
+
+
+def check_augmentation(config: AugmentationConfig, dataset: Dataset) -> None:
+    """Raise ConfigError for an augmentation that the data makes meaningless."""
+    if config.rotation and len(dataset.channels) % 3:
+        raise ConfigError(
+            f"augmentation.rotation turns channels in triples (x, y, z), but there are {len(dataset.channels)} channels"
+        )
+    if dataset.target == "forecast":  # its targets are the inputs of later steps, and would have to change alike
+        for name in ("scale", "time_stretch", "rotation"):
+            if getattr(config, name):
+                raise ConfigError(f"augmentation.{name} changes what is to be predicted: use 0 with target 'forecast'")
+
+
+def augment(
+    sequences: Sequence[LabelledSequence],
+    config: AugmentationConfig,
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+    generator: np.random.Generator,
+) -> list[LabelledSequence]:
+    """The sequences of one epoch. ``mean``, ``std``: (input_size,) of the training part."""
+    return [_augment_one(sequence, config, mean, std, generator) for sequence in sequences]
+
+
+def _augment_one(
+    sequence: LabelledSequence,
+    config: AugmentationConfig,
+    mean: NDArray[np.float32],
+    std: NDArray[np.float32],
+    generator: np.random.Generator,
+) -> LabelledSequence:
+    if config.time_stretch:
+        sequence = stretch(sequence, 1.0 + config.time_stretch * generator.uniform(-1.0, 1.0))
+    x = sequence.x
+    if config.rotation:
+        x = rotate(x, random_rotation(np.radians(config.rotation), generator))
+    if config.scale:
+        x = x * np.exp(generator.normal(0.0, config.scale, x.shape[1]))
+    if config.noise:
+        x = x + config.noise * std * generator.standard_normal(x.shape, np.float32)
+    if config.channel_dropout:
+        x = np.where(generator.random(x.shape[1]) < config.channel_dropout, mean, x)
+    return replace(sequence, x=np.asarray(x, np.float32))
+
+
+def stretch(sequence: LabelledSequence, factor: float) -> LabelledSequence:
+    """The same recording over ``factor`` times as many steps: x interpolated linearly, targets of the nearest step.
+
+    Where only the last step counts, only the last one counts afterwards.
+    """
+    old = len(sequence.x)
+    new = max(1, round(old * factor))
+    times = np.linspace(0.0, old - 1, new) if new > 1 else np.array([old - 1.0])
+    left = np.minimum(times.astype(np.int64), max(old - 2, 0))
+    right = np.minimum(left + 1, old - 1)
+    fraction = (times - left)[:, np.newaxis].astype(np.float32)
+    x = sequence.x[left] * (1 - fraction) + sequence.x[right] * fraction
+    nearest = np.minimum(np.rint(times).astype(np.int64), old - 1)
+    mask = sequence.mask[nearest]
+    if not sequence.mask[:-1].any():
+        mask[:-1] = False
+    return replace(sequence, x=x, target=sequence.target[nearest], mask=mask)
+
+
+def random_rotation(largest: float, generator: np.random.Generator) -> NDArray[np.float64]:
+    """A rotation matrix (3, 3): any axis, uniformly; an angle uniform in [−largest, largest] radians (Rodrigues)."""
+    axis = generator.standard_normal(3)
+    x, y, z = axis / np.linalg.norm(axis)
+    cross = np.array([[0.0, -z, y], [z, 0.0, -x], [-y, x, 0.0]])
+    angle = generator.uniform(-largest, largest)
+    return np.eye(3) + np.sin(angle) * cross + (1.0 - np.cos(angle)) * (cross @ cross)
+
+
+def rotate(x: NDArray[np.float32], rotation: NDArray[np.float64]) -> NDArray[np.float32]:
+    """Each consecutive triple of channels turned alike, as when a device is worn another way: (T, 3·n)."""
+    triples = x.reshape(len(x), -1, 3) @ rotation.T.astype(np.float32)
+    return triples.reshape(x.shape)
