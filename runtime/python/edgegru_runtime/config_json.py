@@ -125,7 +125,7 @@ def parse_config(value: object) -> ModelConfig:
         input=_input(top["input"]),
         nodes=tuple(_node(node, f"nodes[{i}]") for i, node in enumerate(nodes)),
         outputs=tuple(_output(output, f"outputs[{i}]") for i, output in enumerate(outputs)),
-        decision=_decision(top["decision"]),
+        decision=parse_decision(top["decision"]),
         quantization=None if quantization is None else _quantization(quantization),
         data=_free_object(top.get("data", {}), "data"),
         provenance=_free_object(top.get("provenance", {}), "provenance"),
@@ -216,7 +216,8 @@ def _output(value: object, at: str) -> OutputConfig:
     )
 
 
-def _decision(value: object) -> DecisionConfig:
+def parse_decision(value: object) -> DecisionConfig:
+    """The decision defaults that a JSON value describes; raises like ``parse_config``."""
     fields = _fields(value, "decision", ("threshold", "threshold_off", "smoothing", "warm_up", "reset"))
     threshold = _number(fields["threshold"], "decision.threshold", 0.0, 1.0)
     smoothing = fields["smoothing"]
