@@ -8,16 +8,13 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, Protocol, Union
+from typing import Any, Protocol
 
+from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import EngineError
+from edgegru_runtime.exported import ExportedFile
 
-if TYPE_CHECKING:
-    from edgegru_runtime.artifact import Artifact
-    from edgegru_runtime.exported import ExportedFile
-
-    Source = Union[Artifact, ExportedFile]
-
+Source = Artifact | ExportedFile
 ENGINES = ("reference", "onnxruntime", "litert")
 
 
@@ -32,14 +29,15 @@ class Engine(Protocol):
     def step(self, state: Any, x: array[float]) -> list[list[float]]:
         """Advance ``state`` in place by one sample.
 
-        ``x``: float32, (input_size,), finite. Returns the outputs in declared order, float32 values (output_size,) each.
+        ``x``: float32, (input_size,), finite. Returns the outputs in declared order, (output_size,)
+        float32 values each.
         """
 
     def state_arrays(self, state: Any) -> list[bytes]:
-        """h of every GRU in execution order, little-endian: float32, or int32 with 24 fractional bits (integer schemes)."""
+        """h of every GRU in execution order, little-endian: float32, or int32 Q24 in integer schemes."""
 
     def load_state(self, state: Any, blobs: Sequence[bytes]) -> None:
-        """Replace the contents of ``state`` by blobs of the form of ``state_arrays``, their sizes and values checked."""
+        """Replace the contents of ``state`` by blobs as from ``state_arrays``, their sizes and values checked."""
 
     def clipped(self, state: Any) -> int:
         """How many input values were saturated since the state was made."""
@@ -50,7 +48,7 @@ def engine_name(source: Source, requested: str | None = None) -> str:
 
     Raises EngineError where another one is ``requested``.
     """
-    fitting = getattr(source, "engine", "reference")  # an exported file names its own
+    fitting = source.engine if isinstance(source, ExportedFile) else "reference"
     if requested is not None and requested != fitting:
         known = f"expected {fitting}" if requested in ENGINES else f"expected one of {', '.join(ENGINES)}"
         raise EngineError(f"engine {requested} cannot run this model, {known}")
@@ -65,21 +63,33 @@ def build_engine(source: Source) -> Engine:
     """
     name = engine_name(source)
     try:
-        if name == "onnxruntime":
-            from edgegru_runtime.onnxruntime_engine import OnnxRuntimeEngine
-
-            return OnnxRuntimeEngine(source)
-        if name == "litert":
-            from edgegru_runtime.litert_engine import LitertEngine
-
-            return LitertEngine(source)
-        if source.config.scheme == "float32":
-            from edgegru_runtime.reference import Reference
-
-            return Reference(source)
-        from edgegru_runtime.integer_reference import IntegerReference
-
-        return IntegerReference(source)
+        return _exported_engine(source) if isinstance(source, ExportedFile) else _artifact_engine(source)
     except ImportError as error:
-        package = "edgegru-runtime[reference]" if name == "reference" else name
-        raise EngineError(f"engine {name} cannot start: {error}") from error
+        raise EngineError(f"engine {name} cannot start ({error}), expected it after: {_REMEDIES[name]}") from error
+
+
+_REMEDIES = {
+    "reference": 'pip install "edgegru-runtime[reference]"',
+    "onnxruntime": "pip install onnxruntime",
+    "litert": "pip install ai-edge-litert",
+}
+
+
+def _artifact_engine(artifact: Artifact) -> Engine:
+    if artifact.config.scheme == "float32":
+        from edgegru_runtime.reference import Reference
+
+        return Reference(artifact)
+    from edgegru_runtime.integer_reference import IntegerReference
+
+    return IntegerReference(artifact)
+
+
+def _exported_engine(source: ExportedFile) -> Engine:
+    if source.engine == "onnxruntime":
+        from edgegru_runtime.onnxruntime_engine import OnnxRuntimeEngine
+
+        return OnnxRuntimeEngine(source)
+    from edgegru_runtime.litert_engine import LitertEngine
+
+    return LitertEngine(source)

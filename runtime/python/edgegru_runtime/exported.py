@@ -23,7 +23,7 @@ from edgegru_runtime.strict_json import parse_json, shown
 
 METADATA_KEY = b"edgegru"
 EXPORTED_SUFFIXES = {".onnx": "onnx", ".tflite": "tflite"}
-STATE_DTYPES = ("float32", "int32", "int16")
+STATE_DTYPES = ("float32", "int32", "int16", "int8")
 
 _ENGINES = {"onnx": "onnxruntime", "tflite": "litert"}
 _MAX_METADATA_BYTES = 2**20
@@ -37,8 +37,8 @@ class ExportedFile:
     """An exported file whose metadata has been checked.
 
     ``form``: "step" or "sequence"; ``state``: "io" (inputs and outputs ``states``) or "variables" (inside the file);
-    ``state_dtype``: "float32", "int32" (24 fractional bits) or "int16" (15 fractional bits); ``states``: the names of
-    the input and the output of every GRU's h, in execution order.
+    ``state_dtype``: "float32", "int32" (24 fractional bits), "int16" (15) or "int8" (7); ``states``: the names of the
+    input and the output of every GRU's h, in execution order.
     """
 
     path: str
@@ -93,8 +93,8 @@ class _OutOfBounds(Exception):
     """An offset or length in the file points outside of it."""
 
 
-def _slice(data: mmap.mmap, start: int, length: int, end: int | None = None) -> bytes:
-    if start < 0 or start + length > (len(data) if end is None else end):
+def _slice(data: mmap.mmap, start: int, length: int) -> bytes:
+    if start + length > len(data):
         raise _OutOfBounds
     if length > _MAX_METADATA_BYTES:
         raise ArtifactError(f"has metadata of {length} bytes; expected at most {_MAX_METADATA_BYTES}")
@@ -112,9 +112,10 @@ def _onnx_metadata(data: mmap.mmap) -> Iterator[bytes]:
         if number == _MODEL_METADATA_PROPS:
             entry = {inner: place for inner, *place in _fields(data, start, start + length)}
             key, value = entry.get(_ENTRY_KEY), entry.get(_ENTRY_VALUE)
-            if key is not None and value is not None and key[1] == len(METADATA_KEY):
-                if data[key[0] : sum(key)] == METADATA_KEY:
-                    yield _slice(data, *value)
+            if key is None or value is None or key[1] != len(METADATA_KEY):
+                continue
+            if _slice(data, *key) == METADATA_KEY:
+                yield _slice(data, *value)
 
 
 def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -236,9 +237,10 @@ def _exported(path: str, file_format: str, config: ModelConfig, section: Any) ->
     for state, node in zip(states, config.gru_nodes, strict=True):
         expected_shape = [1, node.hidden_size]
         if not isinstance(state, dict) or state.get("node") != node.name or state.get("shape") != expected_shape:
-            raise ArtifactError(f"the metadata's export.states has {shown(state)}; expected {node.name} {expected_shape}")
-        names.append((state.get("input"), state.get("output")))
-    if any(not isinstance(name, str) for pair in names for name in pair):
-        raise ArtifactError("the metadata's export.states has no input or output name")
+            raise ArtifactError(f"the metadata's export.states has no {node.name} {expected_shape} in its place")
+        before, after = state.get("input"), state.get("output")
+        if not isinstance(before, str) or not isinstance(after, str):
+            raise ArtifactError(f"the metadata's export.states has {node.name} without an input or output name")
+        names.append((before, after))
     engine = _ENGINES[file_format]
     return ExportedFile(path, config, engine, section["form"], section["state"], section["state_dtype"], tuple(names))

@@ -7,12 +7,11 @@ from threading import Lock
 from typing import TYPE_CHECKING
 
 from edgegru_runtime.artifact import Artifact, read_artifact
-from edgegru_runtime.engine import Engine, build_engine, engine_name
+from edgegru_runtime.engine import Engine, Source, build_engine, engine_name
 from edgegru_runtime.exported import EXPORTED_SUFFIXES, read_exported
 from edgegru_runtime.stream import Stream
 
 if TYPE_CHECKING:
-    from edgegru_runtime.engine import Source
     from edgegru_runtime.model_config import ModelConfig
 
 

@@ -29,14 +29,13 @@ State = list[Floats]  # h of every GRU, (H,) each
 
 def sigmoid(value: Floats) -> Floats:
     """σ(v) = (1 + tanh(v / 2)) / 2, which cannot overflow."""
-    half = value.dtype.type(0.5)
-    return half * np.tanh(half * value) + half
+    return np.asarray(0.5 * np.tanh(0.5 * value) + 0.5)
 
 
 def softmax(value: Floats) -> Floats:
     """exp(v) / Σ exp(v), with the largest value subtracted first so that it cannot overflow."""
     exponential = np.exp(value - value.max())
-    return exponential / exponential.sum()
+    return np.asarray(exponential / exponential.sum())
 
 
 _ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
@@ -81,7 +80,7 @@ class _Gru:
         hh = _affine(self.weight_hh, h, self.bias_hh)
         r, z = sigmoid(ih[: 2 * size] + hh[: 2 * size]).reshape(2, size)
         n = np.tanh(ih[2 * size :] + r * hh[2 * size :])
-        return (1 - z) * n + z * h
+        return np.asarray((1 - z) * n + z * h)
 
     def before(self, x: Floats, h: Floats) -> tuple[Floats, Floats]:
         """The next h and r ⊙ h, (H,) each, the reset gate applied before the recurrent product."""
@@ -145,7 +144,8 @@ class Reference:
                 self._trace(name, values[name])
         for name in (*self._gru, *self._outputs):
             if not np.isfinite(values[name]).all():
-                raise EngineError(f"node {name}: a value left the range of {self._dtype.__name__}; the step was not taken")
+                found = f"node {name}: a value left the range of {self._dtype.__name__}"
+                raise EngineError(f"{found}; the step was not taken")
         state[:] = next_state
         return [values[name].tolist() for name in self._outputs]
 

@@ -85,15 +85,16 @@ def _numbers(view: memoryview, shape: tuple[int | None, ...]) -> array[Any]:
     """The contents of a buffer, row-major, after a check of its format and shape (None: any length)."""
     if view.format not in _BUFFER_FORMATS:
         raise InputError(f"a buffer of format {view.format!r} arrived, expected float32, float64 or int16")
-    if view.ndim != len(shape) or any(size not in (None, found) for size, found in zip(shape, view.shape, strict=True)):
+    found = view.shape or ()
+    if len(found) != len(shape) or any(size not in (None, at) for size, at in zip(shape, found, strict=True)):
         expected = ", ".join("T" if size is None else str(size) for size in shape)
-        raise InputError(f"a buffer of shape {tuple(view.shape)} arrived, expected ({expected})")
+        raise InputError(f"a buffer of shape {found} arrived, expected ({expected})")
     numbers: array[Any] = array(view.format)
     numbers.frombytes(view.tobytes())
     return numbers
 
 
-def _float32(x: Sequence[float], channels: tuple[str, ...]) -> tuple[array[float], int]:
+def _float32(x: Sequence[Any], channels: tuple[str, ...]) -> tuple[array[float], int]:
     if len(x) != len(channels):
         raise InputError(f"{len(x)} values arrived, expected {len(channels)}: {_shortened(channels)}")
     try:
@@ -106,7 +107,7 @@ def _float32(x: Sequence[float], channels: tuple[str, ...]) -> tuple[array[float
     return _one_by_one(x, channels)
 
 
-def _one_by_one(x: Sequence[float], channels: tuple[str, ...]) -> tuple[array[float], int]:
+def _one_by_one(x: Sequence[Any], channels: tuple[str, ...]) -> tuple[array[float], int]:
     """As ``_float32``, slowly: finds what is wrong, and saturates what is too large."""
     row, saturated = array("f"), 0
     for value, channel in zip(x, channels, strict=True):

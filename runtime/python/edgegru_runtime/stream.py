@@ -155,7 +155,7 @@ class Stream:
         return views
 
 
-def _matrix(rows: Sequence[Sequence[float]], size: int) -> memoryview:
+def _matrix(rows: Sequence[Sequence[float]], size: int) -> memoryview[float]:
     """Rows as a float32 memoryview (T, size)."""
     flat = array("f")
     for row in rows:

@@ -1,0 +1,181 @@
+"""The float reference against torch, and against the equations written out once more in float64."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.errors import EngineError
+from edgegru_runtime.model_config import GruNode
+from edgegru_runtime.reference import Reference, sigmoid, softmax
+from edgegru_runtime.tensor import Tensor
+from tests.builders import changed, random_artifact
+
+STEPS = 300
+
+
+def stream_states(artifact: Artifact, x: np.ndarray, dtype: type = np.float32) -> tuple[np.ndarray, list[np.ndarray]]:
+    """Outputs (T, output_size) and the states after each step, (T, H) a layer."""
+    engine = Reference(artifact, dtype)
+    state = engine.new_state()
+    outputs, states = [], []
+    for sample in x:
+        outputs.append(engine.step(state, sample)[0])
+        states.append([h.copy() for h in state])
+    return np.array(outputs), [np.array(layer) for layer in zip(*states, strict=True)]
+
+
+def inputs(artifact: Artifact, steps: int = STEPS) -> np.ndarray:
+    rng = np.random.default_rng(7)
+    mean, std = artifact.array("standardise.mean"), artifact.array("standardise.std")
+    return (rng.normal(0, 1.5, (steps, len(mean))) * std + mean).astype(np.float32)
+
+
+def torch_gru(artifact: Artifact) -> torch.nn.GRU:
+    nodes = artifact.config.gru_nodes
+    gru = torch.nn.GRU(nodes[0].input_size, nodes[0].hidden_size, len(nodes), bias=nodes[0].bias)
+    with torch.no_grad():
+        for layer, node in enumerate(nodes):
+            for name in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if node.bias else ())):
+                getattr(gru, f"{name}_l{layer}").copy_(torch.from_numpy(artifact.array(f"{node.name}.{name}").copy()))
+    return gru
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("layers", [1, 2, 3])
+@pytest.mark.parametrize(("input_size", "hidden_size"), [(1, 3), (2, 9), (5, 16), (13, 65)])
+def test_equals_torch(input_size: int, hidden_size: int, layers: int, bias: bool) -> None:
+    artifact = random_artifact(layers, input_size, (hidden_size,) * layers, bias=bias)
+    x = inputs(artifact)
+    outputs, states = stream_states(artifact, x)
+    standardised = (x - artifact.array("standardise.mean")) / artifact.array("standardise.std")
+    with torch.no_grad():
+        h, _ = torch_gru(artifact)(torch.from_numpy(standardised))
+        bias_values = torch.from_numpy(artifact.array("dense.bias").copy()) if bias else None
+        y = torch.softmax(torch.nn.functional.linear(h, torch.tensor(artifact.array("dense.weight")), bias_values), -1)
+    np.testing.assert_allclose(states[-1], h.numpy(), rtol=0, atol=1e-6)
+    np.testing.assert_allclose(outputs, y.numpy(), rtol=0, atol=1e-6)
+
+
+def gru_by_hand(p: dict[str, np.ndarray], reset: str, x: np.ndarray, h: np.ndarray) -> np.ndarray:
+    """One step, gate by gate, in float64; ``p``: W_ir, b_ir, W_hr, b_hr, … as in the equations."""
+
+    def gate(v: np.ndarray) -> np.ndarray:
+        return 1 / (1 + np.exp(-v))
+
+    r = gate(p["W_ir"] @ x + p["b_ir"] + p["W_hr"] @ h + p["b_hr"])
+    z = gate(p["W_iz"] @ x + p["b_iz"] + p["W_hz"] @ h + p["b_hz"])
+    if reset == "after":
+        n = np.tanh(p["W_in"] @ x + p["b_in"] + r * (p["W_hn"] @ h + p["b_hn"]))
+    else:
+        n = np.tanh(p["W_in"] @ x + p["b_in"] + p["W_hn"] @ (r * h) + p["b_hn"])
+    return (1 - z) * n + z * h
+
+
+def states_by_hand(artifact: Artifact, x: np.ndarray, reset: str) -> list[np.ndarray]:
+    values = (x.astype(np.float64) - artifact.array("standardise.mean")) / artifact.array("standardise.std")
+    layers = []
+    for node in artifact.config.gru_nodes:
+        p = {}
+        for side, letter in (("ih", "i"), ("hh", "h")):
+            weight = artifact.array(f"{node.name}.weight_{side}").astype(np.float64)
+            bias = artifact.array(f"{node.name}.bias_{side}").astype(np.float64) if node.bias else np.zeros(len(weight))
+            for gate, rows, offsets in zip("rzn", np.split(weight, 3), np.split(bias, 3), strict=True):
+                p[f"W_{letter}{gate}"], p[f"b_{letter}{gate}"] = rows, offsets
+        h = np.zeros(node.hidden_size)
+        sequence = []
+        for sample in values:
+            h = gru_by_hand(p, reset, sample, h)
+            sequence.append(h)
+        values = np.array(sequence)
+        layers.append(values)
+    return layers
+
+
+@pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("reset", ["after", "before"])
+@pytest.mark.parametrize(("input_size", "hidden_sizes"), [(1, (3,)), (4, (17,)), (13, (5, 33)), (3, (7, 4, 9))])
+def test_equals_the_equations(input_size: int, hidden_sizes: tuple[int, ...], reset: str, bias: bool) -> None:
+    artifact = random_artifact(3, input_size, hidden_sizes, reset=reset, bias=bias)
+    x = inputs(artifact)
+    by_hand = states_by_hand(artifact, x, reset)
+    for found, expected in zip(stream_states(artifact, x, np.float64)[1], by_hand, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-10)
+    for found, expected in zip(stream_states(artifact, x)[1], by_hand, strict=True):
+        assert found.dtype == np.float32
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6)
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_these_models_tell_the_formulations_apart(reset: str) -> None:
+    artifact = random_artifact(3, 4, (17,), reset=reset)
+    x = inputs(artifact)
+    flipped = states_by_hand(artifact, x, "before" if reset == "after" else "after")
+    assert np.abs(stream_states(artifact, x)[1][0] - flipped[0]).max() > 0.01
+
+
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("head", ["softmax", "sigmoid", "identity"])
+def test_linear_layers_and_heads(activation: str, head: str) -> None:
+    shape = {"input_linear": (6, activation), "hidden_linear": (5, activation), "head": head}
+    artifact = random_artifact(1, 3, (8,), **shape)
+    seen: dict[str, np.ndarray] = {}
+    engine = Reference(artifact, np.float64, trace=seen.__setitem__)
+    y = engine.step(engine.new_state(), inputs(artifact, 1)[0])[0]
+
+    functions = {"linear": lambda v: v, "relu": lambda v: v * (v > 0), "tanh": np.tanh, "sigmoid": logistic}
+    for name, source in (("input0", "standardise"), ("hidden0", "gru0")):
+        weight, bias = (artifact.array(f"{name}.{kind}").astype(np.float64) for kind in ("weight", "bias"))
+        np.testing.assert_allclose(seen[name], functions[activation](weight @ seen[source] + bias), rtol=0, atol=1e-12)
+    heads = {"softmax": lambda v: np.exp(v) / np.exp(v).sum(), "sigmoid": logistic, "identity": lambda v: v}
+    np.testing.assert_allclose(y, heads[head](seen["dense"]), rtol=0, atol=1e-12)
+
+
+def logistic(value: np.ndarray) -> np.ndarray:
+    return 1 / (1 + np.exp(-value))
+
+
+def test_trace_sees_every_node_and_the_reset_state() -> None:
+    artifact = random_artifact(0, 3, (5, 4), reset="before")
+    seen: list[tuple[str, int]] = []
+    engine = Reference(artifact, trace=lambda name, value: seen.append((name, len(value))))
+    engine.step(engine.new_state(), [0.0, 0.0, 0.0])
+    nodes = ("gru0.rh", 5), ("gru0", 5), ("gru1.rh", 4), ("gru1", 4)
+    assert seen == [("standardise", 3), *nodes, ("dense", 4), ("output", 4)]
+
+
+def test_traced_reset_state_is_r_times_h() -> None:
+    artifact = random_artifact(0, 3, (5,), reset="before")
+    seen: dict[str, np.ndarray] = {}
+    engine = Reference(artifact, np.float64, trace=seen.__setitem__)
+    state = engine.new_state()
+    for x in inputs(artifact, 3):
+        h = state[0].copy()
+        engine.step(state, x)
+    rows = slice(0, 5)
+    ih = artifact.array("gru0.weight_ih")[rows] @ seen["standardise"] + artifact.array("gru0.bias_ih")[rows]
+    hh = artifact.array("gru0.weight_hh")[rows] @ h + artifact.array("gru0.bias_hh")[rows]
+    np.testing.assert_allclose(seen["gru0.rh"], logistic(ih + hh) * h, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_sigmoid_and_softmax_do_not_overflow(dtype: type) -> None:
+    value = np.array([-1e30, -200, 0, 200, 1e30], dtype)
+    assert sigmoid(value).tolist() == [0, 0, 0.5, 1, 1]
+    assert softmax(value).tolist() == [0, 0, 0, 0, 1]
+
+
+def test_values_outside_float32_are_refused_and_the_state_kept() -> None:
+    artifact = random_artifact(0, 3, (5,))
+    node = artifact.config.gru_nodes[0]
+    assert isinstance(node, GruNode)
+    huge = np.full((15, 3), 3e38, np.float32)
+    huge[:, 1] = -3e38
+    tensors = {**artifact.tensors, "gru0.weight_ih": Tensor.from_numpy(huge)}
+    engine = Reference(Artifact(changed(artifact.config), tensors))
+    state = engine.new_state()
+    with pytest.raises(EngineError, match="gru0: a value left the range of float32"):
+        engine.step(state, [1e9, 1e9, 0])
+    assert not state[0].any()
