@@ -11,7 +11,7 @@ import numpy as np
 
 from edgegru import metrics
 from edgegru.data import LabelledSequence, labelled_sequences
-from edgegru_runtime import Model, load
+from edgegru_runtime import Artifact, Model, load
 from edgegru_runtime.errors import DataError
 
 LABEL_TARGETS = ("step_label", "recording_label")
@@ -57,7 +57,7 @@ class Evaluation:
 
 
 def evaluate(
-    model: str | Path | Model,
+    model: str | Path | Artifact | Model,
     data: str | Path,
     *,
     engine: str = "auto",
@@ -66,14 +66,14 @@ def evaluate(
 ) -> Evaluation:
     """Stream labelled recordings through a model, the state reset at the start of each, and score its outputs.
 
-    ``model``: an artifact, a ``.onnx`` or ``.tflite`` file, or a loaded model. ``data``: recordings in the layout the
+    ``model``: an artifact, a ``.onnx`` or ``.tflite`` file, or what was read from one. ``data``: recordings in the layout the
     model was trained on. ``engine``: "auto" or an engine's name. ``part``: "train", "validation", "test", "all", or
     "auto": the official test part where there is one, else all. ``plot``: where to write the confusion matrix as a PNG.
 
     Raises ArtifactError, DataError, EngineError; DataError also where nothing has a target or ``plot`` is given for
     values, which have no confusion matrix.
     """
-    loaded = model if isinstance(model, Model) else load(model, None if engine == "auto" else engine)
+    loaded = _loaded(model, None if engine == "auto" else engine)
     target = loaded.config.outputs[0].target
     if plot is not None and target not in LABEL_TARGETS:
         raise DataError(f"a confusion matrix needs classes, but the model's target is {target}")
@@ -125,6 +125,12 @@ def evaluate_sequences(model: Model, sequences: Sequence[LabelledSequence], *, p
         metrics=scores,
         confusion=counts,
     )
+
+
+def _loaded(model: str | Path | Artifact | Model, engine: str | None) -> Model:
+    if isinstance(model, Model):
+        return model if engine is None else Model(model.source, engine)
+    return Model(model, engine) if isinstance(model, Artifact) else load(model, engine)
 
 
 def _confusion_lines(confusion: Sequence[Sequence[int]], labels: Sequence[str]) -> list[str]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import io
-import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -13,6 +12,7 @@ from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from numpy.typing import ArrayLike, NDArray
 
+from edgegru_export.saving import write_atomically
 from edgegru_runtime.errors import EdgegruError
 
 _DPI = 150
@@ -71,11 +71,7 @@ def _save(figure: Figure, path: str | Path) -> None:
     FigureCanvasAgg(figure)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=_DPI, metadata={"Software": None})  # same numbers, same bytes
-    target = Path(path)
-    temporary = target.with_name(f".{target.name}.{os.getpid()}")
     try:
-        temporary.write_bytes(picture.getvalue())
-        os.replace(temporary, target)
+        write_atomically(Path(path), picture.getvalue())
     except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise EdgegruError(f"cannot write the picture {target}: {error.strerror}") from error
+        raise EdgegruError(f"cannot write the picture {path}: {error.strerror}") from error
