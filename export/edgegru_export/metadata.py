@@ -6,14 +6,21 @@ parameters, plus a section ``export`` (docs/export.md).
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from edgegru_runtime.artifact import Artifact
-from edgegru_runtime.config_json import config_to_json
+from edgegru_runtime.config_json import config_to_json, dump_json
+from edgegru_runtime.container import METADATA_KEY
 from edgegru_runtime.model_config import ModelConfig, StandardiseNode
 
-METADATA_KEY = "edgegru"
+__all__ = [
+    "METADATA_KEY",
+    "export_section",
+    "metadata_json",
+    "output_names",
+    "state_input_names",
+    "state_output_names",
+]
 
 
 def state_input_names(config: ModelConfig) -> tuple[str, ...]:
@@ -62,4 +69,4 @@ def metadata_json(artifact: Artifact, section: dict[str, Any]) -> str:
     """The compact JSON string to embed: same model, same bytes. ``section``: from ``export_section``."""
     document = {**config_to_json(artifact.config), "export": section}
     document.pop("quantization", None)  # integers and scales are in the graph; nobody could use them from here
-    return json.dumps(document, separators=(",", ":"), sort_keys=True)
+    return dump_json(document)

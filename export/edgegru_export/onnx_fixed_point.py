@@ -41,23 +41,28 @@ class Rescaling:
 class FixedPointGraph(Graph):
     """A graph with the document's arithmetic. Operands of methods are names of values, or plain integers."""
 
+    def __init__(self) -> None:
+        super().__init__()
+        self._tanh_table = ""  # made for the first that asks
+
+    def number(self, value: int) -> str:
+        """An int64 constant without dimensions."""
+        return self.constant(str(value), np.array(value, np.int64))
+
     def integers(self, values: NDArray[np.int64]) -> str:
         """A vector of integers of its own as a constant."""
-        return self.constant(self._new_name("constant") + f".{len(self._constants)}", values)
+        return self.constant(f"{self.scope}.constant{len(self._constants)}", values)
 
     def binary(self, operator: str, left: str, right: str | int) -> str:
         """``left operator right``."""
-        if isinstance(right, int):
-            right = self.constant(f"int64 {right}", np.array(right, np.int64))
-        return self.add(operator, left, right)
+        return self.add(operator, left, self.number(right) if isinstance(right, int) else right)
 
     def to_int64(self, value: str) -> str:
         return self.add("Cast", value, to=TensorProto.INT64)
 
     def clamp(self, value: str, limit: int) -> str:
         """Saturate to -limit … limit."""
-        bounds = (self.constant(f"int64 {bound}", np.array(bound, np.int64)) for bound in (-limit, limit))
-        return self.add("Clip", value, *bounds)
+        return self.add("Clip", value, self.number(-limit), self.number(limit))
 
     def shift(self, value: str, bits: int) -> str:
         """``R'(value; bits)`` = (value + 2^(bits-1)) >> bits, arithmetic.
@@ -88,12 +93,24 @@ class FixedPointGraph(Graph):
         return self.to_int64(self.add("MatMulInteger", operand, stored, zero_point, zero_point))
 
     def tanh(self, argument: str) -> str:
-        """``T``: Q12 in, Q15 out."""
-        saturated = self.clamp(argument, fx.ARGUMENT_LIMIT)
-        magnitude = self.add("Abs", saturated)
+        """``T``: Q12 in, Q15 out, looked up in a table of all 65,535 values.
+
+        The file holds the 64 segments and the nodes that make the table of them; as those depend on constants only,
+        a runtime works them out once, when it loads the file.
+        """
+        if not self._tanh_table:
+            self._tanh_table = self._all_of_tanh()
+        index = self.binary("Add", self.clamp(argument, fx.ARGUMENT_LIMIT), fx.ARGUMENT_LIMIT)
+        return self.to_int64(self.add("Gather", self._tanh_table, index))
+
+    def _all_of_tanh(self) -> str:
+        """T of -32767 … 32767 in this order, as int16 (65535,)."""
+        bounds = (self.number(bound) for bound in (-fx.ARGUMENT_LIMIT, fx.ARGUMENT_LIMIT + 1, 1))
+        argument = self.add("Range", *bounds)
+        magnitude = self.add("Abs", argument)
         position = self.binary("Mul", self.binary("Mod", magnitude, 512), 64)
         value = self._interpolate("tanh", self.binary("Div", magnitude, 512), position)
-        return self.binary("Mul", self.add("Sign", saturated), value)
+        return self.add("Cast", self.binary("Mul", self.add("Sign", argument), value), to=TensorProto.INT16)
 
     def sigmoid(self, argument: str) -> str:
         """``σ``: Q11 in, Q16 out."""
@@ -106,7 +123,7 @@ class FixedPointGraph(Graph):
         fraction = self.binary("Mod", octaves, 2**16)
         position = self.binary("Mul", self.binary("Mod", fraction, 4096), 8)
         mantissa = self._interpolate("exp2", self.binary("Div", fraction, 4096), position)
-        halvings = self.add("Clip", self.binary("Div", octaves, 2**16), "", self.constant("int64 62", np.array(62)))
+        halvings = self.add("Clip", self.binary("Div", octaves, 2**16), "", self.number(62))
         divisor = self.add("Gather", self.constant("powers of two", 2 ** np.arange(63, dtype=np.int64)), halvings)
         power = self.binary("Div", self.binary("Mul", mantissa, 2**16), divisor)
         total = self.add("ReduceSum", power, self.axes(-1), keepdims=1)

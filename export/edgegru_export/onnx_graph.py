@@ -33,7 +33,7 @@ class Graph:
     def constant(self, name: str, array: NDArray[Any]) -> str:
         """An initializer; asked for again under the same name it is stored once."""
         if name not in self._constants:
-            self._constants[name] = numpy_helper.from_array(np.ascontiguousarray(array), name)
+            self._constants[name] = numpy_helper.from_array(array, name)
         return name
 
     def axes(self, *axes: int) -> str:
@@ -42,18 +42,17 @@ class Graph:
 
     def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """A node with one output; returns the output's name."""
-        return self.add_many(operator, inputs, (name or self._new_name(operator),), **attributes)[0]
+        return self.add_many(operator, inputs, (name or self._new_name(),), **attributes)[0]
 
     def add_many(
         self, operator: str, inputs: Sequence[str], names: Sequence[str], **attributes: Any
     ) -> tuple[str, ...]:
         """A node whose outputs are called ``names``: "" for one that is not wanted. Returns the names."""
-        node_name = self._new_name(operator)
-        self._nodes.append(helper.make_node(operator, inputs, names, name=node_name, **attributes))
+        self._nodes.append(helper.make_node(operator, inputs, names, **attributes))
         return tuple(names)
 
-    def _new_name(self, operator: str) -> str:
-        return f"{self.scope}/{operator}_{len(self._nodes)}"
+    def _new_name(self) -> str:
+        return f"{self.scope}.{len(self._nodes)}"
 
     def to_bytes(
         self, inputs: Sequence[tuple[str, str, Shape]], outputs: Sequence[tuple[str, str, Shape]], metadata: str

@@ -92,7 +92,7 @@ class _Step:
         )
         q = self.graph.add("Floor", self.graph.add("Add", self.graph.add("Mul", "x", a), b))
         bounds = (
-            self.graph.constant(f"float32 {bound}", np.array(bound, np.float32)) for bound in (-self.limit, self.limit)
+            self.graph.constant(str(float(bound)), np.array(bound, np.float32)) for bound in (-self.limit, self.limit)
         )
         return self.graph.offset_operand(self.graph.to_int64(self.graph.add("Clip", q, *bounds)))
 
@@ -105,7 +105,7 @@ class _Step:
             case "linear":
                 return value, scale
             case "relu":
-                return graph.add("Max", value, graph.constant("int64 0", np.array(0, np.int64))), scale
+                return graph.add("Max", value, graph.number(0)), scale
             case "tanh":
                 argument = graph.rescale(value, Rescaling.by(scale * 2.0**fx.TANH_ARGUMENT_BITS, node.name))
                 return graph.tanh(argument), np.full_like(scale, 2.0**-fx.CANDIDATE_BITS)
@@ -136,19 +136,20 @@ class _Step:
         q_h = graph.to_operand(h, to_h_operand, self.limit)
         acc_ih = self.product_and_bias(self.operand(source), name, "weight_ih", "bias_ih")
         ih_rz, ih_n = self.split(graph.binary("Mul", acc_ih, graph.integers(m_ih)), "ih", 2 * size, size)
-        acc_rz = graph.product(q_h, weight_hh[: 2 * size], f"{name}.weight_hh_rz")
-        hh_rz = graph.binary("Mul", acc_rz, graph.integers(m_hh[: 2 * size]))
-        rz = graph.sigmoid(graph.shift(graph.binary("Add", ih_rz, hh_rz), shift))
-        r, z = self.split(rz, "gate", size, size)
-
         if node.reset == "after":
-            acc_hn = self.biased(graph.product(q_h, weight_hh[2 * size :], f"{name}.weight_hh_n"), name, "bias_hn")
-            hn = graph.clamp(
-                graph.rescale(acc_hn, Rescaling(m_hh[2 * size :], shift)), fx.CANDIDATE_ARGUMENT_LIMIT
-            )
+            acc_hh = self.graph.product(q_h, weight_hh, f"{name}.weight_hh")
+            if f"{name}.bias_hn" in self.artifact.tensors:
+                bias = np.pad(self.tensor(name, "bias_hn").astype(np.int64), (2 * size, 0))  # no bias for r and z here
+                acc_hh = graph.binary("Add", acc_hh, graph.integers(bias))
+            hh_rz, hh_n = self.split(graph.binary("Mul", acc_hh, graph.integers(m_hh)), "hh", 2 * size, size)
+            r, z = self.gates(ih_rz, hh_rz, shift, size)
+            hn = graph.clamp(graph.shift(hh_n, shift), fx.CANDIDATE_ARGUMENT_LIMIT)
             r_hn = graph.shift(graph.binary("Mul", r, hn), fx.GATE_BITS)
             n = graph.tanh(graph.binary("Add", graph.shift(ih_n, shift), r_hn))
         else:
+            acc_rz = graph.product(q_h, weight_hh[: 2 * size], f"{name}.weight_hh_rz")
+            hh_rz = graph.binary("Mul", acc_rz, graph.integers(m_hh[: 2 * size]))
+            r, z = self.gates(ih_rz, hh_rz, shift, size)
             rh = graph.shift(graph.binary("Mul", r, h), fx.GATE_BITS)
             to_rh_operand = Rescaling.by(np.array([2.0**-fx.STATE_BITS / n_scale]), name)
             q_rh = graph.to_operand(rh, to_rh_operand, self.limit)
@@ -156,9 +157,8 @@ class _Step:
             hh_n = graph.binary("Mul", acc_hn, graph.integers(m_hh[2 * size :]))
             n = graph.tanh(graph.shift(graph.binary("Add", ih_n, hh_n), shift))
 
-        ones = graph.constant(f"int64 {2**fx.GATE_BITS}", np.array(2**fx.GATE_BITS, np.int64))
         n_q24 = graph.binary("Mul", n, 2 ** (fx.STATE_BITS - fx.CANDIDATE_BITS))
-        new_part = graph.binary("Mul", graph.binary("Sub", ones, z), n_q24)
+        new_part = graph.binary("Mul", graph.binary("Sub", graph.number(2**fx.GATE_BITS), z), n_q24)
         h_next = graph.shift(graph.binary("Add", new_part, graph.binary("Mul", z, h)), fx.GATE_BITS)
         graph.add("Cast", h_next, name=f"{state}_next", to=TensorProto.INT32)
         return h_next
@@ -194,11 +194,14 @@ class _Step:
             self.operands[source] = self.graph.to_operand(self.values[source], rescaling, self.limit)
         return self.operands[source]
 
+    def gates(self, ih_rz: str, hh_rz: str, shift: int, size: int) -> tuple[str, ...]:
+        """r and z (batch, H) in Q16: products added first, rounded once."""
+        rz = self.graph.sigmoid(self.graph.shift(self.graph.binary("Add", ih_rz, hh_rz), shift))
+        return self.split(rz, "gate", size, size)
+
     def product_and_bias(self, operand: str, node: str, weight: str, bias: str) -> str:
         """``W q + b`` (batch, rows), without b where the artifact has none."""
-        return self.biased(self.graph.product(operand, self.tensor(node, weight), f"{node}.{weight}"), node, bias)
-
-    def biased(self, accumulator: str, node: str, bias: str) -> str:
+        accumulator = self.graph.product(operand, self.tensor(node, weight), f"{node}.{weight}")
         if f"{node}.{bias}" not in self.artifact.tensors:
             return accumulator
         return self.graph.binary("Add", accumulator, self.graph.integers(self.tensor(node, bias).astype(np.int64)))
