@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +11,103 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru.data.config import DataConfig
-from edgegru.data.recordings import Dataset, LabelledSequence
+from edgegru.data.reading import read_recordings
+from edgegru.data.recordings import Dataset, LabelledSequence, Recording, RecordingSet
+from edgegru.data.splitting import split_recordings
+from edgegru.data.targets import class_names, decide_target, forecast_columns, forecast_labels, label_sequence
+from edgegru_runtime.errors import ArtifactError, ConfigError, DataError
 from edgegru_runtime.model_config import ModelConfig
+
+# The options a model keeps: what its nodes, input and outputs do not already say.
+KEPT = (
+    "device", "timestamp_column", "label_column", "recording_column", "group_column", "timestamp_unit", "missing",
+    "split", "validation_fraction", "test_fraction", "validation_groups", "test_groups",
+)  # fmt: skip
+PARTS = ("auto", "all", "train", "validation", "test")
 
 
 def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -> Dataset:
-    """Read (``path`` wins over ``config.path``), resample, label, split by ``seed``, measure scales. Raises DataError."""
-    raise NotImplementedError
+    """Read (``path`` wins over ``config.path``), resample, label, split by ``seed``, measure scales.
+
+    Raises DataError, and ConfigError for options that do not fit the data.
+    """
+    if path is None and not config.path:
+        raise ConfigError("no data: give data.path in the configuration, or a path")
+    recordings = read_recordings(path if path is not None else config.path, config)
+    target = decide_target(config, recordings)
+    labels, units, columns = _outputs(config, recordings, target)
+    parts = split_recordings(recordings.recordings, config, seed)
+    train, validation, test = (
+        tuple(label_sequence(recording, target, labels, columns, config.horizon) for recording in part)
+        for part in parts
+    )
+    if not any(sequence.mask.any() for sequence in train):
+        raise DataError("no step of the training part has a target")
+    mean, std = _scales([sequence.x for sequence in train])
+    target_mean = target_std = np.empty(0, np.float32)
+    if not target.endswith("label"):
+        target_mean, target_std = _scales([sequence.target[sequence.mask] for sequence in train])
+    return Dataset(
+        train=train,
+        validation=validation,
+        test=test,
+        channels=recordings.channels,
+        units=recordings.units,
+        rate=recordings.rate,
+        target=target,
+        labels=labels,
+        target_units=units,
+        horizon=config.horizon,
+        mean=mean,
+        std=std,
+        target_mean=target_mean,
+        target_std=target_std,
+        seed=seed,
+        counts=recordings.counts,
+    )
+
+
+def _outputs(
+    config: DataConfig, recordings: RecordingSet, target: str
+) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
+    """Names and units of the outputs and, for a forecast, the numbers of the channels it predicts."""
+    if target.endswith("label"):
+        return class_names(recordings), (), ()
+    columns: tuple[int, ...] = ()
+    if target == "forecast":
+        names = forecast_columns(config, recordings.channels)
+        columns = tuple(recordings.channels.index(name) for name in names)
+        units = config.target_units or tuple(recordings.units[column] for column in columns)
+    else:
+        names = recordings.targets
+        units = config.target_units or ("",) * len(names)
+    if len(units) != len(names):
+        raise ConfigError(f"data.target_units has {len(units)} units for {len(names)} targets: {', '.join(names)}")
+    if target == "forecast":
+        return forecast_labels(names, config.horizon), units * config.horizon, columns
+    return names, units, columns
+
+
+def _scales(arrays: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Mean and standard deviation of each column over all rows of all arrays; 1 for a column that does not vary."""
+    rows = np.concatenate(arrays).astype(np.float64)
+    mean, std = rows.mean(axis=0), rows.std(axis=0)
+    # Below float32's resolution of the values themselves a spread is rounding, and below 1e-30 its inverse is no scale.
+    floor = np.maximum(np.abs(rows).max(axis=0) * 1e-7, 1e-30)
+    return mean.astype(np.float32), np.where(std < floor, 1.0, std).astype(np.float32)
 
 
 def data_section(config: DataConfig, dataset: Dataset) -> dict[str, Any]:
-    """What ``ModelConfig.data`` keeps so that ``labelled_sequences`` can read other folders of the same kind."""
-    raise NotImplementedError
+    """What ``ModelConfig.data`` keeps so that ``labelled_sequences`` can read other folders of the same kind.
+
+    The format and the options that differ from their defaults, as JSON values; never a path.
+    """
+    kept = (*KEPT, "target_columns") if dataset.target == "forecast" else KEPT
+    options = {name: getattr(config, name) for name in kept if getattr(config, name) != getattr(DataConfig(), name)}
+    options = {name: list(value) if isinstance(value, tuple) else value for name, value in options.items()}
+    if dataset.seed:
+        options["seed"] = dataset.seed
+    return {"format": config.format, "options": options}
 
 
 def labelled_sequences(
@@ -28,12 +115,97 @@ def labelled_sequences(
 ) -> tuple[LabelledSequence, ...]:
     """Sequences for a trained model, labels and channels numbered as the model numbers them.
 
-    ``part``: "all"; "train", "validation" or "test" as ``prepare`` would split this path; "auto": the official test
-    part where the publisher made one, else all. Raises DataError.
+    ``part``: "all"; "train", "validation" or "test" as ``prepare`` would split this path with the model's options;
+    "auto": the official test part where the publisher made one, else all. Raises DataError, and ArtifactError where
+    the model's own data section makes no sense.
     """
-    raise NotImplementedError
+    if part not in PARTS:
+        raise DataError(f"no part {part!r}, expected one of {', '.join(PARTS)}")
+    config, seed = _config_of(model_config)
+    output = model_config.outputs[0]
+    recordings = _read_for(model_config, config, path)
+    chosen: Sequence[Recording] = recordings.recordings
+    if part == "auto":
+        chosen = [recording for recording in chosen if recording.part == "test"] or chosen
+    elif part != "all":
+        chosen = getattr(split_recordings(chosen, config, seed), part)
+        if not chosen:
+            raise DataError(f"{path} has no {part} part by the model's options for splitting")
+    columns: tuple[int, ...] = ()
+    if output.target == "forecast":
+        columns = tuple(map(recordings.channels.index, forecast_columns(config, recordings.channels)))
+        if forecast_labels([recordings.channels[column] for column in columns], output.horizon) != output.labels:
+            raise ArtifactError("the model's data section does not name the channels that its output predicts")
+    elif not output.target.endswith("label") and recordings.targets != output.labels:
+        raise DataError(
+            f"{path} has the target values {', '.join(recordings.targets) or 'none'}, the model gives "
+            f"{', '.join(output.labels)}"
+        )
+    return tuple(
+        label_sequence(recording, output.target, output.labels, columns, output.horizon) for recording in chosen
+    )
 
 
 def calibration_sequences(model_config: ModelConfig, path: str | Path) -> tuple[NDArray[np.float32], ...]:
-    """Inputs alone, (T, input_size) each, labels not needed: the official training part, else all. Raises DataError."""
-    raise NotImplementedError
+    """Inputs alone, (T, input_size) each; labels and groups are not needed.
+
+    The official training part where the publisher made one, else all recordings. Raises like ``labelled_sequences``.
+    """
+    config, _ = _config_of(model_config)
+    config = replace(config, target="auto", target_columns=(), horizon=0, label_column="", group_column="")
+    recordings = _read_for(model_config, config, path).recordings
+    train = [recording for recording in recordings if recording.part == "train"]
+    return tuple(recording.x for recording in train or recordings)
+
+
+def _read_for(model_config: ModelConfig, config: DataConfig, path: str | Path) -> RecordingSet:
+    recordings = read_recordings(path, config)
+    if recordings.channels != model_config.input.channels:
+        raise DataError(
+            f"{path} has the channels {', '.join(recordings.channels)}, the model reads "
+            f"{', '.join(model_config.input.channels)}"
+        )
+    return recordings
+
+
+def _config_of(model_config: ModelConfig) -> tuple[DataConfig, int]:
+    """The DataConfig and seed that a model implies. ArtifactError where its data section makes no sense."""
+    if len(model_config.outputs) != 1:
+        raise DataError(f"the model has {len(model_config.outputs)} outputs, sequences are labelled for one")
+    output = model_config.outputs[0]
+    options = model_config.data.get("options", {})
+    if not isinstance(options, dict):
+        raise ArtifactError("the model's data section has options that are no object")
+    defaults = {field.name: field.default for field in fields(DataConfig)}
+    values: dict[str, Any] = {"format": model_config.data.get("format", "auto")}
+    seed = 0
+    for name, value in options.items():
+        if name == "seed":
+            if type(value) is not int or value < 0:
+                raise ArtifactError(f"the model's data section has seed {value!r}, expected a whole number")
+            seed = value
+        elif name not in (*KEPT, "target_columns") or not _fits(value, defaults[name]):
+            raise ArtifactError(f"the model's data section has an invalid option {name!r}")
+        else:
+            values[name] = tuple(value) if isinstance(value, list) else value
+    if output.target.endswith("_value"):
+        values["target_columns"] = output.labels
+    try:
+        return DataConfig(
+            **values,
+            channels=model_config.input.channels,
+            rate=model_config.input.rate or 0.0,
+            target=output.target,
+            horizon=output.horizon,
+        ), seed
+    except ConfigError as error:
+        raise ArtifactError(f"the model's data section is invalid: {error}") from error
+
+
+def _fits(value: object, default: object) -> bool:
+    """Whether a JSON value has the type of an option whose default is ``default``."""
+    if isinstance(default, tuple):
+        return isinstance(value, list) and all(isinstance(item, str) for item in value)
+    if isinstance(default, float):
+        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    return isinstance(value, str)

@@ -1,0 +1,137 @@
+"""What a model should say at each step of a recording."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgegru.data.config import DataConfig
+from edgegru.data.recordings import LabelledSequence, Recording, RecordingSet
+from edgegru_runtime.errors import DataError
+
+_TargetAndMask = tuple[NDArray[np.int64] | NDArray[np.float32], NDArray[np.bool_]]
+
+
+def decide_target(config: DataConfig, recordings: RecordingSet) -> str:
+    """The kind of target: as configured, or from what the recordings have. DataError where they have nothing."""
+    if config.wanted_target != "auto":
+        return config.wanted_target
+    y = next((recording.y for recording in recordings.recordings if recording.y is not None), None)
+    if y is None:
+        raise DataError(
+            "the recordings have no labels and no target values: name label_column or target_columns, "
+            "or set horizon to predict their next values"
+        )
+    if isinstance(y, str):
+        return "recording_label"
+    if isinstance(y, tuple):
+        return "step_label"
+    return "step_value" if y.ndim == 2 else "recording_value"
+
+
+def forecast_columns(config: DataConfig, channels: Sequence[str]) -> tuple[str, ...]:
+    """The channels a forecast predicts. DataError where one does not exist."""
+    unknown = next((name for name in config.target_columns if name not in channels), None)
+    if unknown is not None:
+        raise DataError(f"target column {unknown!r} is no channel, the channels are {', '.join(channels)}")
+    return config.target_columns or tuple(channels)
+
+
+def forecast_labels(columns: Sequence[str], horizon: int) -> tuple[str, ...]:
+    """Names of the outputs of a forecast, step by step: a+1, b+1, a+2, b+2, …"""
+    return tuple(f"{column}+{step}" for step in range(1, horizon + 1) for column in columns)
+
+
+def class_names(recordings: RecordingSet) -> tuple[str, ...]:
+    """The classes: as the publisher lists them, else all that occur, whole numbers by size, text by alphabet.
+
+    Raises DataError for fewer than two.
+    """
+    names = set[str]()
+    for recording in recordings.recordings:
+        if isinstance(recording.y, (str, tuple)):
+            names.update((recording.y,) if isinstance(recording.y, str) else recording.y)
+    names.discard("")
+    if len(names) < 2:
+        raise DataError(f"classes: {', '.join(sorted(names)) or 'none'}; expected at least two")
+    if recordings.labels:
+        return recordings.labels
+    numbers = all(name.removeprefix("-").isdecimal() for name in names)
+    return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
+
+
+def label_sequence(
+    recording: Recording, target: str, labels: Sequence[str], columns: Sequence[int] = (), horizon: int = 0
+) -> LabelledSequence:
+    """A recording with its targets. Raises DataError where it has none of that kind, or a class not in ``labels``.
+
+    ``columns``, ``horizon``: for "forecast", which channels to predict and how many steps of them.
+    """
+    if target == "forecast":
+        values, mask = _forecast(recording.x, columns, horizon)
+    elif target in ("step_label", "recording_label"):
+        values, mask = _classes(recording, target, labels)
+    else:
+        values, mask = _values(recording, target)
+    return LabelledSequence(recording.name, recording.group, recording.x, values, mask)
+
+
+def _forecast(x: NDArray[np.float32], columns: Sequence[int], horizon: int) -> _TargetAndMask:
+    """Target at step t: the columns at t+1, then at t+2, …: (T, horizon · columns). It counts where all exist."""
+    length = len(x)
+    target = np.zeros((length, horizon, len(columns)), np.float32)
+    for step in range(1, min(horizon, length) + 1):
+        target[: length - step, step - 1] = x[step:, columns]
+    return target.reshape(length, -1), np.arange(length) < length - horizon
+
+
+def _classes(recording: Recording, target: str, labels: Sequence[str]) -> _TargetAndMask:
+    """Class numbers (T,). A label of a whole recording is that of every step; unlabelled steps do not count."""
+    y = recording.y
+    if not isinstance(y, (str, tuple)):
+        raise DataError(f"recording {recording.name!r} has no labels, but the target is {target}")
+    length = len(recording.x)
+    names = set((y,) if isinstance(y, str) else y) - {""}
+    if target == "recording_label" and len(names) > 1:
+        raise DataError(
+            f"recording {recording.name!r} has the labels {', '.join(sorted(names))}, "
+            "target 'recording_label' needs one for all its samples"
+        )
+    unknown = names - set(labels)
+    if unknown:
+        raise DataError(
+            f"recording {recording.name!r} has the label {min(unknown)!r}, expected one of {', '.join(labels)}"
+        )
+    numbers = {label: number for number, label in enumerate(labels)} | {"": -1}
+    steps = y if target == "step_label" and isinstance(y, tuple) else (max(names, default=""),) * length
+    classes = np.fromiter((numbers[label] for label in steps), np.int64, length)
+    mask = classes >= 0
+    if target == "recording_label":
+        mask[:-1] = False
+    return np.maximum(classes, 0), mask
+
+
+def _values(recording: Recording, target: str) -> _TargetAndMask:
+    """Values (T, K). Those of a whole recording are those of every step; steps that lack one do not count."""
+    y = recording.y
+    if not isinstance(y, np.ndarray):
+        raise DataError(f"recording {recording.name!r} has no target values, but the target is {target}")
+    length = len(recording.x)
+    if target == "recording_value" and y.ndim == 2:
+        if not (y == y[0]).all():
+            raise DataError(
+                f"recording {recording.name!r} has several target values, "
+                "target 'recording_value' needs one for all its samples"
+            )
+        y = y[0]
+    values = np.broadcast_to(y, (length, y.shape[-1]))
+    mask = ~np.isnan(values).any(axis=1)
+    if target == "recording_value":
+        mask[:-1] = False
+    with np.errstate(over="ignore"):
+        narrow = np.where(np.isnan(values), 0, values).astype(np.float32)
+    if not np.isfinite(narrow).all():
+        raise DataError(f"recording {recording.name!r} has a target value beyond the range of float32")
+    return narrow, mask
