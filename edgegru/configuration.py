@@ -17,7 +17,8 @@ from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from edgegru.data import DataConfig
-from edgegru_runtime.errors import ConfigError
+from edgegru_runtime.config_json import parse_decision
+from edgegru_runtime.errors import ArtifactError, ConfigError
 from edgegru_runtime.model_config import ACTIVATIONS, RESETS, DecisionConfig
 
 SCHEDULES = ("one-cycle", "cosine", "constant")
@@ -141,6 +142,10 @@ def parse_config(document: Mapping[str, Any]) -> TrainConfig:
         if not isinstance(values, Mapping):
             raise ConfigError(f"{name} is {values!r}, expected a section [{name}]")
         sections[name] = _parse_section(name, kind, values)
+    try:
+        parse_decision(vars(sections["decision"]))  # the ranges that every model file is held to
+    except ArtifactError as error:
+        raise ConfigError(str(error)) from error
     return TrainConfig(**sections)
 
 
@@ -195,8 +200,10 @@ def _refuse_unknown(what: str, found: Iterable[str], known: Iterable[str]) -> No
 def _typed(name: str, value: Any, hint: Any) -> Any:
     """``value`` as the type of a field, or ConfigError. bool is no number; an int is a float where one is expected."""
     if get_origin(hint) in (Union, types.UnionType):
+        if not isinstance(value, (str, list, tuple)):
+            raise ConfigError(f"{name} is {value!r}, expected a string or a list")
         tuple_hint = next(option for option in get_args(hint) if get_origin(option) is tuple)
-        return _typed(name, value, tuple_hint if isinstance(value, (list, tuple)) else str)
+        return _typed(name, value, str if isinstance(value, str) else tuple_hint)
     if get_origin(hint) is tuple:
         if not isinstance(value, (list, tuple)):
             raise ConfigError(f"{name} is {value!r}, expected a list")

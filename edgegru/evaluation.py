@@ -46,11 +46,9 @@ class Evaluation:
     def __str__(self) -> str:
         """The same for people to read."""
         clipped = f", {self.clipped} input values clipped" if self.clipped else ""
-        lines = [
-            f"{self.scheme} on {self.engine}: {self.recordings} recordings (part {self.part}), {self.steps} steps "
-            f"streamed, {self.scored} scored ({self.target}){clipped}",
-            *(f"{name:<10}{value:.6g}" for name, value in self.metrics.items()),
-        ]
+        counts = f"{self.recordings} recordings (part {self.part}), {self.steps} steps streamed, {self.scored} scored"
+        lines = [f"{self.scheme} on {self.engine}: {counts} ({self.target}){clipped}"]
+        lines += [f"{name:<10}{value:.6g}" for name, value in self.metrics.items()]
         if self.confusion is not None:
             lines += ["", *_confusion_lines(self.confusion, self.labels)]
         return "\n".join(lines)
@@ -66,9 +64,10 @@ def evaluate(
 ) -> Evaluation:
     """Stream labelled recordings through a model, the state reset at the start of each, and score its outputs.
 
-    ``model``: an artifact, a ``.onnx`` or ``.tflite`` file, or what was read from one. ``data``: recordings in the layout the
-    model was trained on. ``engine``: "auto" or an engine's name. ``part``: "train", "validation", "test", "all", or
-    "auto": the official test part where there is one, else all. ``plot``: where to write the confusion matrix as a PNG.
+    ``model``: an artifact, a ``.onnx`` or ``.tflite`` file, or what was read from one. ``data``: recordings in the
+    layout the model was trained on. ``engine``: "auto" or an engine's name. ``part``: "train", "validation", "test",
+    "all", or "auto": the official test part where there is one, else all. ``plot``: where to write the confusion
+    matrix as a PNG.
 
     Raises ArtifactError, DataError, EngineError; DataError also where nothing has a target or ``plot`` is given for
     values, which have no confusion matrix.

@@ -12,19 +12,19 @@ if TYPE_CHECKING:
 def quantization_text(report: QuantizationReport) -> str:
     """Tables of tensors and operands, then size and metric before and after where they are known."""
     tensors = [("tensor", "type", "shape", "largest", "scale", "max error", "rel. error", "bytes")]
-    for tensor in report.tensors:
-        tensors.append(
-            (
-                tensor.name,
-                tensor.dtype,
-                "×".join(str(size) for size in tensor.shape),
-                f"{tensor.largest:.4g}",
-                _span(tensor.scale),
-                f"{tensor.max_error:.2g}",
-                f"{tensor.relative_error:.2%}",
-                f"{tensor.bytes_before} → {tensor.bytes_after}",
-            )
+    tensors += [
+        (
+            tensor.name,
+            tensor.dtype,
+            "×".join(str(size) for size in tensor.shape),
+            f"{tensor.largest:.4g}",
+            _span(tensor.scale),
+            f"{tensor.max_error:.2g}",
+            f"{tensor.relative_error:.2%}",
+            f"{tensor.bytes_before} → {tensor.bytes_after}",
         )
+        for tensor in report.tensors
+    ]
     operands = [("operand", "largest", "scale")]
     operands += [(operand.name, f"{operand.largest:.4g}", f"{operand.scale:.3g}") for operand in report.operands]
     lines = [

@@ -40,7 +40,7 @@ from edgegru.objective import make_objective
 from edgegru.plotting import plot_history
 from edgegru.schedule import MOMENTUM, rate_and_momentum
 from edgegru_export.saving import save_artifact, write_atomically
-from edgegru_runtime.errors import ConfigError, DataError, EdgegruError
+from edgegru_runtime.errors import ArtifactError, ConfigError, DataError, EdgegruError
 
 _ORDER, _AUGMENTATION, _DROPOUT = range(3)  # what a generator is for: each has its own numbers
 _BETA2 = 0.999  # AdamW's second beta
@@ -146,6 +146,10 @@ class Trainer:
         self.config, self.dataset, self.device = config, dataset, device
         self.objective = make_objective(config.training, dataset, device)
         self.train_sequences = _supervised(dataset.train, config, dataset.target)
+        if not self._total_weight(self.train_sequences):
+            raise ConfigError("training.class_weights give no step of the training part any weight")
+        if dataset.validation and not any(sequence.mask.any() for sequence in dataset.validation):
+            raise DataError("no step of the validation part has a target")
         self.data_digest = _digest(dataset)
         mean, std = torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std)
         outputs = len(dataset.target_mean) or len(dataset.labels)
@@ -182,12 +186,12 @@ class Trainer:
             torch.manual_seed(int(self._generator(_DROPOUT).integers(2**63)))
             row = {"epoch": self.epoch + 1.0, "learning_rate": 0.0, **self._learn()}
         row["learning_rate"] = self.optimiser.param_groups[0]["lr"]
-        if not math.isfinite(row["train_loss"]):
+        row |= {f"validation_{name}": value for name, value in self._validate().items()}
+        if not all(math.isfinite(value) for value in row.values()):
             raise ConfigError(
                 f"the loss is no longer finite in epoch {self.epoch + 1}: use a training.learning_rate below "
                 f"{self.config.training.learning_rate}"
             )
-        row |= {f"validation_{name}": value for name, value in self._validate().items()}
         self.epoch += 1
         self.history.append(row)
         if not self.dataset.validation or self._is_best(row):
@@ -218,12 +222,16 @@ class Trainer:
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
         """Go back to where a checkpoint was made. Raises ConfigError for one of another configuration or other data."""
         check_checkpoint(checkpoint, self.config, self.data_digest, path)
-        self.network.load_state_dict(checkpoint.network)
-        self.average.load_state_dict(checkpoint.average)
-        self.optimiser.load_state_dict(checkpoint.optimiser)
+        try:
+            for weights, network in ((checkpoint.best, self.average), (checkpoint.average, self.average)):
+                network.load_state_dict(weights)
+            self.network.load_state_dict(checkpoint.network)
+            self.optimiser.load_state_dict(checkpoint.optimiser)
+            self.history = [dict(row) for row in checkpoint.history]
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{path} does not hold what its configuration says: {error}") from error
         self.epoch, self.updates = checkpoint.epoch, checkpoint.updates
         self.best_epoch, self.best = checkpoint.best_epoch, checkpoint.best
-        self.history = checkpoint.history
 
     def _is_best(self, row: dict[str, float]) -> bool:
         if not self.best_epoch:
@@ -297,7 +305,7 @@ class Trainer:
             losses.append(self.objective.losses(outputs, targets))
             weights.append(self.objective.weights(targets))
             results.append((targets, self.objective.predictions(outputs)))
-        loss = float(torch.cat(losses).sum() / torch.cat(weights).sum())
+        loss = float(torch.cat(losses).sum() / torch.cat(weights).sum().clamp(min=1e-12))  # 0 where no class has weight
         return {"loss": loss, **self._measure(results)}
 
     def _forward(self, network: Network, chunk: Chunk, state: State) -> tuple[torch.Tensor, torch.Tensor, State]:
@@ -345,8 +353,6 @@ def _supervised(
     sequences: Sequence[LabelledSequence], config: TrainConfig, target: str
 ) -> tuple[LabelledSequence, ...]:
     """The training part; with supervision "all" a recording's target counts at every step."""
-    if not sequences or not any(sequence.mask.any() for sequence in sequences):
-        raise DataError("the training part has no step with a target: nothing can be learned")
     if config.training.supervision == "last" or not target.startswith("recording"):
         return tuple(sequences)
     return tuple(

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact
-from edgegru_runtime.errors import ArtifactError, StateError
+from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model_config import GruNode, QuantizationConfig
 from tests.builders import changed, from_arrays, random_integer_artifact
@@ -43,8 +43,7 @@ def _gru_step(artifact: Artifact, node: GruNode, q_x: list[int], h: list[int], r
     h_scale = scales[name]
     n_scale = h_scale if reset == "after" else scales[f"{name}.rh"]
     ratios = [float(s_ih[i]) * x_scale * (2**11 if i < 2 * size else 2**12) for i in range(3 * size)]
-    for i in range(3 * size):
-        ratios.append(float(s_hh[i]) * (h_scale * 2**11 if i < 2 * size else n_scale * 2**12))
+    ratios += [float(s_hh[i]) * (h_scale * 2**11 if i < 2 * size else n_scale * 2**12) for i in range(3 * size)]
     multiplier, t = fx.multipliers(ratios, name)
     m_ih, m_hh = multiplier[: 3 * size], multiplier[3 * size :]
     (m_h,), t_h = fx.multipliers([2.0**-24 / h_scale], name)
@@ -148,23 +147,19 @@ def test_inputs_beyond_float32_products_saturate_without_a_warning() -> None:
     assert engine.clipped(state) == 2
 
 
-def test_state_bytes_round_trip_and_range() -> None:
+def test_state_bytes_round_trip() -> None:
     engine = IntegerReference(random_integer_artifact(2, 3, (4, 5)))
     state, other = engine.new_state(), engine.new_state()
     for sample in _inputs(20, 3):
         engine.step(state, sample)
     engine.load_state(other, engine.state_arrays(state))
     assert [h.tolist() for h in other.h] == [h.tolist() for h in state.h]
-    too_large = np.array([2**24 + 1, 0, 0, 0], "<i4").tobytes()
-    with pytest.raises(StateError, match="outside"):
-        engine.load_state(other, [too_large, bytes(20)])
-    assert [h.tolist() for h in other.h] == [h.tolist() for h in state.h]
 
 
 @pytest.mark.parametrize("target", [1.0, 0.5, 0.1, 0.0, -0.1, -0.5, -1.0])
 @pytest.mark.parametrize("time_constant", [16, 128, 512])
 def test_slow_units_reach_their_target(target: float, time_constant: int) -> None:
-    """A unit with 1 − z = 1/τ, n = the target: settles within .002 of full scale (15 fractional bits stop .008 short)."""
+    """A unit with 1 − z = 1/τ, n = the target: ends within .002 of full scale (15 bits stop .008 short)."""
     logit = float(np.log(time_constant - 1))
     candidate = float(np.arctanh(np.clip(target, -0.99999, 0.99999)))
     artifact = random_integer_artifact(0, 1, (1,), output_size=1, head="identity")

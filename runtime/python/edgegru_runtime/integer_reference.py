@@ -7,13 +7,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_runtime import fixed_point as fx
-from edgegru_runtime.errors import StateError
 from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, Node, StandardiseNode
 
 if TYPE_CHECKING:
@@ -27,12 +26,14 @@ _EXP2 = tuple(np.array(c, np.int64) for c in (fx.EXP2_C0, fx.EXP2_C1, fx.EXP2_C2
 
 def rounding_shift(value: Integers, shift: int) -> Integers:
     """``(value + 2^(shift-1)) >> shift``: divide by 2^shift, round half up; the one rounding rule."""
-    return (value + (1 << (shift - 1))) >> shift
+    shifted: Integers = (value + (1 << (shift - 1))) >> shift
+    return shifted
 
 
 def clamp(value: Integers, limit: int) -> Integers:
     """Saturate to -limit … limit."""
-    return np.minimum(np.maximum(value, -limit), limit)
+    clamped: Integers = np.minimum(np.maximum(value, -limit), limit)
+    return clamped
 
 
 def _interpolate(table: tuple[Integers, ...], segment: Integers, position: Integers) -> Integers:
@@ -60,7 +61,8 @@ def softmax_q15(argument: Integers) -> Integers:
     fraction = distance & 0xFFFF
     power = (_interpolate(_EXP2, fraction >> 12, (fraction & 4095) << 3) << 16) >> halvings
     total = int(np.sum(power))
-    return (power * 2**fx.PROBABILITY_BITS + (total >> 1)) // total
+    probabilities: Integers = (power * 2**fx.PROBABILITY_BITS + (total >> 1)) // total
+    return probabilities
 
 
 @dataclass(frozen=True)
@@ -101,7 +103,8 @@ class _Standardise:
             q = np.floor(self.a * x + self.b)
         saturated = np.minimum(np.maximum(q, -self.limit), self.limit)
         state.clipped += int(np.count_nonzero(q != saturated))
-        return saturated.astype(np.int64)
+        integers: Integers = saturated.astype(np.int64)
+        return integers
 
 
 class _Linear:
@@ -121,7 +124,7 @@ class _Linear:
             self.scale = np.full(node.output_size, 2.0**-fx.GATE_BITS)
 
     def __call__(self, q: Integers) -> Integers:
-        acc = self.weight @ q + self.bias
+        acc: Integers = self.weight @ q + self.bias
         if self.activation == "relu":
             return np.maximum(acc, 0)
         if self.activation == "tanh":
@@ -173,9 +176,10 @@ class _Gru:
 class _Head:
     """What gives the floats: a fixed-point value (size,) of scale ``scale`` to outputs (size,) float32."""
 
-    def __init__(self, node: HeadNode, scale: NDArray[np.float64], output_scale: NDArray[np.float32] | None) -> None:
+    def __init__(self, node: HeadNode, scale: NDArray[np.float64], output_scale: NDArray[Any] | None) -> None:
         self.kind = node.kind
         self.rescaling: _Rescaling | None = None
+        self.output_scale: NDArray[np.float32] | np.float32  # real value of one unit of the output
         if node.kind == "softmax":
             self.rescaling = _Rescaling.by(scale * 2.0**fx.SOFTMAX_ARGUMENT_BITS, node.name)
             self.output_scale = np.float32(2.0**-fx.PROBABILITY_BITS)
@@ -280,11 +284,8 @@ class IntegerReference:
         return [h.astype("<i4").tobytes() for h in state.h]
 
     def load_state(self, state: IntegerState, blobs: Sequence[bytes]) -> None:
-        """Take over states written by ``state_arrays``; raises StateError where one is outside -1 … 1."""
-        h = [np.frombuffer(blob, "<i4").astype(np.int64) for blob in blobs]
-        if any(np.any(np.abs(values) > 2**fx.STATE_BITS) for values in h):
-            raise StateError("the saved state holds a value outside -1 … 1, expected the state of a GRU")
-        state.h = h
+        """Take over states written by ``state_arrays``, checked by the caller."""
+        state.h = [np.frombuffer(blob, "<i4").astype(np.int64) for blob in blobs]
 
     def clipped(self, state: IntegerState) -> int:
         """Input values saturated since the state was made."""

@@ -1,0 +1,65 @@
+"""Ranges: observed step by step with carried state; unusable data refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from edgegru.calibration import calibrate, value_outputs
+from edgegru_runtime.artifact import expected_operands
+from edgegru_runtime.errors import CalibrationError
+from edgegru_runtime.reference import Reference
+from tests.builders import random_artifact
+
+
+def _recording(steps: int, size: int, seed: int = 0) -> np.ndarray:
+    return np.random.default_rng(seed).normal(0, 3, (steps, size)).astype(np.float32)
+
+
+def test_the_range_of_h_is_that_of_the_stream() -> None:
+    artifact = random_artifact(0, 4, (7,))
+    x = _recording(50, 4)
+    engine = Reference(artifact)
+    state = engine.new_state()
+    largest = 0.0
+    for sample in x:
+        engine.step(state, sample)
+        largest = max(largest, float(np.max(np.abs(state[0]))))
+    ranges = calibrate(artifact, [x])
+    assert ranges.operand["gru0"] == pytest.approx(largest, rel=1e-6)
+    assert ranges.steps == 50
+
+
+def test_state_is_carried_in_a_recording_and_not_between_recordings() -> None:
+    artifact = random_artifact(0, 4, (7,))
+    x = np.full((40, 4), 5.0, np.float32)
+    x[0] = 4.0
+    whole = calibrate(artifact, [x]).operand["gru0"]
+    pieces = calibrate(artifact, [x[i : i + 1] for i in range(len(x))]).operand["gru0"]
+    assert pieces < whole
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_every_operand_has_a_range(reset: str) -> None:
+    artifact = random_artifact(1, 3, (5, 6), reset=reset, head="identity", hidden_linear=(4, "relu"))
+    ranges = calibrate(artifact, [_recording(20, 3)])
+    assert tuple(ranges.operand) == expected_operands(artifact.config)
+    assert all(value > 0 for value in ranges.operand.values())
+    assert tuple(ranges.output) == value_outputs(artifact.config) == ("dense",)
+    assert ranges.output["dense"].shape == (4,)
+
+
+@pytest.mark.parametrize(
+    ("recordings", "message"),
+    [
+        ([], "no samples"),
+        ([np.zeros((0, 3), np.float32)], "no samples"),
+        ([np.ones((9, 3), np.float32)], "same"),
+        ([np.ones((9, 4), np.float32)], r"\(9, 4\), expected \(steps, 3\)"),
+        ([np.array([[1, 2, 3], [1, np.nan, 3]], np.float32)], "not finite at step 1"),
+        ([np.array([[1, 2, 3], [1, np.inf, 3]], np.float32)], "not finite at step 1"),
+    ],
+)
+def test_unusable_data_is_refused(recordings: list[np.ndarray], message: str) -> None:
+    with pytest.raises(CalibrationError, match=message):
+        calibrate(random_artifact(0, 3), recordings)
