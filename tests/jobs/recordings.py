@@ -1,6 +1,7 @@
 """Write a folder of CSV recordings with a label per row, and a training configuration for them, into a folder.
 
-Two channels at 20 Hz: "slow" is a sine of 1 Hz, "fast" one of 3 Hz, both with noise; the label changes inside a recording.
+Two channels at 20 Hz, a turning pointer with noise: once a second where the label is "slow", three times where it is
+"fast". The label changes inside a recording.
 """
 
 from __future__ import annotations
