@@ -1,4 +1,4 @@
-"""The rules every recording passes, whatever file it comes from: time order, equal timestamps, missing values, range."""
+"""The rules every recording passes, whatever file it comes from: order of time, missing values, range."""
 
 from __future__ import annotations
 
@@ -38,7 +38,9 @@ def ticks_per_second(samples: Sequence[Samples], unit: str) -> float:
     return 1000.0 if medians and float(np.median(medians)) >= 1 else 1.0
 
 
-def clean(samples: Samples, ticks: float, config: DataConfig, channels: Sequence[str], counts: Counter[str]) -> Recording:
+def clean(
+    samples: Samples, ticks: float, config: DataConfig, channels: Sequence[str], counts: Counter[str]
+) -> Recording:
     """Apply the rules to one recording, adding to ``counts`` what they did.
 
     ``ticks``: how many units of ``samples.t`` make a second. Raises DataError with file and line.

@@ -1,4 +1,4 @@
-"""What the [data] section of a training configuration says: where recordings are and how to read, split and label them."""
+"""What the [data] section of a training configuration says: how recordings are read, labelled and split."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ class DataConfig:
     path: str = ""
     format: str = "auto"  # one of FORMATS, or "auto": from the path
     device: str = "watch"  # har_watch_phone: whose recordings, "watch" or "phone"
-    channels: tuple[str, ...] = ()  # which columns, in order; () = all that have no other role. Names them in ts and npz
+    channels: tuple[str, ...] = ()  # which columns, in order; () = all without another role; names for ts, npz
     units: tuple[str, ...] = ()  # one a channel; () = unknown, or what the format says
     timestamp_column: str = ""  # "" = "timestamp", "time" or "t" where present
     label_column: str = ""  # "" = "label" where present
@@ -68,7 +68,9 @@ class DataConfig:
                 "a forecast needs a horizon of 1 or more, no other target has one"
             )
         if self.target_columns and self.target in ("step_label", "recording_label"):
-            raise ConfigError(f"data.target_columns are for values, but data.target is {self.target!r}: use label_column")
+            raise ConfigError(
+                f"data.target_columns are for values, but data.target is {self.target!r}: use label_column"
+            )
         for name in ("validation_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"data.{name} is {getattr(self, name)}, expected at least 0 and less than 1")

@@ -88,7 +88,9 @@ def _roles(table: Table, config: DataConfig, first: _Roles | None) -> _Roles:
     others = {timestamp, label, recording, group, *targets}
     channels = config.channels or tuple(name for name in table.columns if name not in others)
     if not channels:
-        raise DataError(f"{table.path}, line 1: no column is left to be a channel, the columns are {list(table.columns)}")
+        raise DataError(
+            f"{table.path}, line 1: no column is left to be a channel, the columns are {list(table.columns)}"
+        )
     if first is not None and set(channels) != set(first.channels):
         odd = min(set(channels) ^ set(first.channels))
         missing = "has no" if odd in first.channels else "has an unknown"
@@ -110,8 +112,10 @@ def _column(table: Table, name: str, usual: tuple[str, ...]) -> str | None:
 def _recordings(
     table: Table, roles: _Roles, name: str, prefix: str, group: str | None, part: str | None
 ) -> list[Samples]:
-    """The recordings of one file: itself, called ``name``, or one for each value of its recording column, called so
-    after ``prefix``, in order of appearance."""
+    """The recordings of one file: itself, called ``name``, or one for each value of its recording column.
+
+    These are called ``prefix`` and the value, and come in order of appearance.
+    """
     t, unit = table.timestamps(roles.timestamp) if roles.timestamp else (None, None)
     x = np.stack([table.numbers(channel) for channel in roles.channels], axis=1)
     y = _target(table, roles)
@@ -127,7 +131,7 @@ def _recordings(
                 lines=[table.lines[row] for row in rows],
                 t=None if t is None else t[rows],
                 x=x[rows],
-                y=tuple(y[row] for row in rows) if isinstance(y, tuple) else y[rows] if isinstance(y, np.ndarray) else y,
+                y=_rows_of(y, rows),
                 part=part,
                 time_unit=unit or "auto",
             )
@@ -142,6 +146,12 @@ def _target(table: Table, roles: _Roles) -> Target:
     if roles.label:
         return tuple("" if label == "?" else label for label in table.column(roles.label))
     return None
+
+
+def _rows_of(y: Target, rows: list[int]) -> Target:
+    if isinstance(y, tuple):
+        return tuple(y[row] for row in rows)
+    return y[rows] if isinstance(y, np.ndarray) else y
 
 
 def _rows_by_recording(table: Table, column: str | None) -> dict[str | None, list[int]]:
@@ -162,6 +172,7 @@ def _one_group(table: Table, groups: tuple[str, ...], rows: list[int]) -> str:
             raise DataError(f"{table.path}, line {table.lines[row]}: no group")
         if groups[row] != groups[rows[0]]:
             raise DataError(
-                f"{table.path}, line {table.lines[row]}: group {groups[row]!r} in a recording of group {groups[rows[0]]!r}"
+                f"{table.path}, line {table.lines[row]}: group {groups[row]!r} in a recording of group "
+                f"{groups[rows[0]]!r}"
             )
     return groups[rows[0]]

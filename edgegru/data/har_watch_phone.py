@@ -1,7 +1,7 @@
 """Reader of the smartphone and smartwatch recordings by Matey-Sanz et al. (2023), doi 10.1016/j.dib.2023.109809.
 
-Layout: ``sXX/sXX_YY_sw.csv`` (watch) and ``…_sp.csv`` (phone): subject XX, execution YY; six columns of acceleration and
-angular velocity, a timestamp in ms and an activity label for each sample, about 103 samples a second.
+Layout: ``sXX/sXX_YY_sw.csv`` (watch) and ``…_sp.csv`` (phone): subject XX, execution YY; six columns of acceleration
+and angular velocity, a timestamp in ms and an activity label for each sample, about 103 samples a second.
 """
 
 from __future__ import annotations

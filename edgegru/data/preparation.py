@@ -110,9 +110,7 @@ def data_section(config: DataConfig, dataset: Dataset) -> dict[str, Any]:
     return {"format": config.format, "options": options}
 
 
-def labelled_sequences(
-    model_config: ModelConfig, path: str | Path, part: str = "auto"
-) -> tuple[LabelledSequence, ...]:
+def labelled_sequences(model_config: ModelConfig, path: str | Path, part: str = "auto") -> tuple[LabelledSequence, ...]:
     """Sequences for a trained model, labels and channels numbered as the model numbers them.
 
     ``part``: "all"; "train", "validation" or "test" as ``prepare`` would split this path with the model's options;

@@ -34,7 +34,7 @@ def read_recordings(path: str | Path, config: DataConfig) -> RecordingSet:
     if not path.exists():
         raise DataError(f"no such file or folder: {path}")
     format_ = detect_format(path, config.device) if config.format == "auto" else config.format
-    if path.is_dir() and format_ in ("csv", "npz") or path.is_file() and format_ == "csv-directory":
+    if (path.is_dir() and format_ in ("csv", "npz")) or (path.is_file() and format_ == "csv-directory"):
         raise DataError(f"{path} is a {'folder' if path.is_dir() else 'file'}, format {format_!r} does not read it")
     _check_options(format_, config)
     found = READERS[format_](path, config)

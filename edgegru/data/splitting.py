@@ -50,7 +50,7 @@ def split_recordings(recordings: Sequence[Recording], config: DataConfig, seed: 
 def _how(recordings: Sequence[Recording], config: DataConfig) -> str:
     official = any(recording.part for recording in recordings)
     if config.split == "official" and not official:
-        raise DataError("the recordings have no official split, expected X_TRAIN.ts with X_TEST.ts, or train/ and test/")
+        raise DataError("the recordings have no official split, expected X_TRAIN.ts and X_TEST.ts, or train/ and test/")
     if config.split != "auto":
         return config.split
     if official:
@@ -106,9 +106,8 @@ def _choose(
     for label in sorted(strata):
         free = [group for group in strata[label] if group not in taken]
         line += [free[index] for index in generator.permutation(len(free))]
-    spacing = len(line) / wanted
-    start = generator.uniform(0, spacing)
-    return {line[int(start + index * spacing)] for index in range(wanted)}
+    start = int(generator.integers(len(line)))
+    return {line[(start + index * len(line)) // wanted] for index in range(wanted)}
 
 
 def _some(names: Sequence[str]) -> str:

@@ -36,7 +36,7 @@ class Table:
             raise DataError(f"{self.path}, line 1: no column {name!r}, the columns are {', '.join(self.columns)}")
 
     def numbers(self, name: str) -> NDArray[np.float64]:
-        """A column as numbers, (rows,), NaN where a cell is one of MISSING. DataError for anything else, with its line."""
+        """A column as numbers, (rows,), NaN where a cell is one of MISSING. DataError for others, with the line."""
         self.require(name)
         cells = self.columns[name]
         try:

@@ -24,10 +24,10 @@ def decide_target(config: DataConfig, recordings: RecordingSet) -> str:
             "the recordings have no labels and no target values: name label_column or target_columns, "
             "or set horizon to predict their next values"
         )
-    if isinstance(y, str):
-        return "recording_label"
-    if isinstance(y, tuple):
-        return "step_label"
+    if isinstance(y, (str, tuple)):
+        if config.target_columns:
+            raise DataError(f"the recordings have labels, not values for target_columns {config.target_columns}")
+        return "recording_label" if isinstance(y, str) else "step_label"
     return "step_value" if y.ndim == 2 else "recording_value"
 
 

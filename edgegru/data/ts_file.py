@@ -1,8 +1,8 @@
 """Reader of UEA/UCR time series files (.ts), alone or as the pair X_TRAIN.ts and X_TEST.ts of an official split.
 
 Header lines start with ``@``, comments with ``#`` or ``%``; after ``@data`` each line is a recording: its channels
-separated by ``:``, values by ``,``, the label or target value last. Ragged recordings, missing values (``?`` or NaN) and
-timestamped values ``(time,value)`` are read.
+separated by ``:``, values by ``,``, the label or target value last. Ragged recordings, missing values (``?`` or NaN)
+and timestamped values ``(time,value)`` are read.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ TAGS = (
 )  # fmt: skip
 PARTS = {"_TRAIN.ts": "train", "_TEST.ts": "test"}
 _PAIR = re.compile(r"\(([^()]*)\)")
+_PAIR_OR_COLON = re.compile(r"\([^()]*\)|:")
 
 
 @dataclass
@@ -66,7 +67,7 @@ def read(path: Path, config: DataConfig) -> SampleSet:
 
 
 def problem_files(path: Path) -> list[Path]:
-    """The files that belong to ``path``: training part first. In a folder of several problems, the one it is named after."""
+    """The files that belong to ``path``, training part first; in a folder of several problems, those named like it."""
     if path.is_file():
         test = path.with_name(path.name.removesuffix("_TRAIN.ts") + "_TEST.ts")
         return [path, test] if path.name.endswith("_TRAIN.ts") and test.is_file() else [path]
@@ -188,7 +189,7 @@ def _values(where: str, cells: list[str]) -> NDArray[np.float64]:
 
 def _split_outside_parentheses(line: str) -> list[str]:
     """Split at the colons between channels, not at those within times of day."""
-    return re.split(r":(?![^()]*\))", line)
+    return _PAIR_OR_COLON.sub(lambda match: "\n" if match[0] == ":" else match[0], line).split("\n")
 
 
 def _timestamped(where: str, fields: list[str]) -> tuple[NDArray[np.float64], str, list[NDArray[np.float64]]]:
