@@ -15,7 +15,7 @@ from edgegru.calibration import Ranges, calibrate
 from edgegru.quantization import quantization_report, quantize_artifact, quantize_rows
 from edgegru_export.dequantization import dequantize
 from edgegru_export.saving import artifact_bytes
-from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.artifact import Artifact, check
 from edgegru_runtime.errors import ArtifactError, QuantizationError
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model_config import LinearNode
@@ -184,6 +184,15 @@ def test_a_row_that_could_overflow_is_refused_by_name() -> None:
     assert isinstance(quantized.config.node("dense"), LinearNode)
     with pytest.raises(ArtifactError, match="dense"):
         artifact_bytes(replace(quantized, config=replace(quantized.config, identity=""), tensors=tensors))
+
+
+@pytest.mark.parametrize("matrix", ["weight_ih", "weight_hh"])
+def test_a_recurrent_weight_that_stays_float_is_a_failure(matrix: str) -> None:
+    artifact = random_artifact(3, 2, (4,))
+    quantized = _quantized(artifact)
+    tensors = {**quantized.tensors, f"gru0.{matrix}": artifact.tensors[f"gru0.{matrix}"]}
+    with pytest.raises(ArtifactError, match=f"gru0.{matrix}.*float32.*expected int8"):
+        check(quantized.config, tensors)
 
 
 def test_the_file_command_keeps_what_exists(tmp_path: Path) -> None:
