@@ -10,7 +10,7 @@ import importlib.util
 import json
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -92,8 +92,13 @@ def train(
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled recordings.")
 @click.option("--engine", default="auto", show_default=True, help="reference, onnxruntime, litert; auto: by the file.")
-@click.option("--part", type=click.Choice(("auto", "train", "validation", "test", "all")), default="auto",
-              show_default=True, help="Which recordings; auto: the official test part where there is one, else all.")
+@click.option(
+    "--part",
+    type=click.Choice(("auto", "train", "validation", "test", "all")),
+    default="auto",
+    show_default=True,
+    help="Which recordings; auto: the official test part where there is one, else all.",
+)
 @click.option("--plot", type=click.Path(path_type=Path), help="Write the confusion matrix as a PNG.")
 @json_option
 def evaluate(model: Path, data: Path, engine: str, part: str, plot: Path | None, as_json: bool) -> None:
@@ -109,38 +114,68 @@ def evaluate(model: Path, data: Path, engine: str, part: str, plot: Path | None,
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--calibration", type=click.Path(path_type=Path), required=True, help="Recordings that show the ranges.")
-@click.option("--scheme", type=click.Choice(("static-w8a8",)), default="static-w8a8", show_default=True,
-              help="Integer arithmetic of the result.")
+@click.option(
+    "--scheme",
+    type=click.Choice(("static-w8a8",)),
+    default="static-w8a8",
+    show_default=True,
+    help="Integer arithmetic of the result.",
+)
 @click.option("--data", type=click.Path(path_type=Path), help="Labelled recordings: metric before and after.")
-@click.option("--margin", type=click.FloatRange(1.0), default=1.25, show_default=True,
-              help="Factor by which calibrated ranges are widened.")
+@click.option(
+    "--margin",
+    type=click.FloatRange(1.0),
+    default=1.1,
+    show_default=True,
+    help="Factor by which calibrated ranges are widened.",
+)
 @click.option("--observer", default="minmax", show_default=True, help="How ranges are found.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the model.")
 @force_option
 @json_option
 def quantize(
-    model: Path, calibration: Path, scheme: str, data: Path | None, margin: float, observer: str, output: Path,
-    force: bool, as_json: bool,
+    model: Path,
+    calibration: Path,
+    scheme: str,
+    data: Path | None,
+    margin: float,
+    observer: str,
+    output: Path,
+    force: bool,
+    as_json: bool,
 ) -> None:
     """Turn the float MODEL into one that computes in integers."""
     report = edgegru.quantize(
         model, calibration, output, scheme=scheme, data=data, margin=margin, observer=observer, force=force
     )
-    _print(report, as_json)
+    from edgegru.quantization_text import quantization_text
+
+    _print(report, as_json, quantization_text)
 
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--format", type=click.Choice(("onnx", "tflite")), required=True, help="Format of the file.")
 @click.option("--sequence", is_flag=True, help="ONNX, float: whole sequences instead of one step.")
-@click.option("--state", type=click.Choice(("io", "variables")), default="io", show_default=True,
-              help="TFLite: state as input and output, or as variables with a reset signature.")
+@click.option(
+    "--state",
+    type=click.Choice(("io", "variables")),
+    default="io",
+    show_default=True,
+    help="TFLite: state as input and output, or as variables with a reset signature.",
+)
 @click.option("--allow-int8-state", is_flag=True, help="TFLite: full int8 with an int8 state, which slow units lose.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the file.")
 @force_option
 @json_option
 def export(
-    model: Path, format: str, sequence: bool, state: str, allow_int8_state: bool, output: Path, force: bool,
+    model: Path,
+    format: str,
+    sequence: bool,
+    state: str,
+    allow_int8_state: bool,
+    output: Path,
+    force: bool,
     as_json: bool,
 ) -> None:
     """Write MODEL for another runtime, and verify it.
@@ -174,8 +209,8 @@ for _name, _help in (
     cli.add_command(_RuntimeCommand(_name, help=_help, add_help_option=False))
 
 
-def _print(result: Any, as_json: bool) -> None:
-    click.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else str(result))
+def _print(result: Any, as_json: bool, text: Callable[[Any], str] = str) -> None:
+    click.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else text(result))
 
 
 def _require(module: str, purpose: str) -> None:
@@ -193,7 +228,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         error.show()
         return error.exit_code
     except EdgegruError as error:
-        return _fail(str(error), 1)
+        return _fail(str(error), INTERRUPTED if isinstance(error.__cause__, KeyboardInterrupt) else 1)
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted", INTERRUPTED)
     except BrokenPipeError:
