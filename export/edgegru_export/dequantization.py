@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
+
+from edgegru_export.saving import with_identity
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
 from edgegru_runtime.model_config import GruNode, LinearNode
 from edgegru_runtime.tensor import Tensor
-from numpy.typing import NDArray
-
-from edgegru_export.saving import with_identity
 
 
 def dequantize(artifact: Artifact) -> Artifact:
@@ -24,25 +25,25 @@ def dequantize(artifact: Artifact) -> Artifact:
     config, quantization = artifact.config, artifact.config.quantization
     if quantization is None:
         raise ExportError(f"the model's scheme is {config.scheme}, expected an integer scheme to dequantize")
-    arrays: dict[str, NDArray[np.generic]] = {}
+    arrays: dict[str, NDArray[Any]] = {}
     for node in config.nodes:
         if isinstance(node, LinearNode):
             weight, weight_scale = _weight(artifact, f"{node.name}.weight")
             arrays[f"{node.name}.weight"] = weight
             if node.bias:
                 accumulator = weight_scale * quantization.operand_scale[node.inputs[0]]
-                arrays[f"{node.name}.bias"] = artifact.array(f"{node.name}.bias") * accumulator
+                arrays[f"{node.name}.bias"] = _integers(artifact, f"{node.name}.bias") * accumulator
         elif isinstance(node, GruNode):
             size = node.hidden_size
             arrays[f"{node.name}.weight_ih"], ih_scale = _weight(artifact, f"{node.name}.weight_ih")
             arrays[f"{node.name}.weight_hh"], hh_scale = _weight(artifact, f"{node.name}.weight_hh")
             if node.bias:
                 accumulator = ih_scale * quantization.operand_scale[node.inputs[0]]
-                arrays[f"{node.name}.bias_ih"] = artifact.array(f"{node.name}.bias_ih") * accumulator
+                arrays[f"{node.name}.bias_ih"] = _integers(artifact, f"{node.name}.bias_ih") * accumulator
                 bias_hh = np.zeros(3 * size)
                 if node.reset == "after":
                     accumulator = hh_scale[2 * size :] * quantization.operand_scale[node.name]
-                    bias_hh[2 * size :] = artifact.array(f"{node.name}.bias_hn") * accumulator
+                    bias_hh[2 * size :] = _integers(artifact, f"{node.name}.bias_hn") * accumulator
                 arrays[f"{node.name}.bias_hh"] = bias_hh
     tensors = {name: Tensor.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
     unchanged = {name: tensor for name, tensor in artifact.tensors.items() if name.endswith((".mean", ".std"))}
@@ -54,4 +55,8 @@ def dequantize(artifact: Artifact) -> Artifact:
 def _weight(artifact: Artifact, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
     """The real weights (rows, columns) and the scales of their rows (rows,)."""
     scale = artifact.array(f"{name}_scale").astype(np.float64)
-    return artifact.array(name) * scale[:, None], scale
+    return _integers(artifact, name) * scale[:, None], scale
+
+
+def _integers(artifact: Artifact, name: str) -> NDArray[np.float64]:
+    return artifact.array(name).astype(np.float64)

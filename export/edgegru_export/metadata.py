@@ -59,9 +59,7 @@ def export_section(
             {"input": before, "output": after, "node": node.name, "shape": [1, node.hidden_size]}
             for node, before, after in names
         ],
-        "standardise": {
-            field: artifact.array(f"{standardise.name}.{field}").tolist() for field in ("mean", "std")
-        },
+        "standardise": {field: artifact.array(f"{standardise.name}.{field}").tolist() for field in ("mean", "std")},
     }
 
 

@@ -9,11 +9,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from edgegru_runtime import fixed_point as fx
 from numpy.typing import NDArray
 from onnx import TensorProto
 
 from edgegru_export.onnx_graph import Graph
+from edgegru_runtime import fixed_point as fx
 
 OPERAND_ZERO_POINT = 128  # operands and weights are uint8: signed x unsigned products saturate on some x86 kernels
 SHIFT_OFFSET = 2**62  # a multiple of every 2^bits, and above every |value| that is shifted
@@ -127,9 +127,7 @@ class FixedPointGraph(Graph):
         divisor = self.add("Gather", self.constant("powers of two", 2 ** np.arange(63, dtype=np.int64)), halvings)
         power = self.binary("Div", self.binary("Mul", mantissa, 2**16), divisor)
         total = self.add("ReduceSum", power, self.axes(-1), keepdims=1)
-        rounded = self.binary(
-            "Add", self.binary("Mul", power, 2**fx.PROBABILITY_BITS), self.binary("Div", total, 2)
-        )
+        rounded = self.binary("Add", self.binary("Mul", power, 2**fx.PROBABILITY_BITS), self.binary("Div", total, 2))
         return self.binary("Div", rounded, total)
 
     def _interpolate(self, table: str, segment: str, position: str) -> str:

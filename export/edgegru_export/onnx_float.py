@@ -10,20 +10,14 @@ from __future__ import annotations
 from typing import Any, assert_never
 
 import numpy as np
-from edgegru_runtime.artifact import Artifact
-from edgegru_runtime.errors import ExportError
-from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, StandardiseNode
 from numpy.typing import NDArray
 
 from edgegru_export.gate_order import EDGEGRU, ONNX, reorder_gates
-from edgegru_export.metadata import (
-    export_section,
-    metadata_json,
-    output_names,
-    state_input_names,
-    state_output_names,
-)
+from edgegru_export.metadata import output_names, state_input_names
 from edgegru_export.onnx_graph import Graph
+from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.errors import ExportError
+from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, StandardiseNode
 
 ACTIVATION_OPERATORS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 LINEAR_BEFORE_RESET = {"after": 1, "before": 0}
@@ -54,18 +48,7 @@ def build(artifact: Artifact, sequence: bool = False) -> bytes:
             case _:
                 assert_never(node)
 
-    time: list[str] = ["time"] if sequence else []
-    section = export_section(artifact, format="onnx", form="sequence" if sequence else "step", state_dtype="float32")
-    return graph.to_bytes(
-        inputs=[("x", "float32", [*time, "batch", config.input.size])]
-        + [(states[node.name], "float32", ["batch", node.hidden_size]) for node in config.gru_nodes],
-        outputs=[(heads[o.node], "float32", [*time, "batch", config.node(o.node).output_size]) for o in config.outputs]
-        + [
-            (name, "float32", ["batch", node.hidden_size])
-            for name, node in zip(state_output_names(config), config.gru_nodes, strict=True)
-        ],
-        metadata=metadata_json(artifact, section),
-    )
+    return graph.to_bytes(artifact, form="sequence" if sequence else "step", state_dtype="float32")
 
 
 def _head(graph: Graph, node: HeadNode, source: str, output: str) -> str:

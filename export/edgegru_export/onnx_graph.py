@@ -10,13 +10,18 @@ import onnx
 from numpy.typing import NDArray
 from onnx import TensorProto, helper, numpy_helper
 
-from edgegru_export.metadata import METADATA_KEY
+from edgegru_export.metadata import (
+    METADATA_KEY,
+    export_section,
+    metadata_json,
+    output_names,
+    state_input_names,
+    state_output_names,
+)
+from edgegru_runtime.artifact import Artifact
 
 OPSET = 17  # the oldest with every operator in the form used here: onnxruntime 1.12 and later read it
 IR_VERSION = 8  # the IR version that came with opset 17; a newer one is refused by older runtimes
-TYPES = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}  # of inputs and outputs
-
-Shape = Sequence[int | str]
 
 
 class Graph:
@@ -54,20 +59,37 @@ class Graph:
     def _new_name(self) -> str:
         return f"{self.scope}.{len(self._nodes)}"
 
-    def to_bytes(
-        self, inputs: Sequence[tuple[str, str, Shape]], outputs: Sequence[tuple[str, str, Shape]], metadata: str
-    ) -> bytes:
-        """One self-contained file. ``inputs``, ``outputs``: (name, dtype, shape); names in a shape are dynamic."""
+    def to_bytes(self, artifact: Artifact, *, form: str, state_dtype: str) -> bytes:
+        """One self-contained file with the inputs, outputs and metadata of every export.
+
+        ``form``: "step" or "sequence", whose ``x`` and outputs have a leading time axis; ``state_dtype``: "float32" or
+        "int32". Time and batch are dynamic.
+        """
+        config = artifact.config
+        time = ("time",) if form == "sequence" else ()
+        state_type = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}[state_dtype]
+        state_sizes = [node.hidden_size for node in config.gru_nodes]
+        output_sizes = [config.node(output.node).output_size for output in config.outputs]
+
+        def values(
+            names: Sequence[str], sizes: Sequence[int], kind: int, leading: tuple[str, ...]
+        ) -> list[onnx.ValueInfoProto]:
+            pairs = zip(names, sizes, strict=True)
+            return [helper.make_tensor_value_info(name, kind, (*leading, size)) for name, size in pairs]
+
         graph = helper.make_graph(
             self._nodes,
             "edgegru",
-            [helper.make_tensor_value_info(name, TYPES[dtype], shape) for name, dtype, shape in inputs],
-            [helper.make_tensor_value_info(name, TYPES[dtype], shape) for name, dtype, shape in outputs],
+            values(("x",), (config.input.size,), TensorProto.FLOAT, (*time, "batch"))
+            + values(state_input_names(config), state_sizes, state_type, ("batch",)),
+            values(output_names(config), output_sizes, TensorProto.FLOAT, (*time, "batch"))
+            + values(state_output_names(config), state_sizes, state_type, ("batch",)),
             list(self._constants.values()),
         )
         model = helper.make_model(
             graph, opset_imports=[helper.make_opsetid("", OPSET)], ir_version=IR_VERSION, producer_name="edgegru"
         )
-        helper.set_model_props(model, {METADATA_KEY: metadata})
+        section = export_section(artifact, format="onnx", form=form, state_dtype=state_dtype)
+        helper.set_model_props(model, {METADATA_KEY: metadata_json(artifact, section)})
         onnx.checker.check_model(model, full_check=True)
-        return model.SerializeToString(deterministic=True)
+        return bytes(model.SerializeToString(deterministic=True))

@@ -6,24 +6,18 @@ One step: ``x`` (batch, input_size) float32, ``h0``… (batch, H) int32 Q24 → 
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Any, assert_never
 
 import numpy as np
+from numpy.typing import NDArray
+from onnx import TensorProto
+
+from edgegru_export.metadata import output_names, state_input_names
+from edgegru_export.onnx_fixed_point import FixedPointGraph, Rescaling
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
 from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, QuantizationConfig, StandardiseNode
-from numpy.typing import NDArray
-from onnx import TensorProto
-
-from edgegru_export.metadata import (
-    export_section,
-    metadata_json,
-    output_names,
-    state_input_names,
-    state_output_names,
-)
-from edgegru_export.onnx_fixed_point import FixedPointGraph, Rescaling
 
 
 def build(artifact: Artifact) -> bytes:
@@ -53,8 +47,7 @@ class _Step:
         )
 
     def to_bytes(self) -> bytes:
-        config = self.config
-        for node in config.nodes:
+        for node in self.config.nodes:
             self.graph.scope = node.name
             match node:
                 case StandardiseNode():
@@ -68,19 +61,7 @@ class _Step:
                     self.head(node, self.heads[node.name])
                 case _:
                     assert_never(node)
-        return self.graph.to_bytes(
-            inputs=[("x", "float32", ["batch", config.input.size])]
-            + [(self.states[node.name], "int32", ["batch", node.hidden_size]) for node in config.gru_nodes],
-            outputs=[
-                (self.heads[output.node], "float32", ["batch", config.node(output.node).output_size])
-                for output in config.outputs
-            ]
-            + [
-                (name, "int32", ["batch", node.hidden_size])
-                for name, node in zip(state_output_names(config), config.gru_nodes, strict=True)
-            ],
-            metadata=metadata_json(self.artifact, export_section(self.artifact, format="onnx", state_dtype="int32")),
-        )
+        return self.graph.to_bytes(self.artifact, form="step", state_dtype="int32")
 
     def standardise(self, node: StandardiseNode) -> str:
         """``clamp(⌊a · x + b⌋)``: two float32 operations, each rounded, then saturated before the conversion."""
@@ -171,7 +152,7 @@ class _Step:
             case "softmax":
                 argument = graph.rescale(value, Rescaling.by(scale * 2.0**fx.SOFTMAX_ARGUMENT_BITS, node.name))
                 integers = graph.softmax(graph.clamp(argument, 2**30))
-                output_scale = np.array(2.0**-fx.PROBABILITY_BITS, np.float32)
+                output_scale: NDArray[Any] = np.array(2.0**-fx.PROBABILITY_BITS, np.float32)
             case "sigmoid":
                 argument = graph.rescale(value, Rescaling.by(scale * 2.0**fx.SIGMOID_ARGUMENT_BITS, node.name))
                 integers = graph.sigmoid(argument)
@@ -212,5 +193,5 @@ class _Step:
         parts = self.graph.constant(f"split{list(sizes)}", np.array(sizes, np.int64))
         return self.graph.add_many("Split", (value, parts), names, axis=-1)
 
-    def tensor(self, node: str, name: str) -> NDArray[np.generic]:
+    def tensor(self, node: str, name: str) -> NDArray[Any]:
         return self.artifact.array(f"{node}.{name}")

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import numpy as np
+from numpy.typing import NDArray
+
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.model_config import StandardiseNode
-from numpy.typing import NDArray
 
 CORRELATION = 0.9  # of one step with the next: sensor streams are smooth, and memory is exercised
 LEVELS = (0.0, 0.5, 1.0, 2.0, 4.0, 100.0, 1e6)  # in standard deviations; an int8 operand saturates above a few
@@ -32,7 +33,8 @@ def gaussian_input(artifact: Artifact, steps: int) -> NDArray[np.float32]:
 
 def jumping_input(artifact: Artifact, steps: int) -> NDArray[np.float32]:
     """(steps, input_size) in raw units: levels held and left abruptly, on each channel for itself, up to far outside
-    the calibrated range, so that integers saturate and every gate is driven to both ends."""
+    the calibrated range, so that integers saturate and every gate is driven to both ends.
+    """
     generator = np.random.default_rng(SEED)
     values = np.empty((steps, artifact.config.input.size))
     for channel in range(values.shape[1]):

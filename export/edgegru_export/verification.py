@@ -1,0 +1,217 @@
+"""Does an exported file compute what its model computes? The one answer, for every format.
+
+The file runs in its own runtime, closed loop, on inputs like the model's data, and the reference engine beside it. What
+may differ, and by how much, is in ``tolerances.py``.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgegru_export import tolerances
+from edgegru_export.closed_loop import run_parts, run_steps
+from edgegru_export.dequantization import dequantize
+from edgegru_export.identity import verify_identity
+from edgegru_export.metadata import state_input_names, state_output_names
+from edgegru_export.stimulus import gaussian_input, jumping_input
+from edgegru_runtime.artifact import Artifact, read_artifact
+from edgegru_runtime.errors import VerificationError
+from edgegru_runtime.exported import EXPORTED_SUFFIXES, ExportedFile
+from edgegru_runtime.integer_reference import IntegerReference
+from edgegru_runtime.model import Model, load
+from edgegru_runtime.reference import Reference
+
+
+@dataclass(frozen=True)
+class Deviation:
+    """How far one output ("y") or state ("h0") was from the model's, and how far it may be.
+
+    ``largest``: of a single value; ``rms``: over all steps and values; both in the value's own unit.
+    """
+
+    name: str
+    largest: float
+    largest_tolerance: float
+    rms: float
+    rms_tolerance: float | None  # None where the largest says enough
+
+    @property
+    def passed(self) -> bool:
+        """Whether both are within what is allowed; not a number never is."""
+        return self.largest <= self.largest_tolerance and (self.rms_tolerance is None or self.rms <= self.rms_tolerance)
+
+    def __str__(self) -> str:
+        if self.largest_tolerance == 0 and self.largest == 0:
+            return f"{self.name} equal in every bit"
+        text = f"{self.name} off by at most {self.largest:.2g} (allowed {self.largest_tolerance:.2g})"
+        if self.rms_tolerance is not None:
+            text += f", rms {self.rms:.2g} (allowed {self.rms_tolerance:.2g})"
+        return text
+
+
+@dataclass(frozen=True)
+class VerificationReport:
+    """What a verification found; ``str()`` gives one sentence."""
+
+    file: str
+    engine: str  # "onnxruntime" or "litert"
+    steps: int
+    identity: str  # of the model, the same in the file and in the artifact
+    deviations: tuple[Deviation, ...]  # outputs in declared order, then states in execution order
+
+    @property
+    def passed(self) -> bool:
+        """Whether every output and state is within its tolerance."""
+        return all(deviation.passed for deviation in self.deviations)
+
+    @property
+    def largest_error(self) -> float:
+        """The largest difference of a single value in any output or state."""
+        return float(np.max([deviation.largest for deviation in self.deviations]))
+
+    def to_dict(self) -> dict[str, Any]:
+        """The same as plain data for JSON."""
+        return {**asdict(self), "passed": self.passed, "largest_error": self.largest_error}
+
+    def __str__(self) -> str:
+        verdict = "computes" if self.passed else "does not compute"
+        shown = [str(deviation) for deviation in self.deviations if self.passed or not deviation.passed]
+        where = f"in {self.engine} over {self.steps} closed-loop steps"
+        return f"{self.file} {verdict} what its model computes {where}: {'; '.join(shown)}"
+
+
+def verify(
+    file: str | os.PathLike[str], against: Artifact | str | os.PathLike[str], steps: int = tolerances.VERIFY_STEPS
+) -> VerificationReport:
+    """Run an exported ``.onnx`` or ``.tflite`` file against the artifact that it was exported from.
+
+    ``steps``: at least ``tolerances.VERIFY_STEPS``. Raises VerificationError, with the largest error, for a file that
+    computes something else or belongs to another model, ArtifactError for a file that is broken, EngineError where its
+    runtime is not installed or refuses it.
+    """
+    name = os.fspath(file)
+    if steps < tolerances.VERIFY_STEPS:
+        raise VerificationError(f"{steps} steps were asked for, expected at least {tolerances.VERIFY_STEPS}")
+    if os.path.splitext(name)[1].lower() not in EXPORTED_SUFFIXES:
+        raise VerificationError(f"{name} is no exported file, expected one that ends in .onnx or .tflite")
+    artifact = against if isinstance(against, Artifact) else read_artifact(against)
+    verify_identity(artifact)
+    model = load(name)
+    exported = model.source
+    assert isinstance(exported, ExportedFile)
+    _check_metadata(exported, artifact)
+    if exported.engine == "onnxruntime" and artifact.config.scheme == "float32":
+        _check_formulation(exported, artifact)
+    deviations = tuple(_deviations(model, exported, artifact, steps))
+    report = VerificationReport(name, model.engine_name, steps, artifact.config.identity, deviations)
+    if not report.passed:
+        raise VerificationError(str(report))
+    return report
+
+
+def _check_metadata(exported: ExportedFile, artifact: Artifact) -> None:
+    """The file says that it is this model, and describes it in the same words."""
+    found, expected = exported.config, artifact.config
+    if found.identity != expected.identity:
+        raise VerificationError(
+            f"{exported.path} was exported from another model: "
+            f"its identity is {found.identity[:12]}…, expected {expected.identity[:12]}…"
+        )
+    for part in ("scheme", "input", "nodes", "outputs", "decision"):
+        if getattr(found, part) != getattr(expected, part):
+            raise VerificationError(f"{exported.path}: the metadata's {part} differ from the model's; export it again")
+    names = tuple(zip(state_input_names(expected), state_output_names(expected), strict=True))
+    if exported.states != names:
+        raise VerificationError(f"{exported.path}: the states are called {exported.states}, expected {names}")
+
+
+def _check_formulation(exported: ExportedFile, artifact: Artifact) -> None:
+    """The attribute of each GRU operator: in a model of one unit without bias the numbers cannot tell."""
+    import onnx  # only here: the runtimes need it not
+
+    from edgegru_export.onnx_float import LINEAR_BEFORE_RESET
+
+    operators = [node for node in onnx.load(exported.path).graph.node if node.op_type == "GRU"]
+    nodes = artifact.config.gru_nodes
+    if len(operators) != len(nodes):
+        raise VerificationError(f"{exported.path} has {len(operators)} GRU operators, expected {len(nodes)}")
+    for operator, node in zip(operators, nodes, strict=True):
+        found = next((a.i for a in operator.attribute if a.name == "linear_before_reset"), 0)
+        expected = LINEAR_BEFORE_RESET[node.reset]
+        if found != expected:
+            raise VerificationError(
+                f"{exported.path}: the GRU operator of {node.name} has linear_before_reset={found}, "
+                f"expected {expected} for the reset {node.reset} the recurrent product"
+            )
+
+
+def _deviations(model: Model, exported: ExportedFile, artifact: Artifact, steps: int) -> Iterator[Deviation]:
+    """Closed loop on both sides: each output and state with what is allowed for this kind of file."""
+    if artifact.config.scheme == "float32":
+        yield from _float_deviations(model, exported, artifact, steps)
+    elif exported.engine == "onnxruntime":
+        yield from _onnx_integer_deviations(model, artifact, steps)
+    else:
+        yield from _tflite_integer_deviations(model, exported, artifact, steps)
+
+
+def _float_deviations(model: Model, exported: ExportedFile, artifact: Artifact, steps: int) -> Iterator[Deviation]:
+    inputs = gaussian_input(artifact, steps)
+    expected = run_steps(Reference(artifact), artifact.config, inputs)
+    if exported.form == "sequence":
+        cuts = (0, 1, steps // 3)
+        found = run_parts(exported, inputs, cuts)
+        for name in state_input_names(artifact.config):
+            expected[name] = expected[name][[*(cut - 1 for cut in cuts[1:]), -1]]
+    else:
+        found = run_steps(model.engine, artifact.config, inputs, states=exported.state == "io")
+    for name, values in found.items():
+        largest, rms = _errors(values, expected[name])
+        yield Deviation(name, largest, tolerances.FLOAT_TOLERANCE * _magnitude(expected[name]), rms, None)
+
+
+def _onnx_integer_deviations(model: Model, artifact: Artifact, steps: int) -> Iterator[Deviation]:
+    jumps = steps // 5
+    inputs = np.concatenate([gaussian_input(artifact, steps - jumps), jumping_input(artifact, jumps)])
+    expected = run_steps(IntegerReference(artifact), artifact.config, inputs)
+    for name, values in run_steps(model.engine, artifact.config, inputs).items():
+        largest, rms = _errors(values, expected[name])
+        yield Deviation(name, largest, tolerances.ONNX_INTEGER_TOLERANCE, rms, None)
+
+
+def _tflite_integer_deviations(
+    model: Model, exported: ExportedFile, artifact: Artifact, steps: int
+) -> Iterator[Deviation]:
+    inputs = gaussian_input(artifact, steps)
+    dequantized = dequantize(artifact)
+    expected = run_steps(Reference(dequantized), dequantized.config, inputs)
+    integers = run_steps(IntegerReference(artifact), artifact.config, inputs)
+    found = run_steps(model.engine, artifact.config, inputs, states=exported.state == "io")
+    for name, values in found.items():
+        magnitude = _magnitude(expected[name])
+        own_largest, own_rms = _errors(integers[name], expected[name])
+        largest, rms = _errors(values, expected[name])
+        yield Deviation(
+            name,
+            largest,
+            tolerances.TFLITE_LARGEST_FACTOR * own_largest + tolerances.TFLITE_LARGEST_FLOOR * magnitude,
+            rms,
+            tolerances.TFLITE_RMS_FACTOR * own_rms + tolerances.TFLITE_RMS_FLOOR * magnitude,
+        )
+
+
+def _errors(found: NDArray[np.float64], expected: NDArray[np.float64]) -> tuple[float, float]:
+    """Largest and rms difference."""
+    difference = found - expected
+    return float(np.max(np.abs(difference))), float(np.sqrt(np.mean(difference**2)))
+
+
+def _magnitude(values: NDArray[np.float64]) -> float:
+    """max(1, max|value|): what an error is measured against."""
+    return max(1.0, float(np.max(np.abs(values))))
