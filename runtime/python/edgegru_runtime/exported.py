@@ -36,18 +36,23 @@ _UINT16 = struct.Struct("<H")
 class ExportedFile:
     """An exported file whose metadata has been checked.
 
-    ``form``: "step" or "sequence"; ``state``: "io" (inputs and outputs ``states``) or "variables" (inside the file);
-    ``state_dtype``: "float32", "int32" (24 fractional bits), "int16" (15) or "int8" (7); ``states``: the names of the
-    input and the output of every GRU's h, in execution order.
+    ``format``: "onnx" or "tflite"; ``form``: "step" or "sequence"; ``state``: "io" (inputs and outputs ``states``) or
+    "variables" (inside the file); ``state_dtype``: "float32", "int32" (24 fractional bits), "int16" (15) or "int8" (7);
+    ``states``: the names of the input and the output of every GRU's h, in execution order.
     """
 
     path: str
     config: ModelConfig
-    engine: str
+    format: str
     form: str
     state: str
     state_dtype: str
     states: tuple[tuple[str, str], ...]
+
+    @property
+    def engine(self) -> str:
+        """The name of the engine that runs it."""
+        return _ENGINES[self.format]
 
 
 def read_exported(path: str | os.PathLike[str]) -> ExportedFile:
@@ -242,5 +247,5 @@ def _exported(path: str, file_format: str, config: ModelConfig, section: Any) ->
         if not isinstance(before, str) or not isinstance(after, str):
             raise ArtifactError(f"the metadata's export.states has {node.name} without an input or output name")
         names.append((before, after))
-    engine = _ENGINES[file_format]
-    return ExportedFile(path, config, engine, section["form"], section["state"], section["state_dtype"], tuple(names))
+    drive = (section["form"], section["state"], section["state_dtype"])
+    return ExportedFile(path, config, file_format, *drive, tuple(names))

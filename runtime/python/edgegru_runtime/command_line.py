@@ -1,0 +1,129 @@
+"""``python -m edgegru_runtime``: run, info and bench. Standard library only.
+
+Results go to standard output, everything else to standard error. Exit status: 0, 1 where something failed (one sentence
+says what), 2 for a wrong command line.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+
+from edgegru_runtime.engine import ENGINES
+from edgegru_runtime.errors import EdgegruError
+from edgegru_runtime.records import FORMATS
+from edgegru_runtime.standard_output import ReaderGone, print_line
+
+_RUN = """Stream samples through MODEL: one JSON line for each line of INPUT, written as soon as it is computed.
+
+CSV needs a header that names the model's channels (any order, other columns are ignored), or exactly its columns and no
+header. JSONL takes {"ax": 0.1, "ay": 0.2}, {"x": [0.1, 0.2]} or [0.1, 0.2]. A column or field t or timestamp is copied
+to the result."""
+
+
+def main(argv: Sequence[str] | None = None, prog: str = "python -m edgegru_runtime") -> int:
+    """Run one command and return its exit status. ``prog`` is what help and usage call the program."""
+    try:
+        arguments = _parser(prog).parse_args(argv)
+    except SystemExit as stop:  # argparse has printed help or what is wrong
+        return int(stop.code or 0)
+    try:
+        _COMMANDS[arguments.command](arguments)
+    except EdgegruError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return 1
+    except ReaderGone:
+        pass
+    return 0
+
+
+def _run(arguments: argparse.Namespace) -> None:
+    from edgegru_runtime.running import run
+
+    run(
+        arguments.model,
+        arguments.input,
+        line_format=arguments.format,
+        engine=_engine(arguments),
+        state_file=arguments.state_file,
+        output=arguments.output,
+        force=arguments.force,
+    )
+
+
+def _info(arguments: argparse.Namespace) -> None:
+    from edgegru_runtime.description import describe, description_text
+    from edgegru_runtime.model import load
+
+    description = describe(arguments.model, load(arguments.model))
+    _print(description if arguments.json else description_text(description))
+
+
+def _bench(arguments: argparse.Namespace) -> None:
+    from edgegru_runtime.measurement import bench, bench_text
+
+    measurements = bench(arguments.model, _engine(arguments), arguments.steps)
+    results = {"results": [measurement.to_dict() for measurement in measurements]}
+    _print(results if arguments.json else bench_text(measurements))
+
+
+_COMMANDS = {"run": _run, "info": _info, "bench": _bench}
+
+
+def _engine(arguments: argparse.Namespace) -> str | None:
+    return None if arguments.engine == "auto" else str(arguments.engine)
+
+
+def _print(result: object) -> None:
+    if not isinstance(result, str):
+        import json
+
+        result = json.dumps(result)
+    print_line(result)
+
+
+def _parser(prog: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog=prog, description="Stream a compact GRU on this device.")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    run = commands.add_parser(
+        "run",
+        help="stream CSV or JSONL lines through a model",
+        description=_RUN,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    run.add_argument("model", metavar="MODEL", help="an artifact, or an exported .onnx or .tflite file")
+    run.add_argument("input", metavar="INPUT", nargs="?", default="-", help="a file, or - for standard input (default)")
+    run.add_argument("--format", choices=FORMATS, default="auto", help="of the input; auto: by its first character")
+    _add_engine(run)
+    run.add_argument(
+        "--state-file", metavar="FILE", help="begin with the state saved here, if any, and save it here at the end"
+    )
+    run.add_argument("-o", "--output", metavar="FILE", help="write the results here, complete or not at all")
+    run.add_argument("--force", action="store_true", help="replace the output if it exists")
+
+    info = commands.add_parser("info", help="show what a model file holds")
+    info.add_argument("model", metavar="MODEL", help="an artifact, or an exported .onnx or .tflite file")
+    info.add_argument("--json", action="store_true", help="print one JSON object instead of text")
+
+    bench = commands.add_parser("bench", help="time one step and measure memory")
+    bench.add_argument("model", metavar="MODEL", nargs="+", help="artifacts, or exported .onnx or .tflite files")
+    _add_engine(bench)
+    bench.add_argument("--steps", metavar="N", type=_positive, default=2000, help="timed steps (default 2000)")
+    bench.add_argument("--json", action="store_true", help="print one JSON object instead of a table")
+    return parser
+
+
+def _add_engine(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="auto: the one that fits the file")
+
+
+def _positive(text: str) -> int:
+    number = int(text)
+    if number < 1:
+        raise ValueError
+    return number
+
+
+_positive.__name__ = "positive integer"  # argparse names the type by it: "invalid positive integer value: '0'"
