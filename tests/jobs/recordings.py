@@ -21,7 +21,7 @@ validation_fraction = 0.25
 hidden_size = 8
 
 [training]
-epochs = 3
+epochs = 20
 """
 
 
