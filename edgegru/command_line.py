@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 import edgegru
+from edgegru_runtime.engine import ENGINES
 from edgegru_runtime.errors import EdgegruError
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
@@ -36,7 +37,7 @@ class _RuntimeCommand(click.Command):
     def invoke(self, ctx: click.Context) -> int:
         from edgegru_runtime.command_line import main as runtime_main
 
-        return runtime_main([str(self.name), *ctx.args])
+        return runtime_main([str(self.name), *ctx.args], prog="edgegru")
 
 
 class _Pipeline(click.Group):
@@ -91,7 +92,13 @@ def train(
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
 @click.option("--data", type=click.Path(path_type=Path), required=True, help="Labelled recordings.")
-@click.option("--engine", default="auto", show_default=True, help="reference, onnxruntime, litert; auto: by the file.")
+@click.option(
+    "--engine",
+    type=click.Choice(("auto", *ENGINES)),
+    default="auto",
+    show_default=True,
+    help="What computes; auto: the one that fits the file.",
+)
 @click.option(
     "--part",
     type=click.Choice(("auto", "train", "validation", "test", "all")),
@@ -240,5 +247,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(sentence: str, status: int) -> int:
-    click.echo(f"edgegru: {sentence}", err=True)
+    click.echo(f"error: {sentence}", err=True)
     return status

@@ -1,6 +1,5 @@
 """Evaluation streams every recording from a zero state on the engine named, and scores what it should."""
 
-import csv
 import json
 
 import numpy as np
@@ -14,6 +13,7 @@ from edgegru_runtime import Artifact, Model
 from edgegru_runtime.errors import ArtifactError, DataError, EdgegruError, EngineError
 from edgegru_runtime.model_config import OutputConfig
 from tests.builders import changed, random_artifact
+from tests.host.recordings_on_disk import write_labelled_folder
 
 CLASSES = ("class 0", "class 1", "class 2", "class 3")
 
@@ -38,19 +38,6 @@ def with_target(artifact: Artifact, target: str) -> Artifact:
 def recordings(seed, lengths=(40, 25, 31)):
     rng = np.random.default_rng(seed)
     return [rng.normal(0, 4, (length, 3)).astype(np.float32) for length in lengths]
-
-
-def write_csv_folder(folder, model, wrong=0):
-    """Recordings labelled by the model itself, with ``wrong`` labels moved on by one class."""
-    folder.mkdir()
-    for index, x in enumerate(recordings(3)):
-        classes = streamed(model, x).argmax(axis=1)
-        classes[:wrong] = (classes[:wrong] + 1) % 4
-        with open(folder / f"r{index}.csv", "w", newline="") as file:
-            writer = csv.writer(file)
-            writer.writerow(["c0", "c1", "c2", "label"])
-            writer.writerows([*(repr(float(v)) for v in row), CLASSES[c]] for row, c in zip(x, classes, strict=True))
-    return folder
 
 
 @pytest.fixture
@@ -87,7 +74,7 @@ def test_true_classes_are_down_and_predicted_across(artifact):
 
 def test_values_are_scored_by_squared_and_absolute_error():
     model, (x, *_) = Model(random_artifact(2, head="identity")), recordings(0)
-    shifted = streamed(model, x) + [[0.5, -0.5, 0.5, -1.5]]
+    shifted = np.add(streamed(model, x), [0.5, -0.5, 0.5, -1.5])
     evaluation = evaluate_sequences(model, [sequence(x, shifted)])
     assert evaluation.metrics == pytest.approx({"mse": (3 * 0.25 + 2.25) / 4, "mae": 3.0 / 4})
     assert evaluation.confusion is None
@@ -110,14 +97,14 @@ def test_nothing_to_score_is_an_error(artifact):
 
 
 def test_a_folder_is_read_as_the_model_says(artifact, tmp_path):
-    data = write_csv_folder(tmp_path / "data", Model(artifact), wrong=4)
+    data = write_labelled_folder(tmp_path / "data", Model(artifact), wrong=4)
     evaluation = edgegru.evaluate(artifact, data)
     assert evaluation.metrics["accuracy"] == pytest.approx(1 - 12 / 96)
     assert (evaluation.recordings, evaluation.part, evaluation.labels) == (3, "auto", CLASSES)
 
 
 def test_path_artifact_and_model_are_the_same_thing(artifact, tmp_path):
-    data = write_csv_folder(tmp_path / "data", Model(artifact), wrong=4)
+    data = write_labelled_folder(tmp_path / "data", Model(artifact), wrong=4)
     save_artifact(artifact, tmp_path / "m.safetensors")
     expected = edgegru.evaluate(tmp_path / "m.safetensors", data)
     assert edgegru.evaluate(artifact, data) == expected
@@ -127,7 +114,7 @@ def test_path_artifact_and_model_are_the_same_thing(artifact, tmp_path):
 
 @pytest.mark.parametrize(("format", "engine"), [("onnx", "onnxruntime"), ("tflite", "litert")])
 def test_an_exported_file_is_evaluated_on_its_own_engine(artifact, tmp_path, format, engine):
-    data = write_csv_folder(tmp_path / "data", Model(artifact), wrong=4)
+    data = write_labelled_folder(tmp_path / "data", Model(artifact), wrong=4)
     edgegru.export(artifact, tmp_path / f"m.{format}", format=format)
     evaluation = edgegru.evaluate(tmp_path / f"m.{format}", data, engine=engine)
     assert evaluation.engine == engine
@@ -135,13 +122,13 @@ def test_an_exported_file_is_evaluated_on_its_own_engine(artifact, tmp_path, for
 
 
 def test_an_engine_that_cannot_run_the_file_is_refused(artifact, tmp_path):
-    data = write_csv_folder(tmp_path / "data", Model(artifact))
+    data = write_labelled_folder(tmp_path / "data", Model(artifact))
     with pytest.raises(EngineError, match="litert"):
         edgegru.evaluate(artifact, data, engine="litert")
 
 
 def test_the_picture_of_the_confusion(artifact, tmp_path):
-    data = write_csv_folder(tmp_path / "data", Model(artifact), wrong=4)
+    data = write_labelled_folder(tmp_path / "data", Model(artifact), wrong=4)
     edgegru.evaluate(artifact, data, plot=tmp_path / "confusion.png")
     picture = (tmp_path / "confusion.png").read_bytes()
     assert picture.startswith(b"\x89PNG")
@@ -150,7 +137,7 @@ def test_the_picture_of_the_confusion(artifact, tmp_path):
 
 
 def test_a_picture_that_cannot_be_written_is_one_sentence(artifact, tmp_path):
-    data = write_csv_folder(tmp_path / "data", Model(artifact))
+    data = write_labelled_folder(tmp_path / "data", Model(artifact))
     with pytest.raises(EdgegruError, match="cannot write the picture"):
         edgegru.evaluate(artifact, data, plot=tmp_path / "no such folder" / "confusion.png")
 
@@ -162,7 +149,7 @@ def test_values_have_no_confusion_to_draw(tmp_path):
 
 def test_a_recording_target_reads_the_last_step(artifact, tmp_path):
     model = Model(with_target(artifact, "recording_label"))
-    folder = write_csv_folder(tmp_path / "data", model)
+    folder = write_labelled_folder(tmp_path / "data", model)
     for file in folder.iterdir():  # one label all along: what the model says at the end
         head, *rows = file.read_text().splitlines()
         last = rows[-1].rsplit(",", 1)[1]

@@ -1,0 +1,228 @@
+"""The ``edgegru`` command: one public function behind each name, results and messages where they belong."""
+
+import importlib.util
+import inspect
+import json
+import os
+import subprocess
+import sys
+
+import click
+import pytest
+
+import edgegru
+from edgegru.command_line import INTERRUPTED, cli, main
+from edgegru.configuration import load_config
+from edgegru_export.saving import save_artifact
+from edgegru_runtime import Model, read_artifact
+from tests.builders import random_artifact
+from tests.host.recordings_on_disk import write_labelled_folder
+
+OWN = ("train", "evaluate", "quantize", "export", "verify")
+HANDED_OVER = ("run", "info", "bench")
+UNSET = click.Option(["--unset"]).default  # what click calls a default that nobody gave
+ONLY_ON_THE_COMMAND_LINE = {"as_json", "print_config"}  # how to print, not what to do
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """A float model, its int8 form, and recordings that it labels itself."""
+    artifact = random_artifact(1, rate=None)
+    save_artifact(artifact, tmp_path / "float.safetensors")
+    write_labelled_folder(tmp_path / "data", Model(artifact))
+    edgegru.quantize(tmp_path / "float.safetensors", tmp_path / "data", tmp_path / "int8.safetensors")
+    return tmp_path
+
+
+def run(*arguments):
+    return main([str(argument) for argument in arguments])
+
+
+def run_process(*arguments, **options):
+    return subprocess.run(
+        [sys.executable, "-m", "edgegru", *map(str, arguments)], capture_output=True, text=True, check=False, **options
+    )
+
+
+def test_commands_come_in_the_order_of_the_pipeline(capsys):
+    assert run("--help") == 0
+    listed = capsys.readouterr().out.split("Commands:")[1]
+    assert [line.split()[0] for line in listed.strip().splitlines()] == [*OWN, *HANDED_OVER]
+
+
+def test_no_help_imports_torch_or_numpy():
+    script = (
+        "import sys\nfrom edgegru.command_line import main\n"
+        f"assert all(main([*name, '--help']) == 0 for name in ([], *([n] for n in {[*OWN, *HANDED_OVER]})))\n"
+        "print(sorted({'torch', 'numpy', 'matplotlib', 'onnx', 'onnxruntime'} & set(sys.modules)), file=sys.stderr)"
+    )
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stderr == "[]\n"
+
+
+def test_importing_the_package_imports_nothing_heavy():
+    script = "import sys, edgegru; print(sorted({'torch', 'numpy', 'click', 'edgegru_export'} & set(sys.modules)))"
+    result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+    assert result.stdout == "[]\n"
+
+
+def test_every_public_name_is_there_and_no_other():
+    for name in edgegru.__all__:
+        assert getattr(edgegru, name) is not None
+    assert set(edgegru.__all__) <= set(dir(edgegru))
+    with pytest.raises(AttributeError, match="no_such_name"):
+        _ = edgegru.no_such_name
+
+
+@pytest.mark.parametrize("name", OWN)
+def test_a_command_is_one_public_function_with_the_same_parameters(name):
+    signature = inspect.signature(getattr(edgegru, name)).parameters
+    context = click.Context(cli.commands[name])
+    options = {option.name: option for option in cli.commands[name].params}
+    assert set(options) - ONLY_ON_THE_COMMAND_LINE == set(signature)
+    for parameter in signature.values():
+        option = options[parameter.name]
+        if parameter.default is inspect.Parameter.empty:
+            assert option.required or parameter.name == "output"  # train --print-config needs no output
+        else:
+            default = option.get_default(context)
+            assert (None if default is UNSET else default) == parameter.default
+
+
+def test_evaluate_prints_a_table(folder, capsys):
+    assert run("evaluate", folder / "float.safetensors", "--data", folder / "data") == 0
+    captured = capsys.readouterr()
+    assert "float32 on reference: 3 recordings" in captured.out
+    assert "accuracy  1\n" in captured.out
+    assert "class 3" in captured.out
+    assert captured.err == ""
+
+
+def test_evaluate_draws_and_says_the_same_in_json(folder, capsys):
+    picture = folder / "confusion.png"
+    assert run("evaluate", folder / "int8.safetensors", "--data", folder / "data", "--plot", picture, "--json") == 0
+    printed = json.loads(capsys.readouterr().out)
+    expected = edgegru.evaluate(folder / "int8.safetensors", folder / "data").to_dict()
+    assert printed == json.loads(json.dumps(expected))
+    assert picture.stat().st_size > 1000
+
+
+def test_quantize_prints_tensors_sizes_and_metrics(folder, capsys):
+    arguments = ("quantize", folder / "float.safetensors", "--calibration", folder / "data", "-o", folder / "new")
+    assert run(*arguments, "--data", folder / "data") == 0
+    text = capsys.readouterr().out
+    for part in ("gru0.weight_hh", "int8", "15×5", "standardise", "file ", "accuracy"):
+        assert part in text
+    assert read_artifact(folder / "new").config.scheme == "static-w8a8"
+    assert run(*arguments, "--force", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["scheme"] == "static-w8a8"
+    assert report["metrics_before"] is None
+
+
+@pytest.mark.parametrize("model", ["float", "int8"])
+@pytest.mark.parametrize("format", ["onnx", "tflite"])
+def test_export_then_verify(folder, capfd, model, format):
+    artifact, file = folder / f"{model}.safetensors", folder / f"{model}.{format}"
+    assert run("export", artifact, "--format", format, "-o", file) == 0
+    assert "computes what its model computes" in capfd.readouterr().out
+    assert run("verify", file, "--against", artifact, "--json") == 0
+    report = json.loads(capfd.readouterr().out)
+    assert report["passed"] is True
+    assert report["steps"] == 500
+
+
+def test_verify_says_when_a_file_is_of_another_model(folder, capsys):
+    file = folder / "float.onnx"
+    assert run("export", folder / "float.safetensors", "--format", "onnx", "-o", file) == 0
+    capsys.readouterr()
+    assert run("verify", file, "--against", folder / "int8.safetensors") == 1
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "another model" in captured.err
+
+
+def test_print_config_shows_every_default_and_reads_back(tmp_path, capsys):
+    config = tmp_path / "config.toml"
+    config.write_text("[model]\nhidden_size = 7\n")
+    assert run("train", "--config", config, "--print-config") == 0
+    text = capsys.readouterr().out
+    assert "learning_rate = " in text
+    (tmp_path / "full.toml").write_text(text)
+    assert load_config(tmp_path / "full.toml") == load_config(config)
+
+
+def test_train_prints_where_the_model_is(folder, capsys):
+    config = folder / "config.toml"
+    config.write_text("[data]\nvalidation_fraction = 0.0\n[model]\nhidden_size = 3\n[training]\nepochs = 1\n")
+    trained = folder / "trained"
+    assert run("train", "--config", config, "--data", folder / "data", "--seed", 3, "-o", trained) == 0
+    captured = capsys.readouterr()
+    assert captured.out == f"{trained / 'model.safetensors'}\n"
+    assert read_artifact(trained / "model.safetensors").config.provenance["seed"] == 3
+
+
+@pytest.mark.parametrize(
+    ("module", "arguments"),
+    [
+        ("torch", ("train", "--config", "c.toml", "--data", "d", "-o", "out")),
+        ("matplotlib", ("evaluate", "m", "--data", "d", "--plot", "p.png")),
+    ],
+)
+def test_a_missing_extra_is_named(monkeypatch, capsys, module, arguments):
+    find_spec = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == module else find_spec(name))
+    assert run(*arguments) == 1
+    assert (
+        capsys.readouterr()
+        .err.strip()
+        .endswith(f'needs {module}, which is not installed: pip install "edgegru[train]"')
+    )
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("no-such-command",),
+        ("train",),
+        ("train", "--config", "c.toml"),
+        ("evaluate", "m"),
+        ("evaluate", "m", "--data", "d", "--part", "nowhere"),
+        ("quantize", "m", "--calibration", "d"),
+        ("quantize", "m", "--calibration", "d", "-o", "o", "--margin", "0.5"),
+        ("export", "m", "--format", "flac", "-o", "o"),
+        ("verify", "f", "--against", "m", "--steps", "10"),
+        ("evaluate", "m", "--data", "d", "--no-such-option"),
+    ],
+)
+def test_wrong_usage_is_2_and_says_how(capsys, arguments):
+    assert run(*arguments) == 2
+    captured = capsys.readouterr()
+    assert captured.out == ""
+    assert "Usage: edgegru" in captured.err
+
+
+def test_a_reader_that_leaves_is_no_error_message(folder):
+    reader, writer = os.pipe()
+    os.close(reader)
+    result = subprocess.run(
+        [sys.executable, "-m", "edgegru", "--help"], stdout=writer, stderr=subprocess.PIPE, text=True, check=False
+    )
+    os.close(writer)
+    assert result.stderr == ""
+    assert result.returncode == 1
+
+
+def test_ctrl_c_is_one_sentence(monkeypatch, capsys):
+    def interrupted(*arguments, **options):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(edgegru, "verify", interrupted)
+    assert run("verify", "f", "--against", "m") == INTERRUPTED
+    captured = capsys.readouterr()
+    assert (captured.out, captured.err.strip()) == ("", "error: interrupted")
+
+
+def test_the_module_is_the_command():
+    result = run_process("--version")
+    assert (result.returncode, result.stdout) == (0, f"edgegru, version {edgegru.__version__}\n")

@@ -1,0 +1,29 @@
+"""What is written about the commands is what they say and do."""
+
+import importlib.util
+import re
+from pathlib import Path
+
+from edgegru.command_line import cli
+
+DOCS = Path(__file__).resolve().parents[2] / "docs"
+
+
+def words(page: str) -> list[str]:
+    """Words without line breaks and columns, which differ between versions of Python's argparse."""
+    return re.sub(r"(-\w) ([A-Z]+), (--[\w-]+) \2", r"\1, \3 \2", page).split()  # Python 3.13 names FILE once
+
+
+def test_the_page_of_commands_is_what_help_prints():
+    specification = importlib.util.spec_from_file_location("make_command_line", DOCS / "make_command_line.py")
+    module = importlib.util.module_from_spec(specification)
+    specification.loader.exec_module(module)
+    written = (DOCS / "command-line.md").read_text(encoding="utf-8")
+    assert words(written) == words(module.page()), "stale: run python docs/make_command_line.py"
+
+
+def test_every_option_is_explained():
+    for name, command in cli.commands.items():
+        assert command.help, name
+        for option in command.params:
+            assert option.param_type_name == "argument" or option.help, f"{name} {option.name}"
