@@ -55,13 +55,15 @@ def read(path: Path, config: DataConfig) -> SampleSet:
 
 def _load(path: Path) -> dict[str, _Array]:
     try:
-        with np.load(path, allow_pickle=False) as file:
-            if not isinstance(file, np.lib.npyio.NpzFile):
-                raise DataError(f"{path} is a single array, expected an NPZ file with {', '.join(ARRAYS)}")
-            unknown = next((name for name in file.files if name not in ARRAYS), None)
-            if unknown is not None:
-                raise DataError(f"{path}: unknown array {unknown!r}, known are {', '.join(ARRAYS)}")
-            arrays = {name: file[name] for name in file.files}
+        with path.open("rb") as file:
+            if file.read(4) not in (b"PK\3\4", b"PK\5\6"):
+                raise DataError(f"{path}: not an NPZ file, expected one with the arrays {', '.join(ARRAYS)}")
+            file.seek(0)
+            with np.load(file, allow_pickle=False) as archive:
+                unknown = next((name for name in archive.files if name not in ARRAYS), None)
+                if unknown is not None:
+                    raise DataError(f"{path}: unknown array {unknown!r}, known are {', '.join(ARRAYS)}")
+                arrays = {name: archive[name] for name in archive.files}
     except _UNREADABLE as error:
         reason = "object arrays are not read" if "pickle" in str(error) else "not an NPZ file, or damaged"
         raise DataError(f"{path}: {reason}") from error

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 
 import numpy as np
@@ -55,10 +56,10 @@ def class_names(recordings: RecordingSet) -> tuple[str, ...]:
             names.update((recording.y,) if isinstance(recording.y, str) else recording.y)
     names.discard("")
     if len(names) < 2:
-        raise DataError(f"classes: {', '.join(sorted(names)) or 'none'}; expected at least two")
+        raise DataError(f"the recordings have {len(names)} classes {sorted(names)}, expected at least two")
     if recordings.labels:
         return recordings.labels
-    numbers = all(name.removeprefix("-").isdecimal() for name in names)
+    numbers = all(re.fullmatch("-?[0-9]{1,18}", name) for name in names)
     return tuple(sorted(names, key=lambda name: (int(name) if numbers else 0, name)))
 
 

@@ -132,7 +132,7 @@ def _header_line(path: Path, number: int, line: str, header: _Header) -> bool:
         if header.has_class and header.has_target:
             raise DataError(f"{path}, line {number}: @classLabel and @targetLabel cannot both be true")
     elif tag in ("dimension", "dimensions", "serieslength"):
-        if len(words) != 1 or not words[0].isdecimal() or int(words[0]) == 0:
+        if len(words) != 1 or not re.fullmatch("0*[1-9][0-9]{0,8}", words[0]):
             raise DataError(f"{path}, line {number}: @{tag} must be a whole number above 0")
         if tag == "serieslength":
             header.series_length = int(words[0])
