@@ -87,8 +87,8 @@ def _numbers(view: memoryview, shape: tuple[int | None, ...]) -> array[Any]:
         raise InputError(f"a buffer of format {view.format!r} arrived, expected float32, float64 or int16")
     found = view.shape or ()
     if len(found) != len(shape) or any(size not in (None, at) for size, at in zip(shape, found, strict=True)):
-        expected = ", ".join("T" if size is None else str(size) for size in shape)
-        raise InputError(f"a buffer of shape {found} arrived, expected ({expected})")
+        expected = f"({shape[0]},)" if len(shape) == 1 else f"(T, {shape[1]})"
+        raise InputError(f"a buffer of shape {found} arrived, expected {expected}")
     numbers: array[Any] = array(view.format)
     numbers.frombytes(view.tobytes())
     return numbers

@@ -138,11 +138,17 @@ class Stream:
         return outputs
 
     def _writable(self, out: object) -> list[memoryview]:
-        buffers: Sequence[Any] = [out] if len(self._output_sizes) == 1 else tuple(out)  # type: ignore[arg-type]
+        buffers: Sequence[object] = (out,)
+        if len(self._output_sizes) > 1:
+            if not isinstance(out, (tuple, list)):
+                raise InputError(f"out is a {type(out).__name__}, expected {len(self._output_sizes)} buffers")
+            buffers = out
+        if len(buffers) != len(self._output_sizes):
+            raise InputError(f"out has {len(buffers)} buffers, expected {len(self._output_sizes)}")
         views = []
         for buffer, size in zip(buffers, self._output_sizes, strict=True):
             try:
-                view = memoryview(buffer)
+                view = memoryview(buffer)  # type: ignore[arg-type]  # whether it is a buffer is the question
             except TypeError:
                 raise InputError(f"out is a {type(buffer).__name__}, expected a writable float32 buffer") from None
             if view.readonly or view.format != "f" or view.shape != (size,):
