@@ -74,7 +74,8 @@ def test_all_containers_give_the_same(model: Model) -> None:
     strided[:, 0] = SAMPLE
     short = [0, -2, 3]
     for values, containers in (
-        (SAMPLE, [tuple(SAMPLE), array("f", SAMPLE), array("d", SAMPLE), memoryview(array("f", SAMPLE)), deque(SAMPLE)]),
+        (SAMPLE, [tuple(SAMPLE), deque(SAMPLE), array("f", SAMPLE), array("d", SAMPLE)]),
+        (SAMPLE, [memoryview(array("f", SAMPLE))]),
         (SAMPLE, [np.array(SAMPLE), np.array(SAMPLE, np.float32), strided[:, 0], [np.float32(v) for v in SAMPLE]]),
         (short, [array("h", short), np.array(short, np.int16), short]),
     ):
@@ -327,5 +328,5 @@ def test_an_engine_that_cannot_run_it_is_refused() -> None:
 
 def test_importing_and_loading_stay_light() -> None:
     code = "import sys, edgegru_runtime; print(*sys.modules)"
-    modules = set(subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.split())
-    assert not modules & {"numpy", "hashlib", "argparse", "csv", "subprocess", "tempfile", "onnxruntime", "random"}
+    finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert not set(finished.stdout.split()) & {"numpy", "hashlib", "argparse", "csv", "subprocess", "tempfile", "onnxruntime", "random"}
