@@ -47,7 +47,7 @@ def run_parts(exported: ExportedFile, inputs: NDArray[np.float32], cuts: tuple[i
 
     config = exported.config
     try:
-        session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"])
+        session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"], enable_fallback=0)
         wanted = [*output_names(config), *(after for _, after in exported.states)]
         h = {
             before: np.zeros((1, node.hidden_size), np.float32)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-import secrets
+import tempfile
 from dataclasses import replace
 from pathlib import Path
 
@@ -36,24 +36,30 @@ def export(
     """
     target = Path(output)
     _check_options(format, sequence, state, allow_int8_state)
-    _check_target(target, format, force)
-    artifact = model if isinstance(model, Artifact) else read_artifact(model)
-    data = _build(artifact, format, sequence, state, allow_int8_state)
-    temporary = target.with_name(f".{target.stem}.{secrets.token_hex(4)}.{format}")
     try:
-        with open(temporary, "xb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        report = verify(temporary, artifact)
-        os.replace(temporary, target)
+        _check_target(target, format, force)
+        artifact = model if isinstance(model, Artifact) else read_artifact(model)
+        data = _build(artifact, format, sequence, state, allow_int8_state)
+        with tempfile.TemporaryDirectory(prefix=".edgegru-", dir=target.parent) as folder:
+            written = Path(folder, target.name)
+            with open(written, "xb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            report = _verify_written(written, artifact, target)
+            os.replace(written, target)
     except OSError as error:
         raise ExportError(f"{target}: cannot be written: {error.strerror}") from error
-    except EdgegruError as error:  # in the words of the file that was asked for
-        raise type(error)(str(error).replace(os.fspath(temporary), os.fspath(target)) + "; no file was kept") from error
-    finally:
-        temporary.unlink(missing_ok=True)
     return replace(report, file=os.fspath(target))
+
+
+def _verify_written(written: Path, artifact: Artifact, target: Path) -> VerificationReport:
+    """``verify``, whose errors speak of the file that was asked for."""
+    try:
+        return verify(written, artifact)
+    except EdgegruError as error:
+        message = str(error).replace(os.fspath(written), os.fspath(target))
+        raise type(error)(f"{message}; no file was kept") from error
 
 
 def _check_options(format: str, sequence: bool, state: str, allow_int8_state: bool) -> None:

@@ -21,7 +21,7 @@ from edgegru_export.identity import verify_identity
 from edgegru_export.metadata import state_input_names, state_output_names
 from edgegru_export.stimulus import gaussian_input, jumping_input
 from edgegru_runtime.artifact import Artifact, read_artifact
-from edgegru_runtime.errors import VerificationError
+from edgegru_runtime.errors import ArtifactError, VerificationError
 from edgegru_runtime.exported import EXPORTED_SUFFIXES, ExportedFile
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model import Model, load
@@ -46,9 +46,12 @@ class Deviation:
         """Whether both are within what is allowed; not a number never is."""
         return self.largest <= self.largest_tolerance and (self.rms_tolerance is None or self.rms <= self.rms_tolerance)
 
+    @property
+    def exact(self) -> bool:
+        """Whether equality was asked for and found."""
+        return self.largest_tolerance == 0 and self.largest == 0
+
     def __str__(self) -> str:
-        if self.largest_tolerance == 0 and self.largest == 0:
-            return f"{self.name} equal in every bit"
         text = f"{self.name} off by at most {self.largest:.2g} (allowed {self.largest_tolerance:.2g})"
         if self.rms_tolerance is not None:
             text += f", rms {self.rms:.2g} (allowed {self.rms_tolerance:.2g})"
@@ -81,7 +84,10 @@ class VerificationReport:
 
     def __str__(self) -> str:
         verdict = "computes" if self.passed else "does not compute"
-        shown = [str(deviation) for deviation in self.deviations if self.passed or not deviation.passed]
+        exact = [deviation.name for deviation in self.deviations if deviation.exact]
+        shown = [str(d) for d in self.deviations if not d.exact and (self.passed or not d.passed)]
+        if self.passed and exact:
+            shown.append(f"{', '.join(exact)} equal in every bit")
         where = f"in {self.engine} over {self.steps} closed-loop steps"
         return f"{self.file} {verdict} what its model computes {where}: {'; '.join(shown)}"
 
@@ -133,11 +139,16 @@ def _check_metadata(exported: ExportedFile, artifact: Artifact) -> None:
 
 def _check_formulation(exported: ExportedFile, artifact: Artifact) -> None:
     """The attribute of each GRU operator: in a model of one unit without bias the numbers cannot tell."""
-    import onnx  # only here: the runtimes need it not
+    import onnx  # only here: a TFLite file is verified without it
+    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
 
     from edgegru_export.onnx_float import LINEAR_BEFORE_RESET
 
-    operators = [node for node in onnx.load(exported.path).graph.node if node.op_type == "GRU"]
+    try:
+        graph = onnx.load(exported.path, load_external_data=False).graph
+    except DecodeError:
+        raise ArtifactError(f"{exported.path} is no whole ONNX file") from None
+    operators = [node for node in graph.node if node.op_type == "GRU"]
     nodes = artifact.config.gru_nodes
     if len(operators) != len(nodes):
         raise VerificationError(f"{exported.path} has {len(operators)} GRU operators, expected {len(nodes)}")

@@ -1,0 +1,216 @@
+"""Verification passes a true file and catches every small lie."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from edgegru_export import onnx_float, onnx_integer, tflite_float, verification
+from edgegru_export.saving import save_artifact
+from edgegru_export.stimulus import gaussian_input, jumping_input
+from edgegru_export.verification import Deviation, verify
+from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.errors import ArtifactError, EdgegruError, EngineError, VerificationError
+from tests.builders import random_artifact
+from tests.export.onnx_file import change_constant, flip_formulation, quantized_artifact, swap_first_gates
+
+Change = Callable[[np.ndarray], np.ndarray]
+
+
+def float_file(folder: Path, sequence: bool = False, **shape: Any) -> tuple[Path, Artifact]:
+    artifact = random_artifact(7, 4, (8, 5), **shape)
+    path = folder / "float.onnx"
+    path.write_bytes(onnx_float.build(artifact, sequence))
+    return path, artifact
+
+
+def integer_file(folder: Path, **shape: Any) -> tuple[Path, Artifact]:
+    artifact = quantized_artifact(7, 4, (8, 5), **shape)
+    path = folder / "integer.onnx"
+    path.write_bytes(onnx_integer.build(artifact))
+    return path, artifact
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+@pytest.mark.parametrize("reset", ["after", "before"])
+@pytest.mark.parametrize("bias", [True, False])
+def test_a_flipped_formulation_fails(
+    reset: str, bias: bool, sequence: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path, artifact = float_file(tmp_path, sequence, reset=reset, bias=bias)
+    assert verify(path, artifact).passed
+    flip_formulation(path)
+    with pytest.raises(VerificationError, match="gru0 has linear_before_reset"):
+        verify(path, artifact)
+    monkeypatch.setattr(verification, "_check_formulation", lambda exported, artifact: None)
+    with pytest.raises(VerificationError, match="h0 off by at most"):  # the numbers alone tell it too
+        verify(path, artifact)
+
+
+def scaled(factor: float, row: int = 0) -> Change:
+    def change(values: np.ndarray) -> np.ndarray:
+        values.reshape(-1, values.shape[-1])[row] *= values.dtype.type(factor)
+        return values
+
+    return change
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+@pytest.mark.parametrize(
+    ("constant", "change"),
+    [
+        ("gru0.weight_ih_zrn", scaled(1.001)),
+        ("gru1.weight_hh_zrn", scaled(1.001)),
+        ("gru0.weight_ih_zrn", swap_first_gates(1)),
+        ("gru1.weight_hh_zrn", swap_first_gates(1)),
+        ("gru0.bias_zrn", lambda bias: np.roll(bias, 1)),
+        ("standardise.std", lambda std: std * np.float32(1.001)),
+        ("standardise.mean", lambda mean: mean + np.float32(0.001)),
+        ("dense.weight", lambda weight: -weight),
+        ("dense.bias", lambda bias: bias[::-1].copy()),
+        (
+            "gru0.weight_ih_zrn",
+            lambda weight: np.where(np.arange(weight.size).reshape(weight.shape) == 3, np.nan, weight),
+        ),
+    ],
+)
+def test_a_float_file_with_a_wrong_number_fails(constant: str, change: Change, sequence: bool, tmp_path: Path) -> None:
+    path, artifact = float_file(tmp_path, sequence)
+    change_constant(path, constant, change)
+    with pytest.raises((VerificationError, EngineError)):
+        verify(path, artifact)
+
+
+@pytest.mark.parametrize(
+    ("constant", "change"),
+    [
+        ("gru0.weight_hh", swap_first_gates(1)),
+        ("gru1.weight_ih", swap_first_gates(1)),
+        (
+            "gru0.weight_ih",
+            lambda weight: weight ^ (np.arange(weight.size).reshape(weight.shape) == 5).astype(np.uint8),
+        ),
+        ("standardise.a", lambda a: a * np.float32(1.01)),
+        ("output.scale", lambda scale: scale * np.float32(1.0001)),
+        ("tanh.c0", lambda c0: c0 + (np.arange(64) == 3)),
+    ],
+)
+def test_an_integer_file_with_a_wrong_number_fails(constant: str, change: Change, tmp_path: Path) -> None:
+    path, artifact = integer_file(tmp_path)
+    assert verify(path, artifact).largest_error == 0
+    change_constant(path, constant, change)
+    with pytest.raises(VerificationError, match=r"integer\.onnx does not compute .* off by at most"):
+        verify(path, artifact)
+
+
+@pytest.mark.parametrize("kind", ["multiplier", "bias"])
+def test_a_shifted_scale_of_an_integer_file_fails(kind: str, tmp_path: Path) -> None:
+    """Every vector of multipliers and biases, one entry a hundredth larger."""
+    import onnx
+
+    path, artifact = integer_file(tmp_path)
+    genuine = path.read_bytes()
+    names = [t.name for t in onnx.load(path).graph.initializer if ".constant" in t.name and t.dims and t.dims[0] > 1]
+    assert len(names) >= 8
+    for name in names[:: 2 if kind == "bias" else 1]:
+        path.write_bytes(genuine)
+        change_constant(path, name, lambda values: values + np.sign(values) * (np.abs(values) // 100 + 3))
+        with pytest.raises(VerificationError, match="off by at most"):
+            verify(path, artifact)
+
+
+def test_a_file_of_another_model_fails(tmp_path: Path) -> None:
+    path, _ = float_file(tmp_path)
+    with pytest.raises(VerificationError, match="another model"):
+        verify(path, random_artifact(8, 4, (8, 5)))
+
+
+def test_a_file_that_describes_its_model_otherwise_fails(tmp_path: Path) -> None:
+    path, artifact = float_file(tmp_path)
+    (output,) = artifact.config.outputs
+    renamed = replace(artifact.config, outputs=(replace(output, labels=tuple(reversed(output.labels))),))
+    with pytest.raises(VerificationError, match="outputs differ"):
+        verify(path, replace(artifact, config=renamed))
+
+
+def test_an_artifact_whose_identity_is_not_its_own_fails(tmp_path: Path) -> None:
+    path, artifact = float_file(tmp_path)
+    other = random_artifact(8, 4, (8, 5))
+    with pytest.raises(ArtifactError, match="identity"):
+        verify(path, replace(artifact, tensors=other.tensors))
+
+
+def test_files_that_are_no_exports_fail(tmp_path: Path) -> None:
+    path, artifact = float_file(tmp_path)
+    saved = tmp_path / "model.safetensors"
+    save_artifact(artifact, saved)
+    assert verify(path, saved).passed
+    with pytest.raises(VerificationError, match="no exported file"):
+        verify(saved, artifact)
+    with pytest.raises(ArtifactError, match="cannot be read"):
+        verify(tmp_path / "missing.onnx", artifact)
+    whole = path.read_bytes()
+    for length in (0, 1, 100, len(whole) // 2, len(whole) - 1):
+        path.write_bytes(whole[:length])
+        with pytest.raises((ArtifactError, VerificationError)):
+            verify(path, artifact)
+
+
+def test_a_broken_graph_with_good_metadata_fails(tmp_path: Path) -> None:
+    path, artifact = float_file(tmp_path)
+    data = path.read_bytes()
+    for position in range(0, len(data), 211):
+        path.write_bytes(data[:position] + bytes([data[position] ^ 1]) + data[position + 1 :])
+        try:
+            verify(path, artifact)
+        except EdgegruError:
+            pass  # a sentence; what still passes computes the same within the tolerance
+
+
+def test_few_steps_are_not_enough(tmp_path: Path) -> None:
+    path, artifact = float_file(tmp_path)
+    with pytest.raises(VerificationError, match="499 steps.*at least 500"):
+        verify(path, artifact, steps=499)
+
+
+def test_the_report_reads_and_is_data(tmp_path: Path) -> None:
+    report = verify(*integer_file(tmp_path))
+    assert str(report).endswith("over 500 closed-loop steps: y, h0, h1 equal in every bit")
+    data = json.loads(json.dumps(report.to_dict()))
+    assert (data["passed"], data["engine"], data["largest_error"]) == (True, "onnxruntime", 0)
+    assert [entry["name"] for entry in data["deviations"]] == ["y", "h0", "h1"]
+
+
+def test_not_a_number_never_passes() -> None:
+    assert not Deviation("y", float("nan"), 1.0, 0.0, None).passed
+    assert not Deviation("y", 0.0, 1.0, float("nan"), 1.0).passed
+    assert not Deviation("y", 0.5, 1.0, 0.5, 0.4).passed
+    assert Deviation("y", 0.5, 1.0, 0.5, 0.5).passed
+
+
+@pytest.mark.parametrize("state", ["io", "variables"])
+def test_float_tflite_files(state: str, tmp_path: Path) -> None:
+    artifact = random_artifact(9, 4, (8, 5))
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tflite_float.build(artifact, state))
+    report = verify(path, artifact)
+    assert (report.engine, report.passed) == ("litert", True)
+    assert [d.name for d in report.deviations] == (["y", "h0", "h1"] if state == "io" else ["y"])
+
+
+def test_the_inputs_are_like_the_data_and_leave_its_range_when_told() -> None:
+    artifact = quantized_artifact(1, 3, (4,))
+    mean, std = artifact.array("standardise.mean"), artifact.array("standardise.std")
+    walk = (gaussian_input(artifact, 20_000) - mean) / std
+    np.testing.assert_allclose(walk.mean(0), 0, atol=0.1)
+    np.testing.assert_allclose(walk.std(0), 1, atol=0.1)
+    assert np.corrcoef(walk[1:, 0], walk[:-1, 0])[0, 1] == pytest.approx(0.9, abs=0.02)
+    assert np.abs(jumping_input(artifact, 500) - mean).max() > 1e5
+    assert np.isfinite(jumping_input(artifact, 500)).all()
+    assert gaussian_input(artifact, 10).dtype == np.float32
