@@ -25,13 +25,14 @@ from edgegru.evaluation import evaluate_sequences
 from edgegru.evaluation_plots import plot_probabilities
 from edgegru.network import Network
 from edgegru_runtime import Model, load
+from edgegru_runtime.errors import EdgegruError
+from edgegru_runtime.measurement import bench
 
 Outputs = list[NDArray[np.float32]]  # (T, classes) a recording
 
 HERE = Path(__file__).resolve().parent
 CONFIG = HERE / "config.toml"
 STEP_MILLISECONDS = 6.4  # frame shift of the recordings (UCI Machine Learning Repository, Japanese Vowels)
-BENCH_STEPS = 2000
 
 
 @dataclass(frozen=True)
@@ -61,8 +62,9 @@ def main() -> None:
     int8_model = output / "int8.safetensors"
     edgegru.quantize(float_model, data, int8_model, force=True)
 
-    files = [float_model, int8_model]
+    files = []
     for precision, model in (("float32", float_model), ("int8", int8_model)):
+        files.append(model)
         for extension in ("onnx", "tflite"):
             file = output / f"{precision}.{extension}"
             announce(started, f"exporting and verifying {file.name}")
@@ -120,15 +122,15 @@ def model_row(file: Path, expected: Outputs, sequences: tuple[LabelledSequence, 
     for rows, sequence in zip(expected, sequences, strict=True):
         stream.reset()
         difference = max(difference, float(np.max(np.abs(np.asarray(stream.run(sequence.x)) - rows))))
-    cost = measured(["-m", "edgegru_runtime", "bench", str(file), "--steps", str(BENCH_STEPS), "--json"])
+    (cost,) = bench([str(file)])
     return Row(
         engine=evaluation.engine,
         precision="float32" if evaluation.scheme == "float32" else "int8",
         accuracy=evaluation.metrics["accuracy"],
         difference=difference,
         file_bytes=file.stat().st_size,
-        microseconds=cost["median_us"],
-        resident_bytes=cost["resident_bytes"],
+        microseconds=cost.median_us,
+        resident_bytes=cost.memory_bytes or 0,
     )
 
 
@@ -159,10 +161,13 @@ def table(rows: list[Row]) -> str:
         difference = "–" if row.difference is None else f"{row.difference:.1e}"
         lines.append(
             f"{row.engine:<12} {row.precision:<9} {row.accuracy:>8.4f} {difference:>20} {row.file_bytes:>10}"
-            f" {row.microseconds:>8.1f} {row.resident_bytes / 2**20:>5.0f} MB"
+            f" {row.microseconds:>8.1f} {row.resident_bytes / 1e6:>5.0f} MB"
         )
     return "\n".join(lines)
 
 
 if __name__ == "__main__":
-    main()
+    try:
+        main()
+    except EdgegruError as error:
+        sys.exit(f"error: {error}")
