@@ -8,6 +8,9 @@ from __future__ import annotations
 
 import io
 import pickle
+import struct
+import zipfile
+import zlib
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -20,6 +23,10 @@ from edgegru_runtime.errors import ArtifactError, ConfigError
 
 NAME = "checkpoint.pt"
 Weights = dict[str, torch.Tensor]
+_UNREADABLE = (
+    OSError, EOFError, LookupError, NotImplementedError, RuntimeError, TypeError, ValueError,
+    pickle.UnpicklingError, struct.error, zipfile.BadZipFile, zlib.error,
+)  # fmt: skip
 
 
 @dataclass
@@ -59,26 +66,35 @@ def save_checkpoint(checkpoint: Checkpoint, path: Path) -> None:
 
 def load_checkpoint(path: Path, device: torch.device) -> Checkpoint:
     """Read a checkpoint. Raises ConfigError where there is none and ArtifactError where it is broken."""
+    if not path.exists():
+        raise ConfigError(f"nothing to resume: there is no {path}")
     try:
+        with zipfile.ZipFile(path) as archive:  # torch.save writes a ZIP, and torch.load does not look at its sums
+            broken = archive.testzip()
+        if broken is not None:
+            raise ArtifactError(f"{path} is a broken checkpoint: {broken} in it is damaged")
         content = torch.load(path, map_location=device, weights_only=True)
-    except FileNotFoundError as error:
-        raise ConfigError(f"nothing to resume: there is no {path}") from error
-    except (OSError, EOFError, RuntimeError, ValueError, KeyError, TypeError, pickle.UnpicklingError) as error:
+    except _UNREADABLE as error:
         raise ArtifactError(f"{path} is no checkpoint, or a broken one") from error
+    kinds = {"config": dict, "data": str, "epoch": int, "updates": int, "best_epoch": int, "history": list}
     names = {item.name for item in fields(Checkpoint)}
     if not isinstance(content, dict) or set(content) != names:
         raise ArtifactError(f"{path} is no checkpoint of this version: expected {', '.join(sorted(names))} in it")
+    for name in names:
+        if not isinstance(content[name], kinds.get(name, dict)):
+            raise ArtifactError(f"{path} is a broken checkpoint: {name} is no {kinds.get(name, dict).__name__}")
+    if not 0 <= content["best_epoch"] <= content["epoch"] == len(content["history"]):
+        raise ArtifactError(f"{path} is a broken checkpoint: epochs and history contradict each other")
     return Checkpoint(**content)
 
 
 def check_checkpoint(checkpoint: Checkpoint, config: TrainConfig, data: str, path: Path) -> None:
     """Raise ConfigError, naming the first difference, for a checkpoint of another configuration or of other data."""
     expected = comparable_config(config)
-    if not isinstance(checkpoint.config, dict):
-        raise ArtifactError(f"{path} is no checkpoint, or a broken one")
     for section, values in expected.items():
+        found = checkpoint.config.get(section)
         for key, value in values.items():
-            written = checkpoint.config.get(section, {}).get(key)
+            written = found.get(key) if isinstance(found, dict) else None
             if written != value:
                 raise ConfigError(
                     f"cannot resume: {path} was trained with {section}.{key} = {written!r}, now it is {value!r}"

@@ -83,6 +83,11 @@ def train(
         return _finish(trainer, folder)
     except OSError as error:
         raise ConfigError(f"cannot write to {error.filename or folder}: {error.strerror}") from error
+    except KeyboardInterrupt as error:
+        raise TrainingInterrupted(
+            f"interrupted after epoch {trainer.epoch} of {config.training.epochs}: "
+            f"{folder / NAME} can be resumed (--resume)"
+        ) from error
     finally:
         torch.set_num_threads(threads)
 
@@ -99,17 +104,12 @@ def _run(trainer: Trainer, folder: Path, resume: bool) -> None:
     write_atomically(folder / "config.toml", config_to_toml(trainer.config).encode())
     interval = 0.1 if sys.stderr.isatty() else 10.0  # seconds between two states of the bar; few in a log
     with tqdm(total=epochs, initial=trainer.epoch, desc="training", unit="epoch", mininterval=interval) as progress:
-        try:
-            while not trainer.done:
-                row = trainer.run_epoch()
-                save_checkpoint(trainer.checkpoint(), path)
-                write_atomically(folder / "history.csv", _csv(trainer.history).encode())
-                progress.set_postfix({name: f"{row[name]:.4g}" for name in trainer.shown}, refresh=False)
-                progress.update()
-        except KeyboardInterrupt as error:
-            raise TrainingInterrupted(
-                f"interrupted in epoch {trainer.epoch + 1} of {epochs}: {path} can be resumed (--resume)"
-            ) from error
+        while not trainer.done:
+            row = trainer.run_epoch()
+            save_checkpoint(trainer.checkpoint(), path)
+            write_atomically(folder / "history.csv", _csv(trainer.history).encode())
+            progress.set_postfix({name: f"{row[name]:.4g}" for name in trainer.shown}, refresh=False)
+            progress.update()
 
 
 def _finish(trainer: Trainer, folder: Path) -> Path:
@@ -153,7 +153,8 @@ class Trainer:
         self.data_digest = _digest(dataset)
         mean, std = torch.from_numpy(dataset.mean), torch.from_numpy(dataset.std)
         outputs = len(dataset.target_mean) or len(dataset.labels)
-        self.network = Network(config.model, mean, std, outputs, config.training.seed).to(device)
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own first
+            self.network = Network(config.model, mean, std, outputs, config.training.seed).to(device)
         self.average = copy.deepcopy(self.network) if config.training.averaging else self.network
         self.optimiser = _optimiser(self.network, config)
         self.epoch = self.updates = 0
@@ -346,7 +347,7 @@ def _optimiser(network: Network, config: TrainConfig) -> torch.optim.AdamW:
         {"params": matrices, "weight_decay": config.training.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.training.learning_rate, betas=(MOMENTUM, _BETA2))
+    return torch.optim.AdamW(groups, lr=config.training.learning_rate, betas=(MOMENTUM, _BETA2), fused=True)
 
 
 def _supervised(

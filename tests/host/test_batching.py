@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -56,7 +57,7 @@ def test_every_step_is_run_once_and_in_order(
     for sequence, pieces in found.items():
         edges = [(span.start, span.stop) for piece in pieces for span in piece]
         assert edges[0][0] == 0 and edges[-1][1] == lengths[sequence]
-        assert all(before[1] == after[0] for before, after in zip(edges, edges[1:], strict=False))
+        assert all(before[1] == after[0] for before, after in pairwise(edges))
         assert all(0 < stop - first <= steps for first, stop in edges)
         if reset == 0.0:
             assert len(pieces) == 1
@@ -111,7 +112,8 @@ def test_what_is_trained_is_what_streams(reset: str, resets: float) -> None:
                 if span is not None:
                     assert chunk.lengths[lane] == span.stop - span.start
                     np.testing.assert_array_equal(
-                        chunk.target[lane, : chunk.lengths[lane]], sequences[span.sequence].target[span.start : span.stop]
+                        chunk.target[lane, : chunk.lengths[lane]],
+                        sequences[span.sequence].target[span.start : span.stop],
                     )
                     outputs[span.sequence, span.start] = y[lane, : chunk.lengths[lane]]
         for sequence, pieces in runs(plan).items():

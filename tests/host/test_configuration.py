@@ -64,7 +64,7 @@ def test_any_configuration_is_printed_and_read_back(
 
 def test_file_is_read_with_its_sections(tmp_path: Path) -> None:
     path = tmp_path / "config.toml"
-    path.write_text('[model]\nhidden_size = 8\ninput_layers = [4]\n[training]\nweight_decay = 0\n', "utf-8")
+    path.write_text("[model]\nhidden_size = 8\ninput_layers = [4]\n[training]\nweight_decay = 0\n", "utf-8")
     config = load_config(path)
     assert config.model == NetworkConfig(hidden_size=8, input_layers=(4,))
     assert config.training.weight_decay == 0.0 and isinstance(config.training.weight_decay, float)
