@@ -43,7 +43,7 @@ def split_recordings(recordings: Sequence[Recording], config: DataConfig, seed: 
         test=tuple(recording for recording in recordings if recording.group in test),
     )
     if not parts.train:
-        raise DataError(f"no group of {len(strata)} is left to train on")
+        raise DataError(f"no group of {sum(map(len, strata.values()))} is left to train on")
     return parts
 
 

@@ -113,7 +113,7 @@ def _read_file(path: Path) -> tuple[_Header, list[Samples]]:
 
 def _header_line(path: Path, number: int, line: str, header: _Header) -> bool:
     """Note what a header line declares; True for ``@data``."""
-    tag, *words = line[1:].split()
+    tag, *words = line[1:].split() or [""]
     tag = tag.lower()
     if tag not in TAGS:
         raise DataError(f"{path}, line {number}: unknown header @{tag}, known are {', '.join(TAGS)}")

@@ -95,6 +95,7 @@ HEADER_LINES = 6  # of CLASSES
         ("", "has no line @data"),
         (CLASSES, "has no recordings"),
         ("hello\n@data\n1:a\n", "line 1: expected a header line"),
+        ("@\n@data\n", "line 1: unknown header @,"),
         ("@colour blue\n@data\n", "line 1: unknown header @colour"),
         ("@timestamps maybe\n@data\n", "line 1: @timestamps must be true or false"),
         ("@dimensions x\n@data\n", "line 1: @dimensions must be a whole number"),
@@ -155,6 +156,9 @@ def test_column_options_are_for_csv(tmp_path: Path) -> None:
     path = write(tmp_path / "P.ts", CLASSES + "1:2:up\n")
     with pytest.raises(ConfigError, match="data.label_column is for CSV files, the format here is 'ts'"):
         read_recordings(path, DataConfig(label_column="class"))
+
+
+NUMBER = st.floats(width=32, allow_nan=False, allow_infinity=False)
 
 
 @given(
