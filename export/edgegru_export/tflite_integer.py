@@ -179,16 +179,17 @@ class _IntegerStep(StepBuilder):
 
     def head(self, node: HeadNode, source: Value, output_name: str) -> Value:
         value = self._unary("DEQUANTIZE", source, f"{node.name}.float", FLOAT)
+        if node.inputs[0] in self._output_range:
+            ranges = self._output_range[node.inputs[0]].astype(np.float32).reshape(value.shape)
+            factor = self.graph.constant(f"{node.name}.range", ranges)
+            value = self._binary("MUL", value, factor, f"{node.name}.unit", FLOAT)
         match node.kind:
             case "softmax":
                 value = self.graph.add("SOFTMAX", [value], node.name, value.shape, FLOAT, beta=1.0)
             case "sigmoid":
                 value = self._unary("LOGISTIC", value, node.name, FLOAT)
             case "identity":
-                if node.inputs[0] in self._output_range:
-                    ranges = self._output_range[node.inputs[0]].astype(np.float32).reshape(value.shape)
-                    factor = self.graph.constant(f"{node.name}.range", ranges)
-                    value = self._binary("MUL", value, factor, node.name, FLOAT)
+                pass
             case _:
                 raise ExportError(f"head {node.name} is of kind {node.kind}, which TFLite export does not know")
         return self.graph.reshape(value, output_name, (1, node.size))
