@@ -48,10 +48,10 @@ class Row:
     resident_bytes: int
 
 
-def main() -> None:
+def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("-o", "--output", type=Path, default=Path("demo-output"), help="folder for everything written")
-    output = parser.parse_args().output
+    output = parser.parse_args(arguments).output
     started = time.monotonic()
     data = japanese_vowels()
 
