@@ -141,10 +141,13 @@ def test_missing_targets_stay_missing_but_only_around_them() -> None:
     np.testing.assert_array_equal(np.isnan(result.y[:, 0]), [False] * 3 + [True] * 3 + [False] * 3)
 
 
-def test_rounded_timestamps_lose_no_frame() -> None:
-    t = np.array([0.1 * index for index in range(30)])  # 0.30000000000000004 …
-    labels = tuple(map(str, range(30)))
-    result = resample(recording_of(t, t.astype(np.float32)[:, None], labels), 10)
+@pytest.mark.parametrize("last", [29, 30, 31, 32])
+def test_rounded_timestamps_lose_no_frame(last: int) -> None:
+    start = 1657533977.81  # UNIX seconds are rounded to 2.4e-7
+    t = np.array([start + 0.02 * index for index in range(last)]) - start
+    assert (t < np.arange(last) / 50).any()
+    labels = tuple(map(str, range(last)))
+    result = resample(recording_of(t, t.astype(np.float32)[:, None], labels), 50)
     assert result.y == labels
 
 
