@@ -6,12 +6,15 @@ import json
 import subprocess
 import sys
 import threading
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import onnx
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 
 from edgegru_runtime import ArtifactError, EngineError, InputError, Model, StateError, load
 from edgegru_runtime.artifact import Artifact
@@ -159,6 +162,20 @@ def test_a_file_with_good_metadata_and_a_broken_graph(tmp_path: Path) -> None:
     onnx.save(model, path)
     with pytest.raises(ArtifactError, match="ONNX Runtime refuses it: .*NoSuchOperator"):
         load(path).stream().step([1, 2, 3])
+
+
+@settings(max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(place=st.integers(0, 10**6), value=st.integers(0, 255))
+def test_a_damaged_onnx_graph_gives_a_named_error_or_runs(
+    tmp_path_factory: pytest.TempPathFactory, capfd: pytest.CaptureFixture[str], place: int, value: int
+) -> None:
+    path = write_export(FLOATS[0], "onnx", tmp_path_factory.getbasetemp())
+    damaged = bytearray(path.read_bytes())
+    damaged[place % len(damaged)] = value
+    path.write_bytes(damaged)
+    with suppress(ArtifactError, EngineError):
+        load(path).stream().step([1, 2, 3])
+    assert capfd.readouterr().out == ""
 
 
 MISSING = """

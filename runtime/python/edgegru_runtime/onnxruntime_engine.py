@@ -15,6 +15,7 @@ from edgegru_runtime.exported import ExportedFile
 from edgegru_runtime.foreign import check_finite, first_line
 
 _DTYPES = {"float32": ("tensor(float)", np.float32), "int32": ("tensor(int32)", np.int32)}
+_Signature = dict[str, tuple[str, tuple[Any, ...]]]  # type and shape by name
 _FATAL = 4  # the least that ONNX Runtime can be told to log; what it raises is reported by us
 
 
@@ -44,7 +45,11 @@ class OnnxRuntimeEngine:
         options.add_session_config_entry("session.intra_op.allow_spinning", "0")
         options.log_severity_level = _FATAL
         try:
-            session = onnxruntime.InferenceSession(source.path, options, providers=["CPUExecutionProvider"])
+            # Without enable_fallback=0 it prints, and tries the same again.
+            session = onnxruntime.InferenceSession(
+                source.path, options, providers=["CPUExecutionProvider"], enable_fallback=0
+            )
+            inputs, outputs = _signature(session.get_inputs()), _signature(session.get_outputs())
         except Exception as error:  # its exception classes have no common base of their own
             raise ArtifactError(f"{source.path}: ONNX Runtime refuses it: {first_line(error)}") from error
         self._session = session
@@ -62,13 +67,12 @@ class OnnxRuntimeEngine:
         floats = {"x": ("tensor(float)", self.x_shape)}
         states_in = {names[0]: (type_name, shape) for names, shape in zip(source.states, state_shapes, strict=True)}
         states_out = {names[1]: (type_name, shape) for names, shape in zip(source.states, state_shapes, strict=True)}
-        outputs = zip(self.output_names, self.output_shapes, strict=True)
-        self._check("inputs", session.get_inputs(), floats | states_in)
-        self._check("outputs", session.get_outputs(), {n: ("tensor(float)", s) for n, s in outputs} | states_out)
+        declared = zip(self.output_names, self.output_shapes, strict=True)
+        self._check("inputs", inputs, floats | states_in)
+        self._check("outputs", outputs, {name: ("tensor(float)", shape) for name, shape in declared} | states_out)
 
-    def _check(self, what: str, found: Sequence[Any], expected: dict[str, tuple[str, tuple[int, ...]]]) -> None:
+    def _check(self, what: str, actual: _Signature, expected: _Signature) -> None:
         """Names, types and the fixed dimensions must be those of the metadata; batch and time are names there."""
-        actual = {value.name: (value.type, tuple(value.shape)) for value in found}
         if actual.keys() == expected.keys() and all(
             kind == actual[name][0] and _fits(actual[name][1], shape) for name, (kind, shape) in expected.items()
         ):
@@ -117,6 +121,10 @@ class OnnxRuntimeEngine:
     def clipped(self, state: OnnxState) -> int:
         """Always 0: what saturates inside the file is not counted there."""
         return 0
+
+
+def _signature(values: Sequence[Any]) -> _Signature:
+    return {value.name: (value.type, tuple(value.shape)) for value in values}
 
 
 def _fits(actual: tuple[object, ...], expected: tuple[int, ...]) -> bool:
