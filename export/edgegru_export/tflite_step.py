@@ -69,28 +69,36 @@ class StepBuilder(ABC):
         """The file's bytes; ``state``: "io" or "variables"."""
         assert state in STATES
         config, graph = self.config, self.graph
-        heads = dict(zip([output.node for output in config.outputs], output_names(config), strict=True))
-        state_names = dict(
-            zip(
-                [node.name for node in config.gru_nodes],
-                zip(state_input_names(config), state_output_names(config), strict=True),
-                strict=True,
-            )
-        )
+        names_in, names_out = state_input_names(config), state_output_names(config)
         inputs = {"x": graph.input("x", (1, config.input.size), FLOAT)}
+        shapes = {name: (1, gru.hidden_size) for name, gru in zip(names_in, config.gru_nodes, strict=True)}
         variables: dict[str, Value] = {}
         if state == "io":
-            for node in config.gru_nodes:
-                name = state_names[node.name][0]
-                inputs[name] = graph.input(name, (1, node.hidden_size), self.state_kind)
+            h = {name: graph.input(name, shape, self.state_kind) for name, shape in shapes.items()}
+            inputs |= h
         else:
             graph.call_once(self._add_zeroing("initial"))
-            variables = {name: graph.variable(name) for name in state_input_names(config)}
+            variables = {name: graph.variable(name) for name in names_in}
+            h = {name: graph.read(variables[name], name, shape, self.state_kind) for name, shape in shapes.items()}
 
-        values = {"x": inputs["x"]}
-        outputs: dict[str, Value] = {}
-        next_states: dict[str, Value] = {}
-        for node in config.nodes:
+        outputs, next_states = self._add_nodes(inputs["x"], [h[name] for name in names_in])
+        if state == "io":
+            outputs |= dict(zip(names_out, next_states, strict=True))
+        else:
+            for name, value in zip(names_in, next_states, strict=True):
+                graph.assign(variables[name], value)
+            self.model.add_signature(RESET, self._add_zeroing(RESET), {}, {})
+        self.model.add_signature(STEP, graph, inputs, outputs)
+        section = export_section(self.artifact, format="tflite", state=state, state_dtype=self.state_kind.dtype)
+        return self.model.to_bytes(metadata_json(self.artifact, section))
+
+    def _add_nodes(self, x: Value, h: list[Value]) -> tuple[dict[str, Value], list[Value]]:
+        """The outputs by name, in declared order, and the next state of every GRU, from ``x`` and the states ``h``."""
+        declared = [output.node for output in self.config.outputs]
+        names = dict(zip(declared, output_names(self.config), strict=True))
+        states = iter(zip(h, state_output_names(self.config), strict=True))
+        values, next_states = {"x": x}, []
+        for node in self.config.nodes:
             source = values[node.inputs[0]]
             match node:
                 case StandardiseNode():
@@ -98,25 +106,14 @@ class StepBuilder(ABC):
                 case LinearNode():
                     values[node.name] = self.linear(node, source)
                 case GruNode():
-                    before, after = state_names[node.name]
-                    if state == "io":
-                        h = inputs[before]
-                    else:
-                        h = graph.read(variables[before], before, (1, node.hidden_size), self.state_kind)
-                    values[node.name], next_states[after] = self.gru(node, source, h, after)
-                    if state == "variables":
-                        graph.assign(variables[before], next_states[after])
+                    before, next_name = next(states)
+                    values[node.name], after = self.gru(node, source, before, next_name)
+                    next_states.append(after)
                 case HeadNode():
-                    outputs[heads[node.name]] = self.head(node, source, heads[node.name])
+                    values[node.name] = self.head(node, source, names[node.name])
                 case _:
                     assert_never(node)
-
-        declared = {name: outputs[name] for name in output_names(config)}
-        self.model.add_signature(STEP, graph, inputs, declared | next_states if state == "io" else declared)
-        if state == "variables":
-            self.model.add_signature(RESET, self._add_zeroing(RESET), {}, {})
-        section = export_section(self.artifact, format="tflite", state=state, state_dtype=self.state_kind.dtype)
-        return self.model.to_bytes(metadata_json(self.artifact, section))
+        return {names[node]: values[node] for node in declared}, next_states
 
     def _add_zeroing(self, name: str) -> Subgraph:
         """A subgraph that sets every state to zero."""

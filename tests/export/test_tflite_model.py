@@ -61,7 +61,7 @@ def test_the_file_describes_itself(artifact: Artifact, options: dict[str, bool],
 @FORMS
 def test_states_as_variables_leave_only_x_and_y(artifact: Artifact, options: dict[str, bool], dtype: str) -> None:
     model = unpacked(build(artifact, "variables", **options))
-    step, reset = model.signatureDefs
+    reset, step = model.signatureDefs
     assert [entry.name for entry in step.inputs] == [b"x"]
     assert [entry.name for entry in step.outputs] == [b"y"]
     assert (reset.signatureKey, reset.inputs or [], reset.outputs or []) == (b"reset", [], [])
