@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgegru.evaluation import evaluate
+    from edgegru.on_device import bench, info, run
     from edgegru.quantization import quantize
     from edgegru.training import train
     from edgegru_export.exporting import export
@@ -20,14 +21,29 @@ __version__ = "0.1.0"
 
 _MODULES = {
     "EdgegruError": "edgegru_runtime.errors",
+    "bench": "edgegru.on_device",
     "evaluate": "edgegru.evaluation",
     "export": "edgegru_export.exporting",
+    "info": "edgegru.on_device",
     "load": "edgegru_runtime",
     "quantize": "edgegru.quantization",
+    "run": "edgegru.on_device",
     "train": "edgegru.training",
     "verify": "edgegru_export.verification",
 }
-__all__ = ["EdgegruError", "__version__", "evaluate", "export", "load", "quantize", "train", "verify"]
+__all__ = [
+    "EdgegruError",
+    "__version__",
+    "bench",
+    "evaluate",
+    "export",
+    "info",
+    "load",
+    "quantize",
+    "run",
+    "train",
+    "verify",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -4,6 +4,7 @@ import importlib.util
 import inspect
 import json
 import os
+import re
 import subprocess
 import sys
 
@@ -87,6 +88,35 @@ def test_a_command_is_one_public_function_with_the_same_parameters(name):
         else:
             default = option.get_default(context)
             assert (None if default is UNSET else default) == parameter.default
+
+
+@pytest.mark.parametrize("name", HANDED_OVER)
+def test_a_command_of_the_device_too(name, capsys):
+    signature = inspect.signature(getattr(edgegru, name)).parameters
+    assert run(name, "--help") == 0
+    text = capsys.readouterr().out
+    assert text.startswith(f"usage: edgegru {name} ")
+    options = {option.replace("-", "_") for option in re.findall(r"--([a-z-]+)", text)} - {"help", "json"}
+    arguments = {argument.lower() for argument in re.findall(r"^  ([A-Z]+) ", text, re.MULTILINE)}
+    assert options | arguments == set(signature)
+
+
+def test_the_functions_of_the_device_do_what_the_commands_do(folder, capsys):
+    model, samples = folder / "float.safetensors", folder / "samples.csv"
+    samples.write_text("c0,c1,c2\n1,2,3\n4,5,6\n")
+    edgegru.run(model, samples, engine="reference")
+    printed = capsys.readouterr().out
+    assert len(printed.splitlines()) == 2
+    assert run("run", model, samples, "--engine", "reference") == 0
+    assert capsys.readouterr().out == printed
+    edgegru.run(model, samples, state_file=folder / "state", output=folder / "out")
+    assert (folder / "out").read_text() == printed
+    assert run("info", model, "--json") == 0
+    assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(edgegru.info(model)))
+    (measurement,) = edgegru.bench(model, steps=10)
+    assert (measurement.steps, measurement.engine) == (10, "reference")
+    assert run("bench", model, folder / "int8.safetensors", "--steps", "10", "--json") == 0
+    assert len(json.loads(capsys.readouterr().out)["results"]) == 2
 
 
 def test_evaluate_prints_a_table(folder, capsys):
