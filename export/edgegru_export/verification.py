@@ -204,17 +204,15 @@ def _tflite_integer_deviations(
     expected = run_steps(Reference(dequantized), dequantized.config, inputs)
     integers = run_steps(IntegerReference(artifact), artifact.config, inputs)
     found = run_steps(model.engine, artifact.config, inputs, states=exported.state == "io")
+    largest_floor, rms_floor = tolerances.TFLITE_LARGEST_FLOOR, tolerances.TFLITE_RMS_FLOOR
+    if exported.state_dtype == "int8":
+        largest_floor, rms_floor = tolerances.INT8_STATE_LARGEST_FLOOR, tolerances.INT8_STATE_RMS_FLOOR
     for name, values in found.items():
-        magnitude = _magnitude(expected[name])
+        magnitude, factor = _magnitude(expected[name]), tolerances.TFLITE_FACTOR
         own_largest, own_rms = _errors(integers[name], expected[name])
         largest, rms = _errors(values, expected[name])
-        yield Deviation(
-            name,
-            largest,
-            tolerances.TFLITE_LARGEST_FACTOR * own_largest + tolerances.TFLITE_LARGEST_FLOOR * magnitude,
-            rms,
-            tolerances.TFLITE_RMS_FACTOR * own_rms + tolerances.TFLITE_RMS_FLOOR * magnitude,
-        )
+        largest_tolerance = factor * own_largest + largest_floor * magnitude
+        yield Deviation(name, largest, largest_tolerance, rms, factor * own_rms + rms_floor * magnitude)
 
 
 def _errors(found: NDArray[np.float64], expected: NDArray[np.float64]) -> tuple[float, float]:

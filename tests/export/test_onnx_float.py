@@ -115,7 +115,7 @@ def test_what_the_operator_is_not_given_is_refused() -> None:
         for node in artifact.config.nodes
     )
     with pytest.raises(ExportError, match="gru0.*relu"):
-        onnx_float.build(replace(artifact, config=replace(artifact.config, nodes=nodes)))
+        onnx_float.build(replace(artifact, config=replace(artifact.config, nodes=tuple(nodes))))
 
 
 def test_gates_change_places_and_come_back() -> None:

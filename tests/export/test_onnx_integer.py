@@ -6,6 +6,7 @@ from array import array
 
 import numpy as np
 import onnx
+import onnxruntime
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -92,6 +93,19 @@ def test_the_file_holds_eight_bit_weights_and_no_float_product() -> None:
     operators = {node.op_type for node in model.graph.node}
     assert "MatMulInteger" in operators
     assert not operators & {"MatMul", "Gemm", "GRU", "Sigmoid", "Tanh", "Softmax"}
+
+
+def test_without_optimisations_the_same_integers_come_out() -> None:
+    """The table of tanh is then made at every step."""
+    artifact = quantized_artifact(6, 3, (5,))
+    data, x, states = onnx_integer.build(artifact), gaussian_input(artifact, 4), random_states(artifact, 4)
+    options = onnxruntime.SessionOptions()
+    options.graph_optimization_level = onnxruntime.GraphOptimizationLevel.ORT_DISABLE_ALL
+    plain = onnxruntime.InferenceSession(data, options, providers=["CPUExecutionProvider"])
+    for found, expected in zip(
+        plain.run(None, feeds(x, states)), session(data).run(None, feeds(x, states)), strict=True
+    ):
+        np.testing.assert_array_equal(found, expected)
 
 
 def test_a_float_model_is_refused() -> None:
