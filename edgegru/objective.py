@@ -84,6 +84,9 @@ def make_objective(config: TrainingConfig, dataset: Dataset, device: torch.devic
     """The objective for the target of a data set. Raises ConfigError where the configuration does not fit it."""
     objective: Objective
     if len(dataset.target_mean):
+        for name, neutral in (("class_weights", "none"), ("label_smoothing", 0.0)):
+            if getattr(config, name) != neutral:
+                raise ConfigError(f"training.{name} is for labels, but the target is {dataset.target}: leave it out")
         mean, std = (torch.from_numpy(array).to(device) for array in (dataset.target_mean, dataset.target_std))
         objective = ValueObjective(mean, std)
     else:

@@ -15,7 +15,7 @@ import torch
 from edgegru.checkpoint import Checkpoint, load_checkpoint, save_checkpoint
 from edgegru.configuration import AugmentationConfig, NetworkConfig, TrainConfig, TrainingConfig
 from edgegru.data import DataConfig
-from edgegru.training import Trainer
+from edgegru.trainer import Trainer
 from edgegru_runtime.errors import ArtifactError, ConfigError
 from tests.training_data import random_dataset, random_sequences
 

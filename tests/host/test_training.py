@@ -26,7 +26,8 @@ from edgegru.configuration import (
     load_config,
 )
 from edgegru.data import DataConfig, prepare
-from edgegru.training import Trainer, TrainingInterrupted, train
+from edgegru.trainer import Trainer
+from edgegru.training import TrainingInterrupted, train
 from edgegru_runtime import load, read_artifact
 from edgegru_runtime.errors import ConfigError, DataError
 from tests.training_data import TARGETS, random_dataset, random_sequences, write_recordings
@@ -301,6 +302,7 @@ def test_wrong_places_are_refused(tmp_path: Path) -> None:
         train(config, data=data, output=data / "below")
     with pytest.raises(ConfigError, match="nothing to resume"):
         train(config, data=data, output=tmp_path / "out", resume=True)
+    assert not (tmp_path / "out").exists()
     with pytest.raises(DataError, match="none"):
         train(config, data=tmp_path / "none", output=tmp_path / "out")
     with pytest.raises(ConfigError, match="seed"):

@@ -1,0 +1,276 @@
+"""One epoch after another: chunks through the network, gradients into the weights, the validation part streamed.
+
+Everything random is drawn from seed and epoch, so nothing but ``Checkpoint`` is needed to go on.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from edgegru.augmentation import augment, check_augmentation
+from edgegru.batching import Chunk, Span, chunks, evaluation_plan, training_plan
+from edgegru.checkpoint import Checkpoint, check_checkpoint, comparable_config
+from edgegru.configuration import TrainConfig
+from edgegru.data import Dataset, LabelledSequence
+from edgegru.network import Network, State
+from edgegru.objective import make_objective
+from edgegru.schedule import MOMENTUM, rate_and_momentum
+from edgegru_runtime.errors import ArtifactError, ConfigError, DataError
+
+_ORDER, _AUGMENTATION, _DROPOUT = range(3)  # what a generator is for: each has its own numbers
+_BETA2 = 0.999  # AdamW's second beta
+
+
+class Trainer:
+    """The state of training, an epoch at a time.
+
+    ``epoch``: epochs done. ``history``: their rows. ``network``: the weights that learn; ``average``: those that are
+    validated and frozen, the same unless weights are averaged.
+    """
+
+    def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
+        check_augmentation(config.augmentation, dataset)
+        if config.training.patience and not dataset.validation:
+            raise ConfigError(
+                f"training.patience is {config.training.patience}, but there is no validation part to judge by: use 0"
+            )
+        self.config, self.dataset, self.device = config, dataset, device
+        self.objective = make_objective(config.training, dataset, device)
+        self.train_sequences = _supervised(dataset.train, config, dataset.target)
+        if not self._total_weight(self.train_sequences):
+            raise ConfigError("training.class_weights give no step of the training part any weight")
+        if dataset.validation and not any(sequence.mask.any() for sequence in dataset.validation):
+            raise DataError("no step of the validation part has a target")
+        self.data_digest = _digest(dataset)
+        self.network = self._initial_network()
+        self.average = self._initial_network() if config.training.averaging else self.network
+        self.optimiser = _optimiser(self.network, config)
+        self.epoch = self.updates = 0
+        self.history: list[dict[str, float]] = []
+        self.best_epoch, self.best = 0, _copy(self.average)
+
+    @property
+    def judged_by(self) -> str:
+        """The column of the history that decides which epoch is best."""
+        metric = self.config.training.metric
+        if metric == "auto":
+            metric = "loss" if len(self.dataset.target_mean) else "accuracy"
+        return f"{'validation' if self.dataset.validation else 'train'}_{metric}"
+
+    @property
+    def shown(self) -> tuple[str, ...]:
+        """The columns that the progress bar shows."""
+        metric = f"{'validation' if self.dataset.validation else 'train'}_{self.objective.metrics[0]}"
+        return tuple(dict.fromkeys(("train_loss", metric, self.judged_by)))
+
+    @property
+    def done(self) -> bool:
+        """All epochs are run, or ``patience`` of them passed without a better one."""
+        patience = self.config.training.patience
+        return self.epoch >= self.config.training.epochs or (0 < patience <= self.epoch - self.best_epoch)
+
+    def run_epoch(self) -> dict[str, float]:
+        """One pass over the training part and one over the validation part; returns the row of the history."""
+        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
+            torch.manual_seed(int(self._generator(_DROPOUT).integers(2**63)))
+            row = {"epoch": self.epoch + 1.0, "learning_rate": 0.0, **self._learn()}
+        row["learning_rate"] = self.optimiser.param_groups[0]["lr"]
+        row |= {f"validation_{name}": value for name, value in self._validate().items()}
+        if not all(math.isfinite(value) for value in row.values()):
+            raise ConfigError(
+                f"the loss is no longer finite in epoch {self.epoch + 1}: use a training.learning_rate below "
+                f"{self.config.training.learning_rate}"
+            )
+        self.epoch += 1
+        self.history.append(row)
+        if not self.dataset.validation or self._is_best(row):
+            self.best_epoch, self.best = self.epoch, _copy(self.average)
+        return row
+
+    def best_network(self) -> Network:
+        """The network with the weights of the best epoch: of the last one where there is no validation part."""
+        network = self._initial_network()
+        network.load_state_dict(self.best)
+        return network
+
+    def checkpoint(self) -> Checkpoint:
+        """Everything that ``restore`` needs."""
+        return Checkpoint(
+            config=comparable_config(self.config),
+            data=self.data_digest,
+            epoch=self.epoch,
+            updates=self.updates,
+            network=self.network.state_dict(),
+            average=self.average.state_dict(),
+            optimiser=self.optimiser.state_dict(),
+            best=self.best,
+            best_epoch=self.best_epoch,
+            history=self.history,
+        )
+
+    def restore(self, checkpoint: Checkpoint, path: Path) -> None:
+        """Go back to where a checkpoint was made. Raises ConfigError for one of another configuration or other data."""
+        check_checkpoint(checkpoint, self.config, self.data_digest, path)
+        try:
+            for weights, network in ((checkpoint.best, self.average), (checkpoint.average, self.average)):
+                network.load_state_dict(weights)
+            self.network.load_state_dict(checkpoint.network)
+            self.optimiser.load_state_dict(checkpoint.optimiser)
+            self.history = [dict(row) for row in checkpoint.history]
+        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+            raise ArtifactError(f"{path} does not hold what its configuration says: {error}") from error
+        self.epoch, self.updates = checkpoint.epoch, checkpoint.updates
+        self.best_epoch, self.best = checkpoint.best_epoch, checkpoint.best
+
+    def _initial_network(self) -> Network:
+        mean, std = torch.from_numpy(self.dataset.mean), torch.from_numpy(self.dataset.std)
+        outputs = len(self.dataset.target_mean) or len(self.dataset.labels)
+        with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own first
+            return Network(self.config.model, mean, std, outputs, self.config.training.seed).to(self.device)
+
+    def _is_best(self, row: dict[str, float]) -> bool:
+        if not self.best_epoch:
+            return True
+        column, best = self.judged_by, self.history[self.best_epoch - 1]
+        sign = 1 if column.endswith(("accuracy", "macro_f1")) else -1
+        return sign * row[column] > sign * best[column]
+
+    def _generator(self, purpose: int) -> np.random.Generator:
+        return np.random.default_rng([self.config.training.seed, self.epoch, purpose])
+
+    def _learn(self) -> dict[str, float]:
+        settings, dataset = self.config.training, self.dataset
+        sequences = augment(
+            self.train_sequences, self.config.augmentation, dataset.mean, dataset.std, self._generator(_AUGMENTATION)
+        )
+        plan = training_plan(
+            [sequence.mask for sequence in sequences],
+            settings.lanes,
+            settings.bptt_steps,
+            settings.random_reset,
+            settings.random_start and not dataset.target.startswith("recording"),
+            self._generator(_ORDER),
+        )
+        counting = sum(any(span is not None and _counts(sequences, span) for span in tick) for tick in plan)
+        # Each counted step of an epoch has the same pull, however many lanes are busy beside it.
+        usual_weight = self._total_weight(sequences) / counting
+        self.network.train()
+        losses, results, state = [], [], self.network.zero_state(len(plan[0]))
+        for tick, chunk in enumerate(chunks(sequences, plan)):
+            with torch.set_grad_enabled(bool(chunk.mask.any())):
+                outputs, targets, state = self._forward(self.network, chunk, state)
+            if len(targets):
+                loss = self.objective.losses(outputs, targets).sum()
+                self._update(loss / usual_weight, (self.epoch + tick / len(plan)) / settings.epochs)
+                losses.append(loss.detach())
+                results.append((targets, self.objective.predictions(outputs.detach())))
+            state = [h.detach() for h in state]
+        total = float(torch.stack(losses).sum()) / (usual_weight * counting)
+        return {f"train_{name}": value for name, value in {"loss": total, **self._measure(results)}.items()}
+
+    def _update(self, loss: torch.Tensor, progress: float) -> None:
+        settings = self.config.training
+        rate, momentum = rate_and_momentum(settings, progress)
+        for group in self.optimiser.param_groups:
+            group["lr"], group["betas"] = rate, (momentum, _BETA2)
+        self.optimiser.zero_grad()
+        loss.backward()
+        if settings.gradient_clip:
+            torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
+        self.optimiser.step()
+        self.updates += 1
+        if self.average is not self.network:
+            decay = min(settings.averaging, (1 + self.updates) / (10 + self.updates))  # forget the first weights soon
+            with torch.no_grad():
+                for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
+                    mean.lerp_(value, 1.0 - decay)
+
+    @torch.no_grad()
+    def _validate(self) -> dict[str, float]:
+        """Loss and metrics of the validation part, every recording streamed from its start; {} where there is none."""
+        sequences = self.dataset.validation
+        if not sequences:
+            return {}
+        plan = evaluation_plan([len(sequence.x) for sequence in sequences])
+        self.average.eval()
+        losses, weights, results, state = [], [], [], self.average.zero_state(len(plan[0]))
+        for chunk in chunks(sequences, plan):
+            state = [h[: len(chunk.first)] for h in state]  # the last group may have fewer lanes
+            outputs, targets, state = self._forward(self.average, chunk, state)
+            losses.append(self.objective.losses(outputs, targets))
+            weights.append(self.objective.weights(targets))
+            results.append((targets, self.objective.predictions(outputs)))
+        loss = float(torch.cat(losses).sum() / torch.cat(weights).sum().clamp(min=1e-12))  # 0 where no class has weight
+        return {"loss": loss, **self._measure(results)}
+
+    def _forward(self, network: Network, chunk: Chunk, state: State) -> tuple[torch.Tensor, torch.Tensor, State]:
+        """Outputs (N, O) and targets (N, …) of the steps that count, and the state after the chunk."""
+        x, target, mask, lengths, first = (
+            torch.from_numpy(array).to(self.device)
+            for array in (chunk.x, chunk.target, chunk.mask, chunk.lengths, chunk.first)
+        )
+        state = [h.masked_fill(first.unsqueeze(1), 0.0) for h in state]
+        outputs, state = network(x, state, lengths)
+        return outputs[mask], target[mask], state
+
+    def _measure(self, results: Sequence[tuple[torch.Tensor, torch.Tensor]]) -> dict[str, float]:
+        targets, predictions = (torch.cat(tensors).cpu().numpy() for tensors in zip(*results, strict=True))
+        return self.objective.measure(targets, predictions)
+
+    def _total_weight(self, sequences: Sequence[LabelledSequence]) -> float:
+        counted = np.concatenate([sequence.target[sequence.mask] for sequence in sequences])
+        return float(self.objective.weights(torch.from_numpy(counted).to(self.device)).sum())
+
+
+def _optimiser(network: Network, config: TrainConfig) -> torch.optim.AdamW:
+    matrices = [parameter for parameter in network.parameters() if parameter.ndim == 2]
+    others = [parameter for parameter in network.parameters() if parameter.ndim != 2]
+    groups: list[dict[str, Any]] = [
+        {"params": matrices, "weight_decay": config.training.weight_decay},
+        {"params": others, "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.training.learning_rate, betas=(MOMENTUM, _BETA2), fused=True)
+
+
+def _supervised(
+    sequences: Sequence[LabelledSequence], config: TrainConfig, target: str
+) -> tuple[LabelledSequence, ...]:
+    """The training part; with supervision "all" a recording's target counts at every step."""
+    if config.training.supervision == "last" or not target.startswith("recording"):
+        return tuple(sequences)
+    return tuple(
+        replace(
+            sequence,
+            target=np.repeat(sequence.target[-1:], len(sequence.target), axis=0),
+            mask=np.full_like(sequence.mask, sequence.mask[-1]),
+        )
+        for sequence in sequences
+    )
+
+
+def _counts(sequences: Sequence[LabelledSequence], span: Span) -> bool:
+    return bool(sequences[span.sequence].mask[span.start : span.stop].any())
+
+
+def _copy(network: Network) -> dict[str, torch.Tensor]:
+    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
+
+
+def _digest(dataset: Dataset) -> str:
+    """SHA-256 over what is trained on and judged by."""
+    digest = hashlib.sha256(repr((dataset.channels, dataset.labels, dataset.target)).encode())
+    for part in (dataset.train, dataset.validation):
+        digest.update(str(len(part)).encode())
+        for sequence in part:
+            digest.update(repr((sequence.name, sequence.x.shape)).encode())
+            for array in (sequence.x, sequence.mask, sequence.target[sequence.mask]):
+                digest.update(np.ascontiguousarray(array).tobytes())
+    return digest.hexdigest()
