@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from typing import Any
 
 from edgegru_runtime.errors import ConfigError
 from edgegru_runtime.model_config import TARGETS
@@ -13,6 +14,11 @@ DEVICES = ("watch", "phone")
 TIMESTAMP_UNITS = ("auto", "s", "ms")
 MISSING_RULES = ("hold", "error")
 SPLITS = ("auto", "official", "group", "none")
+MAX_HORIZON = 10_000
+
+
+def _option(default: Any, meaning: str) -> Any:
+    return field(default=default, metadata={"meaning": meaning})
 
 
 @dataclass(frozen=True)
@@ -22,27 +28,29 @@ class DataConfig:
     Raises ConfigError for a value that no rule knows.
     """
 
-    path: str = ""
-    format: str = "auto"  # one of FORMATS, or "auto": from the path
-    device: str = "watch"  # har_watch_phone: whose recordings, "watch" or "phone"
-    channels: tuple[str, ...] = ()  # which columns, in order; () = all without another role; names for ts, npz
-    units: tuple[str, ...] = ()  # one a channel; () = unknown, or what the format says
-    timestamp_column: str = ""  # "" = "timestamp", "time" or "t" where present
-    label_column: str = ""  # "" = "label" where present
-    recording_column: str = ""  # "" = "recording" where present
-    group_column: str = ""  # "" = "group" or "subject" where present
-    timestamp_unit: str = "auto"  # "s", "ms", or "auto": from the size of the steps
-    rate: float = 0.0  # resample to this many Hz; 0 = as recorded
-    missing: str = "hold"  # "hold" the last value, or "error"
-    target: str = "auto"  # one of TARGETS, or "auto": from what the recordings have
-    target_columns: tuple[str, ...] = ()  # numeric targets; for "forecast" the channels to predict, () = all
-    target_units: tuple[str, ...] = ()  # one a target column; () = unknown, for "forecast" the channels' own
-    horizon: int = 0  # "forecast": how many future steps
-    split: str = "auto"  # "official", "group", "none"; "auto" = the first of them that is possible
-    validation_fraction: float = 0.2  # of the groups
-    test_fraction: float = 0.0
-    validation_groups: tuple[str, ...] = ()  # explicit groups win over fractions
-    test_groups: tuple[str, ...] = ()
+    path: str = _option("", "the file or folder; --data wins over it")
+    format: str = _option("auto", "csv-directory, csv, npz, ts or har_watch_phone; auto: by the path")
+    device: str = _option("watch", "har_watch_phone: whose recordings, watch or phone")
+    channels: tuple[str, ...] = _option(
+        (), "columns to read, in order; []: all without another role; names for ts, npz"
+    )
+    units: tuple[str, ...] = _option((), "one a channel; []: unknown, or what the format says")
+    timestamp_column: str = _option("", "CSV; empty: timestamp, time or t where present")
+    label_column: str = _option("", "CSV; empty: label where present")
+    recording_column: str = _option("", "CSV; empty: recording where present")
+    group_column: str = _option("", "CSV; empty: group or subject where present")
+    timestamp_unit: str = _option("auto", "s or ms; auto: by the size of the timestamps and their steps")
+    rate: float = _option(0.0, "resample to this many Hz; 0: as recorded")
+    missing: str = _option("hold", "missing values: hold the last one, or error")
+    target: str = _option("auto", f"{', '.join(TARGETS)}; auto: by what the recordings have")
+    target_columns: tuple[str, ...] = _option((), "columns of target values; forecast: channels to predict, []: all")
+    target_units: tuple[str, ...] = _option((), "one a target column; []: unknown, forecast: the channels' own")
+    horizon: int = _option(0, "forecast: how many future steps to predict")
+    split: str = _option("auto", "official, group or none; auto: the first of them that is possible")
+    validation_fraction: float = _option(0.2, "share of the groups")
+    test_fraction: float = _option(0.0, "share of the groups")
+    validation_groups: tuple[str, ...] = _option((), "groups by name, instead of a fraction")
+    test_groups: tuple[str, ...] = _option((), "groups by name, instead of a fraction")
 
     def __post_init__(self) -> None:
         choices = {
@@ -58,8 +66,8 @@ class DataConfig:
                 raise ConfigError(f"data.{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if not (math.isfinite(self.rate) and self.rate >= 0):
             raise ConfigError(f"data.rate is {self.rate}, expected a number of Hz, or 0 for as recorded")
-        if self.horizon < 0:
-            raise ConfigError(f"data.horizon is {self.horizon}, expected 0 or more steps")
+        if not 0 <= self.horizon <= MAX_HORIZON:
+            raise ConfigError(f"data.horizon is {self.horizon}, expected 0 to {MAX_HORIZON} steps")
         if (self.target == "forecast" and self.horizon == 0) or (
             self.horizon > 0 and self.target not in ("auto", "forecast")
         ):

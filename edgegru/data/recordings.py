@@ -52,7 +52,7 @@ class LabelledSequence:
 
     ``x``: (T, input_size) float32 in raw units. ``target``: (T,) int64 class numbers or (T, K) float32 values in raw
     units. ``mask``: (T,) bool, the steps whose target counts: all that have one for step targets, the last for
-    recording targets, those with ``horizon`` steps after them for forecasts; elsewhere ``target`` says nothing.
+    recording targets (whose target stands at every step), those with ``horizon`` steps after them for forecasts.
     """
 
     name: str

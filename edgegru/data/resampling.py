@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 from edgegru.data.recordings import Recording, Target
 from edgegru_runtime.errors import DataError
 
-MAX_FRAMES = 50_000_000  # more than this from one recording is a mistaken unit of time, not data
+MAX_FRAMES = 10_000_000  # more than this from one recording is a mistaken unit of time, not data
 AT = 1e-4  # of a frame: a sample this little before a frame counts as at it (timestamps are rounded)
 
 

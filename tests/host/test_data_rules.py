@@ -174,6 +174,7 @@ def test_a_mistaken_unit_of_time_is_refused() -> None:
         ({"rate": -1.0}, "data.rate"),
         ({"rate": NAN}, "data.rate"),
         ({"horizon": -1}, "data.horizon"),
+        ({"horizon": 10**9}, "data.horizon"),
         ({"target": "forecast"}, "needs a horizon"),
         ({"target": "step_label", "horizon": 2}, "no other target has one"),
         ({"target": "step_label", "target_columns": ("a",)}, "use label_column"),
