@@ -135,3 +135,9 @@ def test_python_construction_is_checked_too() -> None:
 def test_every_setting_says_what_it_means() -> None:
     for kind in (NetworkConfig, TrainingConfig, AugmentationConfig):
         assert all(field.metadata["meaning"] for field in dataclasses.fields(kind))
+
+
+def test_documentation_shows_the_defaults() -> None:
+    printed = config_to_toml(TrainConfig())
+    page = Path(__file__).parents[2] / "docs" / "training.md"
+    assert f"```toml\n{printed[printed.index('[model]') :].rstrip()}\n```" in page.read_text("utf-8")
