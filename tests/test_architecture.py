@@ -40,7 +40,6 @@ ALLOWED_IN = {
     "edgegru.network": {"torch"},
     "edgegru.objective": {"torch"},
     "edgegru.trainer": {"torch"},
-    "edgegru.trainer": {"torch"},
     "edgegru.training": {"torch", "tqdm"},
     "edgegru.checkpoint": {"torch"},
     "edgegru.freezing": {"torch"},

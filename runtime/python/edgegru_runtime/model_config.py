@@ -7,7 +7,7 @@ Gate order everywhere: reset, update, candidate (``rzn``), as in PyTorch.
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from typing import Any, Union
+from typing import Any
 
 FORMAT_VERSION = 1
 SCHEMES = ("float32", "static-w8a8")
@@ -89,7 +89,7 @@ class HeadNode:
         return self.size
 
 
-Node = Union[StandardiseNode, LinearNode, GruNode, HeadNode]
+Node = StandardiseNode | LinearNode | GruNode | HeadNode
 
 
 @dataclass(frozen=True)
