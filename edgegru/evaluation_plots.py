@@ -16,11 +16,10 @@ from edgegru_export.saving import write_atomically
 from edgegru_runtime.errors import EdgegruError
 
 _DPI = 150
-_PLAIN_TEXT = {"text.parse_math": False}  # a dollar sign in a label is a dollar sign
 _LABELLED_LINES = 10  # beyond as many classes, lines of classes that never lead get no colour and no name
 
 
-@rc_context(_PLAIN_TEXT)
+@rc_context({"text.parse_math": False})  # a dollar sign in a label is a dollar sign
 def plot_confusion(confusion: NDArray[np.int64], labels: Sequence[str], title: str, path: str | Path) -> None:
     """Write a confusion matrix as a PNG: counts in the cells, shaded by the share of their true class.
 
@@ -42,7 +41,7 @@ def plot_confusion(confusion: NDArray[np.int64], labels: Sequence[str], title: s
     _save(figure, path)
 
 
-@rc_context(_PLAIN_TEXT)
+@rc_context({"text.parse_math": False})
 def plot_probabilities(
     times: ArrayLike, probabilities: ArrayLike, labels: Sequence[str], *, title: str, time_label: str, path: str | Path
 ) -> None:

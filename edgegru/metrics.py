@@ -31,7 +31,9 @@ def f1_scores(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
     """``2 TP / (2 TP + FP + FN)`` of each class: (classes,); NaN for a class that neither occurs nor is predicted."""
     hits = np.diag(confusion).astype(np.float64)
     mentions = confusion.sum(axis=0) + confusion.sum(axis=1)
-    return np.divide(2 * hits, mentions, out=np.full(len(hits), np.nan), where=mentions > 0)
+    scores = np.full(len(hits), np.nan)
+    np.divide(2 * hits, mentions, out=scores, where=mentions > 0)
+    return scores
 
 
 def macro_f1(confusion: NDArray[np.int64]) -> float:
