@@ -21,6 +21,10 @@ from edgegru_runtime.engine import ENGINES
 from edgegru_runtime.errors import EdgegruError
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
+INT8_STATE_WARNING = (
+    "the state has 8 bits: a unit that moves by less than 1/256 a step stands still short of its target, "
+    "so slow units are wrong; without --allow-int8-state it has 16"
+)
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
@@ -192,6 +196,8 @@ def export(
     report = edgegru.export(
         model, output, format=format, sequence=sequence, state=state, allow_int8_state=allow_int8_state, force=force
     )
+    if allow_int8_state:
+        click.echo(f"warning: {INT8_STATE_WARNING}", err=True)
     _print(report, as_json)
 
 
@@ -243,7 +249,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     except OSError as error:
-        return _fail(f"{error.filename}: {error.strerror}" if error.filename else str(error), 1)
+        reason = error.strerror or str(error)
+        return _fail(f"{error.filename}: {reason}" if error.filename else reason, 1)
 
 
 def _fail(sentence: str, status: int) -> int:

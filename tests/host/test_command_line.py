@@ -162,6 +162,16 @@ def test_export_then_verify(folder, capfd, model, format):
     assert report["steps"] == 500
 
 
+def test_an_int8_state_comes_with_a_warning(folder, capfd):
+    arguments = ("export", folder / "int8.safetensors", "--format", "tflite", "-o", folder / "small.tflite")
+    assert run(*arguments, "--allow-int8-state", "--json") == 0
+    captured = capfd.readouterr()
+    assert json.loads(captured.out)["passed"] is True
+    assert "warning: the state has 8 bits" in captured.err
+    assert run(*arguments, "--force") == 0
+    assert "warning" not in capfd.readouterr().err
+
+
 def test_verify_says_when_a_file_is_of_another_model(folder, capsys):
     file = folder / "float.onnx"
     assert run("export", folder / "float.safetensors", "--format", "onnx", "-o", file) == 0
@@ -232,7 +242,7 @@ def test_wrong_usage_is_2_and_says_how(capsys, arguments):
     assert "Usage: edgegru" in captured.err
 
 
-def test_a_reader_that_leaves_is_no_error_message(folder):
+def test_a_reader_that_leaves_is_no_error_message():
     reader, writer = os.pipe()
     os.close(reader)
     result = subprocess.run(
@@ -241,6 +251,14 @@ def test_a_reader_that_leaves_is_no_error_message(folder):
     os.close(writer)
     assert result.stderr == ""
     assert result.returncode == 1
+
+
+def test_a_full_disk_is_one_sentence():
+    with open("/dev/full", "w") as full:
+        result = subprocess.run(
+            [sys.executable, "-m", "edgegru", "--help"], stdout=full, stderr=subprocess.PIPE, text=True, check=False
+        )
+    assert (result.returncode, result.stderr) == (1, "error: No space left on device\n")
 
 
 def test_ctrl_c_is_one_sentence(monkeypatch, capsys):
