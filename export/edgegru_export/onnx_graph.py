@@ -20,7 +20,7 @@ from edgegru_export.metadata import (
 )
 from edgegru_runtime.artifact import Artifact
 
-OPSET = 17  # the oldest with every operator in the form used here: onnxruntime 1.12 and later read it
+OPSET = 17  # old enough for runtimes of several years back (1.15.1 was tried), new enough for every operator used
 IR_VERSION = 8  # the IR version that came with opset 17; a newer one is refused by older runtimes
 
 
