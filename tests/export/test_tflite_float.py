@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import replace
 from pathlib import Path
 
@@ -109,3 +110,19 @@ def test_what_the_format_is_not_given_is_refused() -> None:
         nodes = tuple(replace(n, **{field: "swish"}) if isinstance(n, kind) else n for n in artifact.config.nodes)
         with pytest.raises(ExportError, match=r"swish.*TFLite export knows"):
             tflite_float.build(replace(artifact, config=replace(artifact.config, nodes=nodes)))
+
+
+def test_the_documented_loop_runs(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = (Path(__file__).parents[2] / "docs" / "export-tflite.md").read_text()
+    (program,) = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
+    artifact = random_artifact(3, 2, (4, 3))
+    export(artifact, tmp_path / "model.tflite", format="tflite")
+    monkeypatch.chdir(tmp_path)
+    exec(compile(program, "export-tflite.md", "exec"), {})
+    stream = load(tmp_path / "model.tflite").stream()
+    expected = stream.run([[0.0, 0.0]] * 3)[-1]
+    np.testing.assert_allclose(
+        [float(part) for part in capsys.readouterr().out.strip(" []\n").split()], expected, rtol=1e-6
+    )
