@@ -10,9 +10,11 @@ from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 
+import flatbuffers
 import numpy as np
 import onnx
 import pytest
+from ai_edge_litert import schema_py_generated as schema
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -161,6 +163,18 @@ def test_a_file_with_good_metadata_and_a_broken_graph(tmp_path: Path) -> None:
     model.graph.node[2].op_type = "NoSuchOperator"
     onnx.save(model, path)
     with pytest.raises(ArtifactError, match="ONNX Runtime refuses it: .*NoSuchOperator"):
+        load(path).stream().step([1, 2, 3])
+
+
+def test_a_tflite_step_without_memory_is_a_named_error(tmp_path: Path) -> None:
+    path = write_export(FLOATS[0], "tflite", tmp_path)
+    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(path.read_bytes()))
+    softmax = model.subgraphs[0].operators.pop()  # its output stays an output, but nothing computes it
+    model.subgraphs[0].tensors[softmax.outputs[0]].name = b"orphan"
+    builder = flatbuffers.Builder(0)
+    builder.Finish(model.Pack(builder), b"TFL3")
+    path.write_bytes(builder.Output())
+    with pytest.raises(EngineError, match=f"{path}: LiteRT failed: Tensor data is null"):
         load(path).stream().step([1, 2, 3])
 
 

@@ -63,15 +63,15 @@ class _Session:
     def run(self, x: array[float], h: list[NDArray[Any]]) -> tuple[list[list[float]], list[NDArray[Any]]]:
         """Outputs and next states, (1, H) each; none where the file holds the states itself."""
         interpreter = self.interpreter
-        interpreter.set_tensor(self.x, np.array(x, np.float32)[None])
-        for place, value in zip(self.states, h, strict=True):
-            interpreter.set_tensor(place, value)
         try:
+            interpreter.set_tensor(self.x, np.array(x, np.float32)[None])
+            for place, value in zip(self.states, h, strict=True):
+                interpreter.set_tensor(place, value)
             interpreter.invoke()
+            outputs = [interpreter.get_tensor(place)[0].tolist() for place in self.outputs]
+            return outputs, [interpreter.get_tensor(place) for place in self.next_states]
         except (ValueError, RuntimeError) as error:
             raise EngineError(f"{self.path}: LiteRT failed: {first_line(error)}") from error
-        outputs = [interpreter.get_tensor(place)[0].tolist() for place in self.outputs]
-        return outputs, [interpreter.get_tensor(place) for place in self.next_states]
 
 
 class LitertState:
