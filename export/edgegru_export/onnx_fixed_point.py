@@ -68,7 +68,7 @@ class FixedPointGraph(Graph):
         """``R'(value; bits)`` = (value + 2^(bits-1)) >> bits, arithmetic.
 
         Div truncates towards zero, which is a shift for positive values only: 2^62 goes in before and out after.
-        The document bounds every value here by 2^61, so the sum stays positive and below 2^63.
+        Every value here is below 2^62 (the bounds are in the document), so the sum stays positive and below 2^63.
         """
         positive = self.binary("Add", value, SHIFT_OFFSET + (1 << (bits - 1)))
         return self.binary("Sub", self.binary("Div", positive, 1 << bits), SHIFT_OFFSET >> bits)

@@ -29,7 +29,7 @@ FORMULATIONS = pytest.mark.parametrize(
 
 
 @given(artifact=st.builds(random_artifact, st.integers(0, 99), **SHAPES), sequence=st.booleans())
-@settings(max_examples=25)
+@settings(max_examples=20)
 def test_models_of_any_size_and_kind_compute_the_reference(
     artifact: Artifact, sequence: bool, tmp_path_factory: pytest.TempPathFactory
 ) -> None:

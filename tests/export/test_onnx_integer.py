@@ -23,7 +23,7 @@ from tests.export.test_onnx_float import two_outputs
 
 
 @given(artifact=st.builds(quantized_artifact, st.integers(0, 99), **SHAPES))
-@settings(max_examples=12)
+@settings(max_examples=8)
 def test_quantized_models_of_any_size_and_kind(artifact: Artifact, tmp_path_factory: pytest.TempPathFactory) -> None:
     path = tmp_path_factory.mktemp("onnx") / "model.onnx"
     path.write_bytes(onnx_integer.build(artifact))
