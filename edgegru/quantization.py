@@ -98,15 +98,8 @@ def quantize_artifact(
     Raises QuantizationError where the model is not float32, the scheme or the margin is unknown, or a node cannot be
     expressed; ArtifactError where a row leaves the arithmetic's range.
     """
+    _check_request(artifact, scheme, observer, margin)
     config = artifact.config
-    if config.scheme != "float32":
-        raise QuantizationError(f"the model is already {config.scheme}, expected a float32 model")
-    if scheme not in fx.OPERAND_LIMIT:
-        raise QuantizationError(f"unknown scheme {scheme!r}, expected one of {', '.join(fx.OPERAND_LIMIT)}")
-    if observer not in OBSERVERS:
-        raise QuantizationError(f"unknown observer {observer!r}, expected one of {', '.join(OBSERVERS)}")
-    if not 1 <= margin <= 10:
-        raise QuantizationError(f"margin is {margin:g}, expected a number from 1 to 10")
     scales = _operand_scales(artifact, ranges, margin, fx.OPERAND_LIMIT[scheme])
     tensors: dict[str, Tensor] = {}
     for node in config.nodes:
@@ -151,6 +144,7 @@ def quantize(
     if output.exists() and not force:
         raise QuantizationError(f"{output} exists already, expected a new file or --force")
     before = read_artifact(model)
+    _check_request(before, scheme, observer, margin)  # calibration is long, and needs a float model
     ranges = calibrate(before, calibration_sequences(before.config, calibration))
     after = quantize_artifact(before, ranges, scheme=scheme, observer=observer, margin=margin)
     metrics_before = evaluate(before, data).metrics if data is not None else None
@@ -190,6 +184,17 @@ def quantization_report(before: Artifact, after: Artifact, ranges: Ranges) -> Qu
         metrics_before=None,
         metrics_after=None,
     )
+
+
+def _check_request(artifact: Artifact, scheme: str, observer: str, margin: float) -> None:
+    if artifact.config.scheme != "float32":
+        raise QuantizationError(f"the model is already {artifact.config.scheme}, expected a float32 model")
+    if scheme not in fx.OPERAND_LIMIT:
+        raise QuantizationError(f"unknown scheme {scheme!r}, expected one of {', '.join(fx.OPERAND_LIMIT)}")
+    if observer not in OBSERVERS:
+        raise QuantizationError(f"unknown observer {observer!r}, expected one of {', '.join(OBSERVERS)}")
+    if not 1 <= margin <= 10:
+        raise QuantizationError(f"margin is {margin:g}, expected a number from 1 to 10")
 
 
 def _operand_scales(artifact: Artifact, ranges: Ranges, margin: float, limit: int) -> dict[str, float]:
