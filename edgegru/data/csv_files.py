@@ -10,6 +10,7 @@ import numpy as np
 
 from edgegru.data.config import DataConfig
 from edgegru.data.recordings import Target
+from edgegru.data.folders import files_below
 from edgegru.data.samples import Samples, SampleSet
 from edgegru.data.table import Table, read_table
 from edgegru_runtime.errors import DataError
@@ -65,7 +66,7 @@ def read(path: Path, config: DataConfig) -> SampleSet:
 
 def csv_files(path: Path) -> list[Path]:
     """The CSV files in a folder and its subfolders, in order of path; hidden ones are not data."""
-    return sorted(file for file in path.rglob("*") if file.suffix.lower() == ".csv" and not file.name.startswith("."))
+    return sorted(file for file in files_below(path) if file.suffix.lower() == ".csv")
 
 
 def _sample_set(samples: Sequence[Samples], roles: _Roles) -> SampleSet:

@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from edgegru.data.config import DataConfig
+from edgegru.data.folders import files_below
 from edgegru.data.samples import Samples, SampleSet
 from edgegru.data.table import read_table
 from edgegru_runtime.errors import DataError
@@ -23,7 +24,8 @@ _FILE = re.compile(r"(s\d+)_\d+_(sw|sp)\.csv")
 
 def recording_files(path: Path, device: str) -> list[Path]:
     """The recordings of a device under a folder, in order of name."""
-    found = (file for file in path.rglob(f"s*_{ENDINGS[device]}.csv") if _FILE.fullmatch(file.name))
+    names = ((file, _FILE.fullmatch(file.name)) for file in files_below(path))
+    found = (file for file, name in names if name is not None and name.group(2) == ENDINGS[device])
     return sorted(found, key=lambda file: (file.name, file))
 
 
