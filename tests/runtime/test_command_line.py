@@ -8,6 +8,7 @@ import os
 import signal
 import subprocess
 import sys
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -315,6 +316,42 @@ def test_signals_end_the_stream_and_save_the_state(
     assert running.stderr.read().decode() == f"stopped by {number.name}\n"
     assert saved_steps(model, tmp_path) == 4
     assert sorted(path.name for path in tmp_path.iterdir()) == ["model.safetensors", "state"]
+
+
+def test_a_second_signal_does_not_wait_for_the_reader(
+    running: subprocess.Popen[bytes], model: str, tmp_path: Path
+) -> None:
+    answer(running, LINES[0])
+    assert running.stdin is not None
+    os.set_blocking(running.stdin.fileno(), False)
+    accepted = time.monotonic()
+    while time.monotonic() < accepted + 1:  # no byte for a second: the process waits for its reader, who is us
+        if running.stdin.write(b"1,2,3\n"):
+            accepted = time.monotonic()
+        else:
+            time.sleep(0.01)
+    running.send_signal(signal.SIGTERM)
+    with pytest.raises(subprocess.TimeoutExpired):
+        running.wait(0.3)
+    running.send_signal(signal.SIGTERM)
+    assert running.wait(10) == 0
+    assert saved_steps(model, tmp_path) > 100
+
+
+def test_output_appears_when_a_signal_ends_the_stream(model: str, tmp_path: Path) -> None:
+    output = tmp_path / "out.jsonl"
+    command = [*COMMAND, "run", model, "--state-file", str(tmp_path / "state"), "-o", str(output)]
+    with subprocess.Popen(command, stdin=subprocess.PIPE, stderr=subprocess.PIPE, bufsize=0) as process:
+        assert process.stdin is not None
+        process.stdin.write("".join(LINES).encode())
+        deadline = time.monotonic() + 20
+        while not (tmp_path / "state").exists() and time.monotonic() < deadline:
+            time.sleep(0.02)
+        time.sleep(0.5)
+        process.send_signal(signal.SIGTERM)
+        assert process.wait(10) == 0
+    steps = [line["i"] for line in results(output.read_text())]
+    assert steps == list(range(saved_steps(model, tmp_path)))
 
 
 def test_a_reader_that_goes_ends_the_stream_quietly(

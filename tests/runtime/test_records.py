@@ -85,8 +85,9 @@ def test_nothing_is_read_ahead() -> None:
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("c0,c1\n1,2\n", "line 1: of 2 columns none is c2; expected a header with c0, c1, c2, or 3 numbers"),
-        ("1,2\n", "line 1: of 2 columns none is c0, c1, c2"),
+        ("c0,c1\n1,2\n", "line 1: the header has no c2; expected c0, c1, c2"),
+        ("1,2\n", "line 1: 2 columns arrived without a header, expected 3, or a header with c0, c1, c2"),
+        ("1,2,ab\n", "line 1: the header has no c0, c1, c2; expected c0, c1, c2"),
         ("c0,c1,c2,c1\n1,2,3,4\n", "line 1: column c1 is there 2 times, expected it once"),
         ("c0,c1,c2\n1,2,3\n1,2\n", "line 3: 2 columns arrived, expected 3 as in the first line"),
         ("1,2,3\n1,2,3,4\n", "line 2: 4 columns arrived, expected 3"),
@@ -120,7 +121,7 @@ def test_bad_lines_are_named(text: str | bytes, message: str) -> None:
 def test_the_format_can_be_fixed() -> None:
     with pytest.raises(InputError, match="line 1: the line is 1, expected an object or a list"):
         records("1\n", "jsonl")
-    with pytest.raises(InputError, match="line 1: of 3 columns none is"):
+    with pytest.raises(InputError, match="line 1: the header has no c0, c1, c2"):
         records("[1,2,3]\n", "csv")
 
 

@@ -119,13 +119,13 @@ def _is_header(columns: list[str], config: ModelConfig) -> bool:
 def _csv_parser(columns: list[str], config: ModelConfig) -> _Parse:
     channels = config.input.channels
     if not _is_header(columns, config):
-        columns = list(channels) if len(columns) == len(channels) else [""] * len(columns)
+        if len(columns) != len(channels):
+            expected = f"{len(channels)}, or a header with {', '.join(channels)}"
+            raise InputError(f"{len(columns)} columns arrived without a header, expected {expected}")
+        columns = list(channels)
     missing = [channel for channel in channels if channel not in columns]
     if missing:
-        raise InputError(
-            f"of {len(columns)} columns none is {', '.join(missing[:8])}; "
-            f"expected a header with {', '.join(channels)}, or {len(channels)} numbers"
-        )
+        raise InputError(f"the header has no {', '.join(missing[:8])}; expected {', '.join(channels)}")
     repeated = [channel for channel in channels if columns.count(channel) > 1]
     if repeated:
         raise InputError(f"column {repeated[0]} is there {columns.count(repeated[0])} times, expected it once")
