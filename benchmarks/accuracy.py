@@ -38,7 +38,8 @@ def main() -> None:
         print(runs[-1], file=sys.stderr, flush=True)
     summary = summarise(runs)
     for name, values in summary.items():
-        print(f"{name:<24} {values['mean']:.4f} ± {values['sd']:.4f}")
+        digits = 0 if name.endswith("bytes") else 4
+        print(f"{name:<24} {values['mean']:.{digits}f} ± {values['sd']:.{digits}f}")
     if arguments.output:
         result = {"config": str(arguments.config), "edgegru": edgegru.__version__, "runs": runs, "summary": summary}
         arguments.output.write_text(json.dumps(result, indent=1) + "\n")

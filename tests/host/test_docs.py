@@ -1,12 +1,14 @@
 """What is written about the commands is what they say and do."""
 
 import importlib.util
+import json
 import re
 from pathlib import Path
 
 from edgegru.command_line import cli
 
-DOCS = Path(__file__).resolve().parents[2] / "docs"
+ROOT = Path(__file__).resolve().parents[2]
+DOCS = ROOT / "docs"
 
 
 def words(page: str) -> list[str]:
@@ -27,3 +29,12 @@ def test_every_option_is_explained():
         assert command.help, name
         for option in command.params:
             assert option.param_type_name == "argument" or option.help, f"{name} {option.name}"
+
+
+def test_the_example_tells_the_numbers_that_were_measured():
+    page = (ROOT / "examples" / "japanese_vowels" / "README.md").read_text(encoding="utf-8")
+    summary = json.loads((ROOT / "benchmarks" / "results" / "japanese_vowels.json").read_text())["summary"]
+    for precision, name in (("float", "float32"), ("int8", "int8 (`static-w8a8`)")):
+        accuracy, f1 = (summary[f"{precision}_{metric}"] for metric in ("accuracy", "macro_f1"))
+        numbers = (f"{score['mean']:.4f} ± {score['sd']:.4f}" for score in (accuracy, f1))
+        assert f"| {name} | {' | '.join(numbers)} | {summary[f'{precision}_bytes']['mean']:.0f} |" in page
