@@ -93,4 +93,3 @@ def _check_range(config: ModelConfig, blobs: list[bytes]) -> None:
         limit = 1.0 + 2.0**-20 if floating else _ONE_Q24
         if not all(-limit <= number <= limit for number in numbers):
             raise StateError(f"the saved state of {node.name} has a value that is not in [-1, 1]")
-
