@@ -37,7 +37,7 @@ class Objective(Protocol):
 class LabelObjective:
     """Cross-entropy of classes, smoothed and weighted as configured."""
 
-    metrics = ("accuracy", "macro_f1")
+    metrics: tuple[str, ...] = ("accuracy", "macro_f1")
 
     def __init__(self, classes: int, class_weights: Tensor, label_smoothing: float) -> None:
         self.classes = classes
@@ -62,7 +62,7 @@ class LabelObjective:
 class ValueObjective:
     """Squared error of values in standard deviations of the training targets; metrics in their own units."""
 
-    metrics = ("mse", "mae")
+    metrics: tuple[str, ...] = ("mse", "mae")
 
     def __init__(self, mean: Tensor, std: Tensor) -> None:
         self.mean, self.std = mean, std  # (K,)
