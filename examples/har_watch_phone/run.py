@@ -21,7 +21,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser.add_argument("--data", type=Path, required=True, help="folder of recordings to train on")
     parser.add_argument("--test", type=Path, help="folder of recordings of other subjects, to score")
     parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
-    parser.add_argument("-o", "--output", type=Path, default=Path("har-output"), help="folder (default: har-output)")
+    parser.add_argument("-o", "--output", type=Path, default=Path("demo-output/har_watch_phone"), help="folder")
     options = parser.parse_args(arguments)
     float_model = edgegru.train(CONFIG, data=options.data, seed=options.seed, output=options.output)
     int8_model = options.output / "int8.safetensors"

@@ -61,6 +61,24 @@ def test_no_help_imports_torch_or_numpy():
     assert result.stderr == "[]\n"
 
 
+def test_only_training_imports_torch(folder):
+    model, data = str(folder / "float.safetensors"), str(folder / "data")
+    commands = [
+        ["evaluate", model, "--data", data],
+        ["quantize", model, "--calibration", data, "--data", data, "-o", str(folder / "new.safetensors")],
+        ["export", model, "--format", "onnx", "-o", str(folder / "m.onnx")],
+        ["export", model, "--format", "tflite", "-o", str(folder / "m.tflite")],
+        ["verify", str(folder / "m.onnx"), "--against", model],
+        ["info", model],
+    ]
+    script = (
+        "import sys\nfrom edgegru.command_line import main\n"
+        f"assert [main(command) for command in {commands}] == [0] * {len(commands)}\n"
+        "assert not {'torch', 'matplotlib'} & set(sys.modules), 'imported'"
+    )
+    subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
+
+
 def test_importing_the_package_imports_nothing_heavy():
     script = "import sys, edgegru; print(sorted({'torch', 'numpy', 'click', 'edgegru_export'} & set(sys.modules)))"
     result = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True)
