@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 
 from edgegru.data.config import DataConfig
-from edgegru.data.recordings import Target
 from edgegru.data.folders import files_below
+from edgegru.data.recordings import Target
 from edgegru.data.samples import Samples, SampleSet
 from edgegru.data.table import Table, read_table
 from edgegru_runtime.errors import DataError
