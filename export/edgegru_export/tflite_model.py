@@ -17,6 +17,7 @@ from ai_edge_litert import schema_py_generated as schema
 from numpy.typing import NDArray
 
 from edgegru_export.metadata import METADATA_KEY
+from edgegru_runtime.exported import CHECKSUM_DIGITS, CHECKSUM_START, file_checksum
 
 SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
@@ -139,8 +140,11 @@ class Model:
         return self._code_index[key]
 
     def to_bytes(self, metadata: str) -> bytes:
-        """One self-contained file with ``metadata`` in the buffer called "edgegru"."""
-        entry = schema.MetadataT(name=METADATA_KEY.encode(), buffer=self.add_buffer(metadata.encode()))
+        """One self-contained file with ``metadata``, a JSON object, in the buffer called "edgegru", to which the
+        checksum of the file is added.
+        """
+        text = CHECKSUM_START + b"0" * CHECKSUM_DIGITS + b'",' + metadata.encode().removeprefix(b"{")
+        entry = schema.MetadataT(name=METADATA_KEY.encode(), buffer=self.add_buffer(text))
         model = schema.ModelT(
             version=SCHEMA_VERSION,
             description=b"edgegru",
@@ -152,7 +156,9 @@ class Model:
         )
         builder = flatbuffers.Builder(sum(len(buffer.data or b"") for buffer in self.buffers) + 2**15)
         builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-        return bytes(builder.Output())
+        file = bytes(builder.Output())
+        place = file.index(text) + len(CHECKSUM_START)
+        return file[:place] + file_checksum(file, place) + file[place + CHECKSUM_DIGITS :]
 
 
 class Subgraph:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from numpy.typing import NDArray
 from edgegru_export.metadata import METADATA_KEY
 from edgegru_export.tflite_model import FILE_IDENTIFIER, TENSOR_TYPES
 from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.exported import CHECKSUM_DIGITS, CHECKSUM_START, file_checksum
 from edgegru_runtime.model_config import HeadNode, OutputConfig
 from tests.builders import changed, from_arrays
 
@@ -37,9 +39,18 @@ def unpacked(data: bytes) -> Any:
 
 
 def packed(model: Any) -> bytes:
+    """The file of the schema's objects, its checksum made right."""
     builder = flatbuffers.Builder()
     builder.Finish(model.Pack(builder), file_identifier=FILE_IDENTIFIER)
-    return bytes(builder.Output())
+    return resealed(bytes(builder.Output()))
+
+
+def resealed(data: bytes) -> bytes:
+    """The file with the checksum that belongs to its bytes, so that others have to find what was changed."""
+    for found in re.finditer(re.escape(CHECKSUM_START), data):
+        place = found.end()
+        data = data[:place] + file_checksum(data, place) + data[place + CHECKSUM_DIGITS :]
+    return data
 
 
 def operators(data: bytes, subgraph: int = 0) -> list[str]:

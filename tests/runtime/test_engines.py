@@ -22,6 +22,7 @@ from edgegru_runtime import ArtifactError, EngineError, InputError, Model, State
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.exported import read_exported
 from tests.builders import random_artifact, random_integer_artifact
+from tests.export.tflite_file import resealed
 from tests.runtime.exported_files import FORMS, INTEGER_FORMS, write_export
 
 FLOATS = (random_artifact(0, 3, (5, 4)), random_artifact(1, 13, (33,), reset="before", bias=False, head="identity"))
@@ -173,7 +174,7 @@ def test_a_tflite_step_without_memory_is_a_named_error(tmp_path: Path) -> None:
     model.subgraphs[0].tensors[softmax.outputs[0]].name = b"orphan"
     builder = flatbuffers.Builder(0)
     builder.Finish(model.Pack(builder), b"TFL3")
-    path.write_bytes(builder.Output())
+    path.write_bytes(resealed(bytes(builder.Output())))
     with pytest.raises(EngineError, match=f"{path}: LiteRT failed: Tensor data is null"):
         load(path).stream().step([1, 2, 3])
 

@@ -8,7 +8,6 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import flatbuffers
 import numpy as np
 import onnx
 import pytest
@@ -19,6 +18,7 @@ from hypothesis import strategies as st
 from edgegru_runtime import ArtifactError, FormatVersionError, load
 from edgegru_runtime.exported import read_exported
 from tests.builders import random_artifact
+from tests.export.tflite_file import packed, unpacked
 from tests.runtime.exported_files import write_export
 
 ARTIFACT = random_artifact(0, 3, (5,))
@@ -39,21 +39,28 @@ def with_metadata(data: bytes, file_format: str, entries: list[tuple[str, bytes]
         for key, value in entries:
             model.metadata_props.add(key=key, value=value.decode())
         return model.SerializeToString()
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data))
+    model = unpacked(data)
+    model.buffers[model.metadata[0].buffer].data = []
     model.metadata = []
     for key, value in entries:
         model.metadata.append(schema.MetadataT(name=key.encode(), buffer=len(model.buffers)))
         model.buffers.append(schema.BufferT(data=np.frombuffer(value, np.uint8)))
-    builder = flatbuffers.Builder(0)
-    builder.Finish(model.Pack(builder), b"TFL3")
-    return bytes(builder.Output())
+    return packed(model)
 
 
 def metadata(data: bytes, file_format: str) -> dict[str, Any]:
     if file_format == "onnx":
         return json.loads(onnx.load_from_string(data).metadata_props[0].value)
-    model = schema.ModelT.InitFromObj(schema.Model.GetRootAs(data))
-    return json.loads(bytes(model.buffers[model.metadata[0].buffer].data))
+    model = unpacked(data)
+    document = json.loads(bytes(model.buffers[model.metadata[0].buffer].data))
+    del document["crc32"]
+    return document
+
+
+def metadata_text(document: dict[str, Any], file_format: str) -> bytes:
+    """The text to embed; packing the file puts the checksum of a TFLite file right."""
+    checksum = {"crc32": "00000000"} if file_format == "tflite" else {}
+    return json.dumps(checksum | document, separators=(",", ":")).encode()
 
 
 def refusal(tmp_path: Path, file_format: str, data: bytes) -> str:
@@ -68,7 +75,7 @@ def refusal(tmp_path: Path, file_format: str, data: bytes) -> str:
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_files_without_our_metadata(good: dict[str, bytes], file_format: str, tmp_path: Path) -> None:
-    text = json.dumps(metadata(good[file_format], file_format)).encode()
+    text = metadata_text(metadata(good[file_format], file_format), file_format)
 
     def found(entries: list[tuple[str, bytes]]) -> str:
         return refusal(tmp_path, file_format, with_metadata(good[file_format], file_format, entries))
@@ -76,18 +83,33 @@ def test_files_without_our_metadata(good: dict[str, bytes], file_format: str, tm
     assert found([]) == 'has 0 metadata entries "edgegru"; expected 1, as EdgeGRU writes it'
     assert found([("other", text)]).startswith("has 0 metadata entries")
     assert found([("edgegru", text), ("edgegru", text)]).startswith("has 2 metadata entries")
-    assert found([("edgegru", b"{")]).startswith("the metadata is not JSON")
-    assert found([("edgegru", b"[]")]) == "the metadata is a list of 0; expected an object"
-    assert found([("edgegru", b"[" * 100_000)]) == "the metadata is nested too deeply"
+    assert found([("edgegru", text[:-1])]).startswith("the metadata is not JSON")
+    assert found([("edgegru", text[:-1] + b',"x":' + b"[" * 100_000)]) == "the metadata is nested too deeply"
     assert found([("edgegru", b" " * (2**20 + 1))]).startswith("has metadata of 1048577 bytes")
     path = tmp_path / f"model.{file_format}"
     path.write_bytes(with_metadata(good[file_format], file_format, [("other", b"{}"), ("edgegru", text)]))
     assert load(path).config == ARTIFACT.config
 
 
-def changed_metadata(change: Callable[[dict[str, Any]], object], document: dict[str, Any]) -> bytes:
-    change(document)
-    return json.dumps(document).encode()
+def test_metadata_that_is_no_object_of_ours(good: dict[str, bytes], tmp_path: Path) -> None:
+    found = refusal(tmp_path, "onnx", with_metadata(good["onnx"], "onnx", [("edgegru", b"[]")]))
+    assert found == "the metadata is a list of 0; expected an object"
+    for text in (b"[]", b"{", b"{}", b'{"crc32":0}', b'{"format":"edgegru","crc32":"00000000"}'):
+        found = refusal(tmp_path, "tflite", with_metadata(good["tflite"], "tflite", [("edgegru", text)]))
+        assert found.startswith("has metadata that does not begin with a checksum")
+    found = refusal(tmp_path, "tflite", with_metadata(good["tflite"], "tflite", [("edgegru", b'{"crc32":"')]))
+    assert found.startswith("is damaged or was changed after its export")
+
+
+def test_damage_of_any_byte_of_a_tflite_file_is_refused(good: dict[str, bytes], tmp_path: Path) -> None:
+    data = good["tflite"]
+    digits = data.index(b'{"crc32":"')
+    for place in [*range(0, len(data), 7), *range(digits, digits + 20)]:
+        damaged = data[:place] + bytes([data[place] ^ 1 << place % 8]) + data[place + 1 :]
+        assert refusal(tmp_path, "tflite", damaged)
+    weight = data.index(ARTIFACT.array("dense.weight").tobytes())
+    for damaged in (data + b"\0", data[:weight] + b"\0" + data[weight + 1 :]):
+        assert refusal(tmp_path, "tflite", damaged).startswith("is damaged or was changed after its export")
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
@@ -113,14 +135,17 @@ def changed_metadata(change: Callable[[dict[str, Any]], object], document: dict[
 def test_metadata_that_does_not_fit(
     good: dict[str, bytes], file_format: str, change: Callable[[dict[str, Any]], object], message: str, tmp_path: Path
 ) -> None:
-    text = changed_metadata(change, metadata(good[file_format], file_format))
+    document = metadata(good[file_format], file_format)
+    change(document)
+    text = metadata_text(document, file_format)
     found = refusal(tmp_path, file_format, with_metadata(good[file_format], file_format, [("edgegru", text)]))
     assert pytest.raises(ArtifactError, match=message).matches(ArtifactError(found)), found
 
 
 @pytest.mark.parametrize("file_format", FORMATS)
 def test_another_format_version_has_its_own_error(good: dict[str, bytes], file_format: str, tmp_path: Path) -> None:
-    text = changed_metadata(lambda m: m.update(format_version=2), metadata(good[file_format], file_format))
+    document = metadata(good[file_format], file_format) | {"format_version": 2}
+    text = metadata_text(document, file_format)
     path = tmp_path / f"model.{file_format}"
     path.write_bytes(with_metadata(good[file_format], file_format, [("edgegru", text)]))
     with pytest.raises(FormatVersionError, match="has format version 2; this reader knows version 1"):
@@ -172,6 +197,7 @@ def test_any_damage_gives_the_named_error_or_a_valid_configuration(
     path.write_bytes(damaged)
     with suppress(ArtifactError):
         read_exported(path)
+        assert file_format == "onnx" or damaged == good[file_format]
 
 
 @pytest.mark.parametrize("file_format", FORMATS)

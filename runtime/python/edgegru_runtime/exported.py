@@ -2,7 +2,8 @@
 
 Both formats carry our metadata, one JSON text under the key ``edgegru``: the model's configuration, and how the file is
 driven (docs/export.md). It is found by a walk over the file that checks every offset and length and reads nothing else;
-what the graph computes is for the runtime that runs it.
+what the graph computes is for the runtime that runs it. LiteRT crashes on some damaged graphs, so the metadata of a
+TFLite file begins with a checksum of the whole file.
 """
 
 from __future__ import annotations
@@ -14,6 +15,7 @@ import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
+from zlib import crc32
 
 from edgegru_runtime.config_json import parse_config
 from edgegru_runtime.errors import ArtifactError
@@ -24,6 +26,8 @@ from edgegru_runtime.strict_json import parse_json, shown
 METADATA_KEY = b"edgegru"
 EXPORTED_SUFFIXES = {".onnx": "onnx", ".tflite": "tflite"}
 STATE_DTYPES = ("float32", "int32", "int16", "int8")
+CHECKSUM_START = b'{"crc32":"'  # of the metadata of a TFLite file
+CHECKSUM_DIGITS = 8
 
 _ENGINES = {"onnx": "onnxruntime", "tflite": "litert"}
 _MAX_METADATA_BYTES = 2**20
@@ -55,6 +59,13 @@ class ExportedFile:
         return _ENGINES[self.format]
 
 
+def file_checksum(data: bytes | mmap.mmap, place: int) -> bytes:
+    """What belongs into the digits at ``place`` of a TFLite file: the CRC-32 of the whole file with zeros there."""
+    with memoryview(data) as view:
+        before = crc32(b"0" * CHECKSUM_DIGITS, crc32(view[:place]))
+        return b"%08x" % crc32(view[place + CHECKSUM_DIGITS :], before)
+
+
 def read_exported(path: str | os.PathLike[str]) -> ExportedFile:
     """The metadata of an exported file.
 
@@ -68,6 +79,8 @@ def read_exported(path: str | os.PathLike[str]) -> ExportedFile:
         document = parse_json(text, "the metadata")
         if not isinstance(document, dict):
             raise ArtifactError(f"the metadata is {shown(document)}; expected an object")
+        if file_format == "tflite":
+            del document["crc32"]  # _metadata has checked it
         section = document.pop("export", None)
         config = parse_config(document)
         check_graph(config)
@@ -85,13 +98,26 @@ def _metadata(path: str, file_format: str) -> bytes:
             raise ArtifactError("is empty")
         with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data:
             found = list((_onnx_metadata if file_format == "onnx" else _tflite_metadata)(data))
+            if len(found) != 1:
+                raise ArtifactError(f'has {len(found)} metadata entries "edgegru"; expected 1, as EdgeGRU writes it')
+            ((start, length),) = found
+            text = _slice(data, start, length)
+            if file_format == "tflite":
+                _check_checksum(data, start, text)
+            return text
     except OSError as error:
         raise ArtifactError(f"cannot be read: {error.strerror}") from None
     except (struct.error, _OutOfBounds):
         raise ArtifactError(f"is no whole {file_format} file: an offset or length points outside of it") from None
-    if len(found) != 1:
-        raise ArtifactError(f'has {len(found)} metadata entries "edgegru"; expected 1, as EdgeGRU writes it')
-    return found[0]
+
+
+def _check_checksum(data: mmap.mmap, start: int, text: bytes) -> None:
+    """``text``: the metadata of a TFLite file, which is at ``start``."""
+    digits = slice(len(CHECKSUM_START), len(CHECKSUM_START) + CHECKSUM_DIGITS)
+    if not text.startswith(CHECKSUM_START):
+        raise ArtifactError("has metadata that does not begin with a checksum, as EdgeGRU writes it; export it again")
+    if text[digits] != file_checksum(data, start + digits.start):
+        raise ArtifactError("is damaged or was changed after its export: its checksum is not that of its bytes")
 
 
 class _OutOfBounds(Exception):
@@ -112,7 +138,8 @@ _MODEL_METADATA_PROPS, _ENTRY_KEY, _ENTRY_VALUE = 14, 1, 2  # onnx.proto: ModelP
 _FIXED_LENGTHS = {1: 8, 5: 4}  # wire types of fixed width
 
 
-def _onnx_metadata(data: mmap.mmap) -> Iterator[bytes]:
+def _onnx_metadata(data: mmap.mmap) -> Iterator[tuple[int, int]]:
+    """The place and length of each metadata text."""
     for number, start, length in _fields(data, 0, len(data)):
         if number == _MODEL_METADATA_PROPS:
             entry = {inner: place for inner, *place in _fields(data, start, start + length)}
@@ -120,7 +147,7 @@ def _onnx_metadata(data: mmap.mmap) -> Iterator[bytes]:
             if key is None or value is None or key[1] != len(METADATA_KEY):
                 continue
             if _slice(data, *key) == METADATA_KEY:
-                yield _slice(data, *value)
+                yield value[0], value[1]
 
 
 def _fields(data: mmap.mmap, position: int, end: int) -> Iterator[tuple[int, int, int]]:
@@ -161,7 +188,8 @@ def _varint(data: mmap.mmap, position: int, end: int) -> tuple[int, int]:
 _MODEL_BUFFERS, _MODEL_METADATA, _METADATA_NAME, _METADATA_BUFFER, _BUFFER_DATA = 4, 6, 0, 1, 0  # schema.fbs
 
 
-def _tflite_metadata(data: mmap.mmap) -> Iterator[bytes]:
+def _tflite_metadata(data: mmap.mmap) -> Iterator[tuple[int, int]]:
+    """The place and length of each metadata text."""
     if data[4:8] != b"TFL3":
         raise ArtifactError("does not begin as a TFLite file")
     model = _follow(data, 0)
@@ -170,7 +198,7 @@ def _tflite_metadata(data: mmap.mmap) -> Iterator[bytes]:
         return
     for entry in _tables(data, entries):
         name = _field(data, entry, _METADATA_NAME)
-        if name is None or _bytes(data, name) != METADATA_KEY:
+        if name is None or _slice(data, *_bytes(data, name)) != METADATA_KEY:
             continue
         index = _field(data, entry, _METADATA_BUFFER)
         tables = list(_tables(data, buffers))
@@ -212,10 +240,10 @@ def _tables(data: mmap.mmap, field: int) -> Iterator[int]:
         yield _follow(data, vector + 4 + 4 * index)
 
 
-def _bytes(data: mmap.mmap, field: int) -> bytes:
-    """The string or byte vector that a field points to."""
+def _bytes(data: mmap.mmap, field: int) -> tuple[int, int]:
+    """The place and length of the string or byte vector that a field points to."""
     vector = _follow(data, field)
-    return _slice(data, vector + 4, _UINT32.unpack_from(data, vector)[0])
+    return vector + 4, _UINT32.unpack_from(data, vector)[0]
 
 
 def _exported(path: str, file_format: str, config: ModelConfig, section: Any) -> ExportedFile:
