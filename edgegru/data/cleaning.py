@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
 from collections.abc import Sequence
 
@@ -14,16 +15,16 @@ from edgegru.data.samples import Samples
 from edgegru_runtime.errors import DataError
 
 EPOCH_MS = 1e11  # a UNIX time this large is in ms: in seconds it would be the year 5138
-EPOCH_S = 1e8  # … and above this in seconds: in ms it would be the second day of 1970
+EPOCH_S = 1e9  # … and above this in seconds, since 2001: a device that counts ms has been on for 11 days by then
 EPOCH_US = 1e14  # from here on a UNIX time is in finer units, which nobody asked for
 
 
-def ticks_per_second(samples: Sequence[Samples], unit: str) -> float:
+def ticks_per_second(samples: Sequence[Samples], unit: str, rate: float) -> float:
     """1 for timestamps in seconds, 1000 for milliseconds; for ``unit`` "auto" by the rule of docs/data.md.
 
-    UNIX times tell by their size. Others by the median step of the median recording: below 1 they are seconds, from 1
-    on milliseconds (so one sample a second, counted in seconds, must be declared). Raises DataError for UNIX times in
-    finer units.
+    UNIX times tell by their size. Others by the median step of the median recording: where they are resampled to
+    ``rate``, that is near the recordings' own rate in the right unit; else a step below 1 is taken for seconds. Raises
+    DataError for UNIX times in finer units, and where ``rate`` is about as far from both.
     """
     if unit != "auto":
         return 1.0 if unit == "s" else 1000.0
@@ -35,7 +36,18 @@ def ticks_per_second(samples: Sequence[Samples], unit: str) -> float:
         return 1000.0 if largest >= EPOCH_MS else 1.0
     steps = [np.diff(t) for t in timed]
     medians = [float(np.median(step[step > 0])) for step in steps if (step > 0).any()]
-    return 1000.0 if medians and float(np.median(medians)) >= 1 else 1.0
+    if not medians:
+        return 1.0
+    step = float(np.median(medians))
+    if not rate:
+        return 1000.0 if step >= 1 else 1.0
+    from_seconds, from_ms = (abs(math.log10(ticks / step / rate)) for ticks in (1.0, 1000.0))
+    if abs(from_seconds - from_ms) < 1:
+        raise DataError(
+            f"{samples[0].path}: timestamps step by {step:.6g}, which is {1 / step:.3g} Hz in seconds and "
+            f"{1000 / step:.3g} Hz in milliseconds, and rate {rate:g} Hz fits both: expected data.timestamp_unit"
+        )
+    return 1.0 if from_seconds < from_ms else 1000.0
 
 
 def clean(
@@ -52,7 +64,7 @@ def clean(
         backwards = np.flatnonzero(steps < 0)
         if backwards.size:
             row = int(backwards[0]) + 1
-            raise DataError(f"{samples.where(row)}: timestamp {t[row]:.17g} comes after {t[row - 1]:.17g}")
+            raise DataError(f"{samples.where(row)}: timestamp {t[row]:.16g} comes after {t[row - 1]:.16g}")
         rows = np.flatnonzero(np.concatenate(([True], steps > 0)))  # of equal timestamps the first
         counts["equal timestamps"] += len(x) - len(rows)
         t = (t[rows] - t[0]) / ticks

@@ -35,11 +35,11 @@ class DataConfig:
         (), "columns to read, in order; []: all without another role; names for ts, npz"
     )
     units: tuple[str, ...] = _option((), "one a channel; []: unknown, or what the format says")
-    timestamp_column: str = _option("", "CSV; empty: timestamp, time or t where present")
+    timestamp_column: str = _option("", "CSV; empty: timestamp, time or t where present, with _s or _ms")
     label_column: str = _option("", "CSV; empty: label where present")
     recording_column: str = _option("", "CSV; empty: recording where present")
     group_column: str = _option("", "CSV; empty: group or subject where present")
-    timestamp_unit: str = _option("auto", "s or ms; auto: by the size of the timestamps and their steps")
+    timestamp_unit: str = _option("auto", "s or ms; auto: by the column's name, or by the timestamps and rate")
     rate: float = _option(0.0, "resample to this many Hz; 0: as recorded")
     missing: str = _option("hold", "missing values: hold the last one, or error")
     target: str = _option("auto", f"{', '.join(TARGETS)}; auto: by what the recordings have")

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgegru.data.config import DataConfig
+from edgegru.data.config import TIMESTAMP_UNITS, DataConfig
 from edgegru.data.folders import files_below
 from edgegru.data.recordings import Target
 from edgegru.data.samples import Samples, SampleSet
@@ -17,7 +17,7 @@ from edgegru_runtime.errors import DataError
 
 PARTS = ("train", "validation", "test")
 # Names a column's role is recognised by when the configuration names none.
-TIMESTAMPS = ("timestamp", "time", "t")
+TIMESTAMPS = tuple(f"{name}{unit}" for name in ("timestamp", "time", "t") for unit in ("", "_s", "_ms"))
 LABELS = ("label",)
 RECORDINGS = ("recording",)
 GROUPS = ("group", "subject")
@@ -28,6 +28,7 @@ class _Roles:
     """Which column of a table is what; None where there is none."""
 
     timestamp: str | None
+    timestamp_unit: str
     label: str | None
     recording: str | None
     group: str | None
@@ -98,7 +99,12 @@ def _roles(table: Table, config: DataConfig, first: _Roles | None) -> _Roles:
         raise DataError(
             f"{table.path}, line 1: {missing} column {odd!r}, the first file's channels are {', '.join(first.channels)}"
         )
-    return _Roles(timestamp, label, recording, group, targets, first.channels if first else channels)
+    if first is not None and (timestamp is None) != (first.timestamp is None):  # one rate cannot be made of both
+        has = "has no timestamps" if timestamp is None else f"has timestamps in column {timestamp!r}"
+        raise DataError(f"{table.path}, line 1: {has}, unlike the first file; expected them in all files or in none")
+    unit = (timestamp or "").lower().rpartition("_")[2]
+    unit = unit if config.timestamp_unit == "auto" and unit in TIMESTAMP_UNITS else "auto"
+    return _Roles(timestamp, unit, label, recording, group, targets, first.channels if first else channels)
 
 
 def _column(table: Table, name: str, usual: tuple[str, ...]) -> str | None:
@@ -134,7 +140,7 @@ def _recordings(
                 x=x[rows],
                 y=_rows_of(y, rows),
                 part=part,
-                time_unit=unit or "auto",
+                time_unit=unit or roles.timestamp_unit,
             )
         )
     return samples

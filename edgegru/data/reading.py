@@ -38,8 +38,7 @@ def read_recordings(path: str | Path, config: DataConfig) -> RecordingSet:
         raise DataError(f"{path} is a {'folder' if path.is_dir() else 'file'}, format {format_!r} does not read it")
     _check_options(format_, config)
     found = READERS[format_](path, config)
-    ticks = {unit: ticks_per_second(found.samples, unit) for unit in ("s", "ms")}
-    ticks["auto"] = ticks_per_second(found.samples, config.timestamp_unit)
+    ticks = {"s": 1.0, "ms": 1000.0, "auto": ticks_per_second(found.samples, config.timestamp_unit, config.rate)}
     counts: Counter[str] = Counter()
     recordings = []
     for samples in found.samples:

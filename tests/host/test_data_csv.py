@@ -141,6 +141,61 @@ def test_unit_of_timestamps(tmp_path: Path, times: str, unit: str, expected: flo
     assert recording.t[1] == expected
 
 
+@pytest.mark.parametrize(
+    ("times", "rate", "expected"),
+    [
+        ("0 1 2", 1.0, 1.0),  # once a second, in seconds
+        ("0 1 2", 0.5, 1.0),
+        ("0 1 2", 500.0, 0.001),
+        ("0 20 40", 50.0, 0.02),
+        ("0 0.02 0.04", 50.0, 0.02),
+        ("0 0.5 1", 1000.0, 0.0005),  # in ms, faster than 1 kHz
+        ("0 3600 7200", 1 / 3600, 3600.0),
+        ("150000000 150000020 150000040", 50.0, 0.02),  # a device that counts ms and has been on for two days
+    ],
+)
+def test_unit_of_timestamps_with_a_rate(tmp_path: Path, times: str, rate: float, expected: float) -> None:
+    path = write(tmp_path / "a.csv", "t,x\n" + "".join(f"{time},1\n" for time in times.split()))
+    (recording,) = read_recordings(path, DataConfig(rate=rate)).recordings
+    assert recording.t is not None
+    assert len(recording.t) == int(2 * expected * rate + 1e-4) + 1
+
+
+def test_unit_that_neither_timestamps_nor_rate_tell(tmp_path: Path) -> None:
+    path = write(tmp_path / "a.csv", "t,x\n0,1\n10,1\n20,1\n")
+    with pytest.raises(DataError, match=r"a\.csv: timestamps step by 10, which is 0\.1 Hz in seconds and 100 Hz in m"):
+        read_recordings(path, DataConfig(rate=3))
+    assert len(read_recordings(path, DataConfig(rate=3, timestamp_unit="s")).recordings[0].x) == 61
+
+
+@pytest.mark.parametrize(
+    ("column", "config", "expected"),
+    [
+        ("t_s", CSV, 2.0),
+        ("Time_ms", CSV, 0.002),
+        ("timestamp_s", DataConfig(timestamp_unit="ms"), 0.002),
+        ("clock_s", DataConfig(timestamp_column="clock_s"), 2.0),
+    ],
+)
+def test_unit_in_the_name_of_the_column(tmp_path: Path, column: str, config: DataConfig, expected: float) -> None:
+    path = write(tmp_path / "a.csv", f"{column},x\n0,1\n2,1\n")
+    found = read_recordings(path, config)
+    assert found.channels == ("x",)
+    assert found.recordings[0].t is not None
+    assert found.recordings[0].t[1] == expected
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "found"),
+    [("t,x\n0,1\n", "x\n1\n", "has no timestamps"), ("x\n1\n", "t,x\n0,1\n", "has timestamps in column 't'")],
+)
+def test_timestamps_in_some_files_only(tmp_path: Path, first: str, second: str, found: str) -> None:
+    write(tmp_path / "a.csv", first)
+    write(tmp_path / "b.csv", second)
+    with pytest.raises(DataError, match=rf"b\.csv, line 1: {found}"):
+        read_recordings(tmp_path, CSV)
+
+
 def test_one_unit_for_all_files_of_a_folder(tmp_path: Path) -> None:
     for name in "abc":
         write(tmp_path / f"{name}.csv", "t,x\n0,1\n10,1\n20,1\n")
