@@ -25,8 +25,8 @@ from edgegru.data import prepare
 from edgegru.freezing import freeze
 from edgegru.plotting import plot_history
 from edgegru.trainer import Trainer
-from edgegru_export.saving import save_artifact, write_atomically
-from edgegru_runtime.errors import ConfigError, EdgegruError
+from edgegru_export.saving import artifact_bytes, save_artifact, write_atomically
+from edgegru_runtime.errors import ArtifactError, ConfigError, EdgegruError
 
 
 class TrainingInterrupted(EdgegruError):
@@ -57,6 +57,7 @@ def train(
     torch_device = _device(device)
     dataset = prepare(config.data, seed=config.training.seed)
     trainer = Trainer(config, dataset, torch_device)
+    _check_model_file(trainer)
     folder = Path(output)
     threads = torch.get_num_threads()
     torch.set_num_threads(config.training.threads)
@@ -72,6 +73,14 @@ def train(
         ) from error
     finally:
         torch.set_num_threads(threads)
+
+
+def _check_model_file(trainer: Trainer) -> None:
+    """Refuse before training what no model file can hold, such as a name of a thousand characters."""
+    try:
+        artifact_bytes(freeze(trainer.best_network(), trainer.config, trainer.dataset, {}))
+    except ArtifactError as error:
+        raise ConfigError(f"no model file can hold these data and this configuration: {error}") from error
 
 
 def _run(trainer: Trainer, folder: Path, resume: bool) -> None:

@@ -49,6 +49,14 @@ def rows(folder: Path) -> list[dict[str, float]]:
         return [{name: float(value) for name, value in row.items()} for row in csv.DictReader(file)]
 
 
+def write_csv(folder: Path, header: str, *lines: str) -> Path:
+    """A folder of three recordings with these lines each."""
+    folder.mkdir()
+    for name in "abc":
+        (folder / f"{name}.csv").write_text("\n".join((header, *lines, "")))
+    return folder
+
+
 def streamed_metric(model: Path, config: TrainConfig, data: Path) -> float:
     """Accuracy, or mean squared error, of the validation part, a step at a time on the reference engine."""
     stream = load(model).stream()
@@ -59,6 +67,26 @@ def streamed_metric(model: Path, config: TrainConfig, data: Path) -> float:
         targets = sequence.target[sequence.mask]
         hits.append(outputs.argmax(axis=1) == targets if targets.ndim == 1 else (outputs - targets) ** 2)
     return float(np.concatenate(hits).mean())
+
+
+@pytest.mark.parametrize(
+    ("header", "line", "found"),
+    [("a,label", "2e38,y", "tensor 'standardise.std' holds"), ("a,label", f"2,{'y' * 300}", r"outputs\[0\]\.labels holds")],
+)
+def test_what_no_model_file_holds_is_refused_before_training(
+    tmp_path: Path, header: str, line: str, found: str
+) -> None:
+    data = write_csv(tmp_path / "data", header, "1,x", line)
+    with pytest.raises(ConfigError, match=f"no model file can hold these data and this configuration: .*{found}"):
+        train(config_for("step_label"), data=data, output=tmp_path / "out")
+    assert not (tmp_path / "out").exists()
+
+
+def test_targets_in_units_of_any_size(tmp_path: Path) -> None:
+    data = write_csv(tmp_path / "data", "a,bytes", "1,1e20", "-1,3e20")
+    config = TrainConfig(data=DataConfig(target_columns=("bytes",)), training=TrainingConfig(epochs=1))
+    provenance = read_artifact(train(config, data=data, output=tmp_path / "out")).config.provenance
+    assert provenance["metrics"]["validation_mse"] > 1e38
 
 
 @pytest.mark.parametrize("target", TARGETS)

@@ -16,7 +16,7 @@ from tests.builders import random_artifact, random_config, random_integer_artifa
 IDENTITY = "0123456789abcdef" * 4
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200)
 FREE = st.recursive(
-    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(-(2.0**63), 2.0**63) | TEXT,
+    st.none() | st.booleans() | st.integers(-(2**63), 2**63) | st.floats(allow_nan=False, allow_infinity=False) | TEXT,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(TEXT, inner, max_size=3),
     max_leaves=5,
 )

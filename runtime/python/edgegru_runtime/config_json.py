@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from typing import Any, TypeGuard
 
 from edgegru_runtime.errors import ArtifactError, FormatVersionError
@@ -274,7 +275,9 @@ def _check_free(value: object, at: str, depth: int) -> None:
     elif isinstance(value, str):
         if _CONTROL.search(value):
             raise ArtifactError(f"{at} is {shown(value)}; expected no control characters")
-    elif isinstance(value, (int, float)) and not isinstance(value, bool):
+    elif isinstance(value, float):  # a squared error in small units may be any size
+        _number(value, at, -sys.float_info.max, sys.float_info.max)
+    elif isinstance(value, int) and not isinstance(value, bool):
         _number(value, at, -float(2**63), float(2**63))
 
 
