@@ -71,7 +71,10 @@ def streamed_metric(model: Path, config: TrainConfig, data: Path) -> float:
 
 @pytest.mark.parametrize(
     ("header", "line", "found"),
-    [("a,label", "2e38,y", "tensor 'standardise.std' holds"), ("a,label", f"2,{'y' * 300}", r"outputs\[0\]\.labels holds")],
+    [
+        ("a,label", "2e38,y", "tensor 'standardise.std' holds"),
+        ("a,label", f"2,{'y' * 300}", r"outputs\[0\]\.labels holds"),
+    ],
 )
 def test_what_no_model_file_holds_is_refused_before_training(
     tmp_path: Path, header: str, line: str, found: str
