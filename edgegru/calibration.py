@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgegru.observers import OBSERVERS, Observer, new_observer
 from edgegru_runtime.artifact import Artifact, expected_operands
 from edgegru_runtime.errors import CalibrationError
 from edgegru_runtime.model_config import HeadNode, LinearNode, ModelConfig
@@ -16,11 +17,12 @@ from edgegru_runtime.reference import Reference
 
 @dataclass(frozen=True)
 class Ranges:
-    """Largest magnitudes seen: ``operand`` by value name; ``output`` (output_size,) by the linear node an identity
-    head reads. ``steps``: how many samples were streamed.
+    """What was seen: an observer of every operand by value name; the largest magnitudes ``output`` (output_size,) by
+    the linear node an identity head reads. ``steps``: how many samples were streamed.
     """
 
-    operand: dict[str, float]
+    observer: str
+    operand: dict[str, Observer]
     output: dict[str, NDArray[np.float64]]
     steps: int
 
@@ -37,28 +39,33 @@ def value_outputs(config: ModelConfig) -> tuple[str, ...]:
     )
 
 
-def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]]) -> Ranges:
+def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], observer: str = "minmax") -> Ranges:
     """Stream recordings (T, input_size), in raw units, each from a zero state, and observe every operand.
 
-    Raises CalibrationError where the data is empty, constant, not finite or has another number of channels.
+    ``observer``: one of ``observers.OBSERVERS``. Raises CalibrationError for any other, and where the data is empty,
+    constant, not finite or has another number of channels.
     """
+    if observer not in OBSERVERS:
+        raise CalibrationError(f"unknown observer {observer!r}, expected one of {', '.join(OBSERVERS)}")
     checked = _checked(list(recordings), artifact.config.input.size)
-    largest: dict[str, NDArray[np.float64]] = {}
+    operands = {name: new_observer(observer) for name in expected_operands(artifact.config)}
+    nodes = [artifact.config.node(name) for name in value_outputs(artifact.config)]
+    outputs = {node.name: np.zeros(node.output_size) for node in nodes}
 
     def observe(name: str, value: NDArray[np.generic]) -> None:
-        magnitude = np.abs(value, dtype=np.float64)
-        largest[name] = np.maximum(largest[name], magnitude) if name in largest else magnitude
+        if name in operands or name in outputs:
+            magnitudes = np.abs(value, dtype=np.float64)
+            if name in operands:
+                operands[name].observe(magnitudes)
+            if name in outputs:
+                np.maximum(outputs[name], magnitudes, out=outputs[name])
 
     reference = Reference(artifact, trace=observe)
     for x in checked:
         state = reference.new_state()
         for sample in x:
             reference.step(state, sample)
-    return Ranges(
-        operand={name: float(np.max(largest[name])) for name in expected_operands(artifact.config)},
-        output={name: largest[name] for name in value_outputs(artifact.config)},
-        steps=sum(len(x) for x in checked),
-    )
+    return Ranges(observer, operands, outputs, steps=sum(len(x) for x in checked))
 
 
 def _checked(recordings: Sequence[NDArray[np.float32]], input_size: int) -> Sequence[NDArray[np.float32]]:

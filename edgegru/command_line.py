@@ -140,7 +140,13 @@ def evaluate(model: Path, data: Path, engine: str, part: str, plot: Path | None,
     show_default=True,
     help="Factor by which calibrated ranges are widened.",
 )
-@click.option("--observer", default="minmax", show_default=True, help="How ranges are found.")
+@click.option(
+    "--observer",
+    type=click.Choice(("minmax", "percentile", "mse")),
+    default="minmax",
+    show_default=True,
+    help="How ranges are found.",
+)
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the model.")
 @force_option
 @json_option

@@ -19,7 +19,6 @@ from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, QuantizationConfig, StandardiseNode
 from edgegru_runtime.tensor import Tensor
 
-OBSERVERS = ("minmax",)
 DEFAULT_MARGIN = 1.1
 BIAS_LIMIT = 2**28  # leaves the accumulator room for 2^30 - 2^28 of products: 49,000 inputs
 
@@ -44,7 +43,7 @@ class OperandReport:
     """One value that becomes an int8 operand at every step."""
 
     name: str
-    largest: float  # largest magnitude seen in calibration
+    reach: float  # largest magnitude, or what the observer makes of the magnitudes
     scale: float
 
 
@@ -90,7 +89,6 @@ def quantize_artifact(
     ranges: Ranges,
     *,
     scheme: str = "static-w8a8",
-    observer: str = "minmax",
     margin: float = DEFAULT_MARGIN,
 ) -> Artifact:
     """The integer artifact of a float32 one, with operand scales from ``ranges`` times ``margin``.
@@ -98,7 +96,7 @@ def quantize_artifact(
     Raises QuantizationError where the model is not float32, the scheme or the margin is unknown, or a node cannot be
     expressed; ArtifactError where a row leaves the arithmetic's range.
     """
-    _check_request(artifact, scheme, observer, margin)
+    _check_request(artifact, scheme, margin)
     config = artifact.config
     scales = _operand_scales(artifact, ranges, margin, fx.OPERAND_LIMIT[scheme])
     tensors: dict[str, Tensor] = {}
@@ -114,7 +112,7 @@ def quantize_artifact(
             tensors |= _gru_tensors(artifact, node, scales)
         elif not isinstance(node, HeadNode):
             raise QuantizationError(f"node {node.name}: kind {node.kind} cannot be expressed in {scheme}")
-    quantization = QuantizationConfig(operand_scale=scales, observer=observer, margin=margin)
+    quantization = QuantizationConfig(operand_scale=scales, observer=ranges.observer, margin=margin)
     quantized = with_identity(Artifact(replace(config, scheme=scheme, quantization=quantization), tensors))
     check(quantized.config, quantized.tensors)  # a recurrent weight that stayed float is refused here
     IntegerReference(quantized)  # derives every multiplier, and refuses by name what leaves the arithmetic's range
@@ -144,9 +142,9 @@ def quantize(
     if output.exists() and not force:
         raise QuantizationError(f"{output} exists already, expected a new file or --force")
     before = read_artifact(model)
-    _check_request(before, scheme, observer, margin)  # calibration is long, and needs a float model
-    ranges = calibrate(before, calibration_sequences(before.config, calibration))
-    after = quantize_artifact(before, ranges, scheme=scheme, observer=observer, margin=margin)
+    _check_request(before, scheme, margin)  # calibration is long, and needs a float model
+    ranges = calibrate(before, calibration_sequences(before.config, calibration), observer)
+    after = quantize_artifact(before, ranges, scheme=scheme, margin=margin)
     metrics_before = evaluate(before, data).metrics if data is not None else None
     metrics_after = evaluate(after, data).metrics if data is not None else None
     save_artifact(after, output)
@@ -164,6 +162,7 @@ def quantization_report(before: Artifact, after: Artifact, ranges: Ranges) -> Qu
     """Type, range, scale and error of every tensor and operand; files and metrics are left open."""
     assert after.config.quantization is not None
     scales = after.config.quantization.operand_scale
+    limit = fx.OPERAND_LIMIT[after.config.scheme]
     real = dequantize(after)
     tensors = []
     for name, original in _originals(before).items():
@@ -177,7 +176,7 @@ def quantization_report(before: Artifact, after: Artifact, ranges: Ranges) -> Qu
     return QuantizationReport(
         scheme=after.config.scheme,
         tensors=tuple(tensors),
-        operands=tuple(OperandReport(name, ranges.operand[name], scales[name]) for name in scales),
+        operands=tuple(OperandReport(name, ranges.operand[name].reach(limit), scales[name]) for name in scales),
         calibration_steps=ranges.steps,
         file_bytes_before=None,
         file_bytes_after=None,
@@ -186,13 +185,11 @@ def quantization_report(before: Artifact, after: Artifact, ranges: Ranges) -> Qu
     )
 
 
-def _check_request(artifact: Artifact, scheme: str, observer: str, margin: float) -> None:
+def _check_request(artifact: Artifact, scheme: str, margin: float) -> None:
     if artifact.config.scheme != "float32":
         raise QuantizationError(f"the model is already {artifact.config.scheme}, expected a float32 model")
     if scheme not in fx.OPERAND_LIMIT:
         raise QuantizationError(f"unknown scheme {scheme!r}, expected one of {', '.join(fx.OPERAND_LIMIT)}")
-    if observer not in OBSERVERS:
-        raise QuantizationError(f"unknown observer {observer!r}, expected one of {', '.join(OBSERVERS)}")
     if not 1 <= margin <= 10:
         raise QuantizationError(f"margin is {margin:g}, expected a number from 1 to 10")
 
@@ -201,8 +198,8 @@ def _operand_scales(artifact: Artifact, ranges: Ranges, margin: float, limit: in
     """Real value of one operand unit, by value name; a float32 number so that its shortest text is short."""
     bounded = {node.name for node in artifact.config.gru_nodes}
     scales = {}
-    for name, largest in ranges.operand.items():
-        reach = largest * margin
+    for name, observer in ranges.operand.items():
+        reach = observer.reach(limit) * margin
         if name.removesuffix(".rh") in bounded:
             reach = min(reach, 1.0)  # |h| and |r ⊙ h| never exceed 1
         if reach == 0:

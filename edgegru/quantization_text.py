@@ -25,8 +25,8 @@ def quantization_text(report: QuantizationReport) -> str:
         )
         for tensor in report.tensors
     ]
-    operands = [("operand", "largest", "scale")]
-    operands += [(operand.name, f"{operand.largest:.4g}", f"{operand.scale:.3g}") for operand in report.operands]
+    operands = [("operand", "reach", "scale")]
+    operands += [(operand.name, f"{operand.reach:.4g}", f"{operand.scale:.3g}") for operand in report.operands]
     lines = [
         *_columns(tensors),
         "",

@@ -26,7 +26,7 @@ def test_the_range_of_h_is_that_of_the_stream() -> None:
         engine.step(state, sample)
         largest = max(largest, float(np.max(np.abs(state[0]))))
     ranges = calibrate(artifact, [x])
-    assert ranges.operand["gru0"] == pytest.approx(largest, rel=1e-6)
+    assert ranges.operand["gru0"].reach(127) == pytest.approx(largest, rel=1e-6)
     assert ranges.steps == 50
 
 
@@ -34,8 +34,8 @@ def test_state_is_carried_in_a_recording_and_not_between_recordings() -> None:
     artifact = random_artifact(0, 4, (7,))
     x = np.full((40, 4), 5.0, np.float32)
     x[0] = 4.0
-    whole = calibrate(artifact, [x]).operand["gru0"]
-    pieces = calibrate(artifact, [x[i : i + 1] for i in range(len(x))]).operand["gru0"]
+    whole = calibrate(artifact, [x]).operand["gru0"].reach(127)
+    pieces = calibrate(artifact, [x[i : i + 1] for i in range(len(x))]).operand["gru0"].reach(127)
     assert pieces < whole
 
 
@@ -44,7 +44,7 @@ def test_every_operand_has_a_range(reset: str) -> None:
     artifact = random_artifact(1, 3, (5, 6), reset=reset, head="identity", hidden_linear=(4, "relu"))
     ranges = calibrate(artifact, [_recording(20, 3)])
     assert tuple(ranges.operand) == expected_operands(artifact.config)
-    assert all(value > 0 for value in ranges.operand.values())
+    assert all(observer.reach(127) > 0 for observer in ranges.operand.values())
     assert tuple(ranges.output) == value_outputs(artifact.config) == ("dense",)
     assert ranges.output["dense"].shape == (4,)
 
@@ -63,3 +63,8 @@ def test_every_operand_has_a_range(reset: str) -> None:
 def test_unusable_data_is_refused(recordings: list[np.ndarray], message: str) -> None:
     with pytest.raises(CalibrationError, match=message):
         calibrate(random_artifact(0, 3), recordings)
+
+
+def test_an_unknown_observer_is_refused_by_name() -> None:
+    with pytest.raises(CalibrationError, match="unknown observer 'guess', expected one of minmax, percentile, mse"):
+        calibrate(random_artifact(0, 3), [_recording(9, 3)], "guess")

@@ -11,7 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as float_arrays
 
-from edgegru.calibration import Ranges, calibrate
+from edgegru.calibration import calibrate
+from edgegru.observers import new_observer
 from edgegru.quantization import quantization_report, quantize_artifact, quantize_rows
 from edgegru_export.dequantization import dequantize
 from edgegru_export.saving import artifact_bytes
@@ -158,6 +159,20 @@ def test_margin_widens_the_scales_but_not_beyond_the_bound_of_h() -> None:
     assert wide.operand_scale["gru0"] == pytest.approx(1 / 127)
 
 
+@pytest.mark.parametrize("observer", ["percentile", "mse"])
+def test_observers_that_saturate_rare_values_make_finer_steps(observer: str) -> None:
+    artifact = random_artifact(3, 4, (6,))
+    x = _recording(artifact, 4000)
+    x[7, 0] = artifact.array("standardise.mean")[0] + 6 * artifact.array("standardise.std")[0]
+    plain, finer = (
+        quantize_artifact(artifact, calibrate(artifact, [x], name)).config.quantization for name in ("minmax", observer)
+    )
+    assert plain is not None
+    assert finer is not None
+    assert finer.operand_scale["standardise"] < plain.operand_scale["standardise"]
+    assert finer.observer == observer
+
+
 def test_refusals() -> None:
     artifact = random_artifact(3, 4, (6,))
     ranges = calibrate(artifact, [_recording(artifact, 50)])
@@ -165,11 +180,9 @@ def test_refusals() -> None:
         quantize_artifact(quantize_artifact(artifact, ranges), ranges)
     with pytest.raises(QuantizationError, match="unknown scheme 'int4'"):
         quantize_artifact(artifact, ranges, scheme="int4")
-    with pytest.raises(QuantizationError, match="unknown observer"):
-        quantize_artifact(artifact, ranges, observer="guess")
     with pytest.raises(QuantizationError, match="margin"):
         quantize_artifact(artifact, ranges, margin=0.5)
-    silent = Ranges({**ranges.operand, "gru0": 0.0}, ranges.output, ranges.steps)
+    silent = replace(ranges, operand={**ranges.operand, "gru0": new_observer("minmax")})
     with pytest.raises(QuantizationError, match="gru0 was zero"):
         quantize_artifact(artifact, silent)
 

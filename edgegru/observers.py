@@ -1,0 +1,104 @@
+"""Observers: from the values seen in calibration to the magnitude that an operand's range must reach.
+
+All see magnitudes only, because operands are symmetric. ``minmax`` keeps every value seen inside the range;
+``percentile`` and ``mse`` give rare large values up for smaller steps (both compared with others by Wu et al. 2020,
+arXiv:2004.09602, section 5).
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+import numpy as np
+from numpy.typing import NDArray
+
+OBSERVERS = ("minmax", "percentile", "mse")
+PERCENTILE = 99.99  # of all magnitudes but zeros, pooled over units and steps
+BINS = 2048
+CANDIDATES = 128  # ranges that ``mse`` tries, evenly spaced up to the largest magnitude
+
+
+class Observer(Protocol):
+    """Sees the values of one operand, step by step."""
+
+    def observe(self, magnitudes: NDArray[np.float64]) -> None:
+        """Take in the magnitudes (size,) of one step, finite float32 numbers."""
+
+    def reach(self, limit: int) -> float:
+        """The magnitude that the integer ``limit`` is to stand for; 0 where every value was 0."""
+
+
+class MinMaxObserver:
+    """The largest magnitude."""
+
+    def __init__(self) -> None:
+        self._largest = 0.0
+
+    def observe(self, magnitudes: NDArray[np.float64]) -> None:
+        self._largest = max(self._largest, float(np.max(magnitudes)))
+
+    def reach(self, limit: int) -> float:
+        return self._largest
+
+
+class _HistogramObserver:
+    """Counts magnitudes in bins of equal width, which doubles whenever a value falls beyond the last bin.
+
+    Zeros are not counted: they are exact in every range.
+    """
+
+    def __init__(self) -> None:
+        self.counts = np.zeros(BINS, np.int64)
+        self.width = 0.0  # of one bin; 0 until a value is not 0
+
+    def observe(self, magnitudes: NDArray[np.float64]) -> None:
+        counted = magnitudes[magnitudes > 0]
+        if not len(counted):
+            return
+        largest = float(np.max(counted))
+        if self.width == 0:
+            self.width = largest / (BINS // 2)
+        while largest >= BINS * self.width:
+            merged = self.counts.reshape(-1, 2).sum(axis=1)
+            self.counts = np.concatenate([merged, np.zeros_like(merged)])
+            self.width *= 2
+        self.counts += np.bincount((counted / self.width).astype(np.int64), minlength=BINS)
+
+    @property
+    def largest(self) -> float:
+        """Upper edge of the last bin with a value in it."""
+        occupied = np.flatnonzero(self.counts)
+        return float((occupied[-1] + 1) * self.width) if len(occupied) else 0.0
+
+
+class PercentileObserver(_HistogramObserver):
+    """The magnitude that ``PERCENTILE`` % of the values do not exceed, to the width of a bin."""
+
+    def reach(self, limit: int) -> float:
+        total = int(self.counts.sum())
+        if total == 0:
+            return 0.0
+        index = int(np.searchsorted(np.cumsum(self.counts), total * PERCENTILE / 100))
+        return float((index + 1) * self.width)
+
+
+class MseObserver(_HistogramObserver):
+    """The range with the smallest mean squared error: rounding, step² / 12 inside it, and saturation outside."""
+
+    def reach(self, limit: int) -> float:
+        largest = self.largest
+        if largest == 0:
+            return 0.0
+        centres = (np.arange(BINS) + 0.5) * self.width
+        candidates = largest * np.arange(1, CANDIDATES + 1) / CANDIDATES
+        rounding = (candidates / limit) ** 2 / 12
+        errors = np.empty(CANDIDATES)
+        for index, reach in enumerate(candidates):
+            beyond = np.maximum(centres - reach, 0.0)
+            errors[index] = np.sum(self.counts * np.where(beyond > 0, beyond**2, rounding[index]))
+        return float(candidates[np.argmin(errors)])
+
+
+def new_observer(name: str) -> Observer:
+    """The observer of that name, one of ``OBSERVERS`` (KeyError for any other)."""
+    return {"minmax": MinMaxObserver, "percentile": PercentileObserver, "mse": MseObserver}[name]()
