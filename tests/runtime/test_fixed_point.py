@@ -78,7 +78,7 @@ def test_multipliers_approximate_their_ratios(ratios: list[float]) -> None:
         assert max(integers) >= fx.MULTIPLIER_LIMIT // 2  # no significant bit is given away
 
 
-@pytest.mark.parametrize("ratio", [2.0**29, math.inf, math.nan, -1.0])
+@pytest.mark.parametrize("ratio", [2.0**29, 2.0**29 - 2.0**-20, math.inf, math.nan, -1.0])
 def test_multipliers_refuse_by_name(ratio: float) -> None:
     with pytest.raises(ArtifactError, match="gru0"):
         fx.multipliers([0.5, ratio], "gru0")
