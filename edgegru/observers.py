@@ -101,4 +101,9 @@ class MseObserver(_HistogramObserver):
 
 def new_observer(name: str) -> Observer:
     """The observer of that name, one of ``OBSERVERS`` (KeyError for any other)."""
-    return {"minmax": MinMaxObserver, "percentile": PercentileObserver, "mse": MseObserver}[name]()
+    kinds: dict[str, type[Observer]] = {
+        "minmax": MinMaxObserver,
+        "percentile": PercentileObserver,
+        "mse": MseObserver,
+    }
+    return kinds[name]()

@@ -20,6 +20,7 @@ from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, Quantiza
 from edgegru_runtime.tensor import Tensor
 
 DEFAULT_MARGIN = 1.1
+OUTPUT_LEVELS = 16  # that an output must be able to move through, beside its offset
 BIAS_LIMIT = 2**28  # leaves the accumulator room for 2^30 - 2^28 of products: 49,000 inputs
 
 
@@ -66,9 +67,9 @@ class QuantizationReport:
 
 
 def quantize_rows(
-    weight: NDArray[np.float32], bias: NDArray[np.float64] | None, operand_scale: NDArray[np.float64]
+    weight: NDArray[Any], bias: NDArray[np.float64] | None, operand_scale: NDArray[np.float64]
 ) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32] | None]:
-    """Weights (rows, columns) to int8 in [-127, 127] with a scale per row, and the row's bias in accumulator units.
+    """Float weights (rows, columns) to int8 in [-127, 127], a scale per row, and the row's bias in accumulator units.
 
     The one place where a float becomes an int8. ``operand_scale`` (rows,): what one unit of the operand is worth. The
     scale has a floor: a zero row divides by something, and a large bias beside tiny weights fits its accumulator.
@@ -94,7 +95,7 @@ def quantize_artifact(
     """The integer artifact of a float32 one, with operand scales from ``ranges`` times ``margin``.
 
     Raises QuantizationError where the model is not float32, the scheme or the margin is unknown, or a node cannot be
-    expressed; ArtifactError where a row leaves the arithmetic's range.
+    expressed, or gives values whose offset leaves no steps; ArtifactError where a row leaves the arithmetic's range.
     """
     _check_request(artifact, scheme, margin)
     config = artifact.config
@@ -107,6 +108,7 @@ def quantize_artifact(
             tensors |= _linear_tensors(artifact, node, scales)
             if node.name in ranges.output:
                 step = np.maximum(ranges.output[node.name] * margin / 2**15, 2.0**-100)
+                _check_offset(artifact, node, step, scales[node.inputs[0]] * fx.OPERAND_LIMIT[scheme])
                 tensors[f"{node.name}.output_scale"] = Tensor.from_numpy(step.astype(np.float32))
         elif isinstance(node, GruNode):
             tensors |= _gru_tensors(artifact, node, scales)
@@ -208,13 +210,13 @@ def _operand_scales(artifact: Artifact, ranges: Ranges, margin: float, limit: in
     return scales
 
 
-def _bias(artifact: Artifact, name: str) -> NDArray[np.float64] | None:
+def _float64(artifact: Artifact, name: str) -> NDArray[np.float64] | None:
     return artifact.array(name).astype(np.float64) if name in artifact.tensors else None
 
 
 def _folded_biases(artifact: Artifact, node: GruNode) -> tuple[NDArray[np.float64] | None, NDArray[np.float64] | None]:
     """The bias added to the input's product (3H,), and b_hn (H,), which reset after the product scales by r."""
-    bias_ih, bias_hh = _bias(artifact, f"{node.name}.bias_ih"), _bias(artifact, f"{node.name}.bias_hh")
+    bias_ih, bias_hh = _float64(artifact, f"{node.name}.bias_ih"), _float64(artifact, f"{node.name}.bias_hh")
     if bias_ih is None or bias_hh is None:
         return None, None
     if node.reset == "before":
@@ -225,23 +227,22 @@ def _folded_biases(artifact: Artifact, node: GruNode) -> tuple[NDArray[np.float6
 
 def _originals(artifact: Artifact) -> dict[str, NDArray[np.float64]]:
     """The float values that the integer weights and biases stand for, by the integer artifact's tensor names."""
-    originals = {}
+    originals: dict[str, NDArray[np.float64]] = {}
     for node in artifact.config.nodes:
+        values: dict[str, NDArray[np.float64] | None] = {}
         if isinstance(node, GruNode):
-            biases = dict(zip(("bias_ih", "bias_hn"), _folded_biases(artifact, node), strict=True))
-            names = ("weight_ih", "weight_hh")
-        else:
-            biases, names = {"bias": _bias(artifact, f"{node.name}.bias")}, ("weight",)
-        if isinstance(node, GruNode | LinearNode):
-            weights = {name: artifact.array(f"{node.name}.{name}").astype(np.float64) for name in names}
-            originals |= {f"{node.name}.{name}": v for name, v in (weights | biases).items() if v is not None}
+            values = {name: _float64(artifact, f"{node.name}.{name}") for name in ("weight_ih", "weight_hh")}
+            values["bias_ih"], values["bias_hn"] = _folded_biases(artifact, node)
+        elif isinstance(node, LinearNode):
+            values = {name: _float64(artifact, f"{node.name}.{name}") for name in ("weight", "bias")}
+        originals |= {f"{node.name}.{name}": value for name, value in values.items() if value is not None}
     return originals
 
 
 def _linear_tensors(artifact: Artifact, node: LinearNode, scales: dict[str, float]) -> dict[str, Tensor]:
     operand_scale = np.full(node.output_size, scales[node.inputs[0]])
     weight, scale, bias = quantize_rows(
-        artifact.array(f"{node.name}.weight"), _bias(artifact, f"{node.name}.bias"), operand_scale
+        artifact.array(f"{node.name}.weight"), _float64(artifact, f"{node.name}.bias"), operand_scale
     )
     tensors = {f"{node.name}.weight": Tensor.from_numpy(weight), f"{node.name}.weight_scale": Tensor.from_numpy(scale)}
     if bias is not None:
