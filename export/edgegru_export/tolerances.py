@@ -6,6 +6,7 @@ the integer reference, plus FLOOR times max(1, max|value|).
 
 FLOAT_TOLERANCE = 1e-5  # of float files: largest error over max(1, max|value|) …
 FLOAT_OWN_FACTOR = 2.0  # … or over the float32 reference's own error, where that allows more
+FLOAT_OWN_WALK = 4  # times the steps of the comparison, over which that error is measured before a file is refused
 ONNX_INTEGER_TOLERANCE = 0.0  # of integer ONNX files: none, every value equal
 
 TFLITE_FACTOR = 1.5

@@ -7,7 +7,7 @@ may differ, and by how much, is in ``tolerances.py``.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_export import tolerances
-from edgegru_export.closed_loop import run_parts, run_steps
+from edgegru_export.closed_loop import Trajectory, run_parts, run_steps
 from edgegru_export.dequantization import dequantize
 from edgegru_export.identity import verify_identity
 from edgegru_export.metadata import state_input_names, state_output_names
@@ -184,11 +184,23 @@ def _float_deviations(model: Model, exported: ExportedFile, artifact: Artifact, 
             expected[name], exact[name] = expected[name][last_of_parts], exact[name][last_of_parts]
     else:
         found = run_steps(model.engine, artifact.config, inputs, states=exported.state == "io")
+    own = {name: _errors(expected[name], exact[name])[0] for name in found}
+    deviations = list(_held_to_own_error(found, expected, own))
+    if not all(deviation.passed for deviation in deviations):
+        # Where a model magnifies rounding, its largest error is made in a few moments, which a short walk may miss.
+        longer = gaussian_input(artifact, steps * tolerances.FLOAT_OWN_WALK)
+        single, double = (run_steps(Reference(artifact, d), artifact.config, longer) for d in (np.float32, np.float64))
+        own = {name: max(own[name], _errors(single[name], double[name])[0]) for name in found}
+        deviations = list(_held_to_own_error(found, expected, own))
+    yield from deviations
+
+
+def _held_to_own_error(found: Trajectory, expected: Trajectory, own: Mapping[str, float]) -> Iterator[Deviation]:
+    """Float files: ``own`` is the largest difference of the float32 reference from the float64 one, by name."""
     for name, values in found.items():
         largest, rms = _errors(values, expected[name])
-        own_largest, _ = _errors(expected[name], exact[name])
         tolerance = tolerances.FLOAT_TOLERANCE * _magnitude(expected[name])
-        yield Deviation(name, largest, max(tolerance, tolerances.FLOAT_OWN_FACTOR * own_largest), rms, None)
+        yield Deviation(name, largest, max(tolerance, tolerances.FLOAT_OWN_FACTOR * own[name]), rms, None)
 
 
 def _onnx_integer_deviations(model: Model, artifact: Artifact, steps: int) -> Iterator[Deviation]:

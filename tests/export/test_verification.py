@@ -196,6 +196,16 @@ def test_a_model_that_magnifies_rounding_is_held_to_its_own_error(tmp_path: Path
     assert h.largest_tolerance == 1e-5
 
 
+def test_the_largest_rounding_error_may_come_later(tmp_path: Path) -> None:
+    """Weights so large that the states are chaotic by turns: 500 steps may not meet what rounding does to them."""
+    artifact = random_artifact(37, 2, (33, 9))
+    arrays = {name: artifact.array(name) for name in artifact.tensors}
+    strong = from_arrays(artifact.config, {n: a * np.float32(2.5) if "weight" in n else a for n, a in arrays.items()})
+    path = tmp_path / "strong.onnx"
+    path.write_bytes(onnx_float.build(strong))
+    assert verify(path, strong).passed
+
+
 def test_the_report_reads_and_is_data(tmp_path: Path) -> None:
     report = verify(*integer_file(tmp_path))
     assert str(report).endswith("over 500 closed-loop steps: y, h0, h1 equal in every bit")
@@ -260,7 +270,7 @@ def with_swapped_gates(artifact: Artifact, name: str) -> Artifact:
 def test_every_tolerance_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
     constants = {name: value for name, value in vars(tolerances).items() if name.isupper()}
-    assert len(constants) == 9
+    assert len(constants) == 10
     for name, value in constants.items():
         assert f"`{name}` | {value:g} |" in text
 
