@@ -210,6 +210,18 @@ def _operand_scales(artifact: Artifact, ranges: Ranges, margin: float, limit: in
     return scales
 
 
+def _check_offset(artifact: Artifact, node: LinearNode, step: NDArray[np.float64], operand_range: float) -> None:
+    """Refuse values given out in steps (output_size,) too coarse for what moves them: a large offset makes them so."""
+    movement = np.sum(np.abs(artifact.array(f"{node.name}.weight").astype(np.float64)), axis=1) * operand_range
+    coarse = np.flatnonzero((movement > 0) & (movement < OUTPUT_LEVELS * step))
+    if coarse.size:
+        row = int(coarse[0])
+        raise QuantizationError(
+            f"node {node.name}, row {row}: the values move by {movement[row]:.3g} at most, beside an offset that gives "
+            f"them steps of {step[row]:.3g}; expected targets with a smaller offset: subtract a constant from them"
+        )
+
+
 def _float64(artifact: Artifact, name: str) -> NDArray[np.float64] | None:
     return artifact.array(name).astype(np.float64) if name in artifact.tensors else None
 
