@@ -153,6 +153,7 @@ def test_a_state_that_is_not_the_models_is_left_alone(
         (["run", "MODEL", "--state-file", "/"], "/: cannot be read: Is a directory"),
         (["run", "MODEL", "-o", "no/out"], "no/out: cannot be written: No such file or directory"),
         (["run", "MODEL", "-o", "/dev/null", "--force"], "/dev/null: is not a regular file"),
+        (["run", "MODEL", "-o", "out", "--state-file", "./out"], "out: is to hold the results and the state"),
         (["run", "MODEL", "--engine", "litert"], "engine litert cannot run this model, expected reference"),
         (["run", "no.safetensors"], "no.safetensors: cannot be read: No such file"),
         (["info", "no.onnx"], "no.onnx: cannot be read: No such file"),
@@ -180,6 +181,7 @@ def test_failures_are_one_sentence(
         ["fly"],
         ["run"],
         ["run", "m", "--engine", "tpu"],
+        ["run", "m", "--force", "input", "another"],
         ["run", "m", "--format", "xml"],
         ["bench", "m", "--steps", "0"],
     ],
@@ -189,6 +191,22 @@ def test_wrong_command_lines_are_usage_errors(arguments: list[str], capsys: pyte
     captured = capsys.readouterr()
     assert captured.out == ""
     assert captured.err.startswith("usage: edgegru")
+
+
+def test_options_may_stand_anywhere(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    samples = tmp_path / "samples.csv"
+    samples.write_text(LINES[0])
+    answers = []
+    for arguments in (
+        ["run", "--format", "csv", model, str(samples)],
+        ["run", model, "--format", "csv", str(samples)],
+        ["run", model, str(samples), "--format", "csv"],
+    ):
+        assert main(arguments) == 0
+        answers.append(capsys.readouterr().out)
+    assert len(set(answers)) == 1
+    assert main(["bench", model, "--steps", "3", model]) == 0
+    assert capsys.readouterr().out.count(model) == 2
 
 
 @pytest.mark.parametrize("command", [[], ["run"], ["info"], ["bench"]])

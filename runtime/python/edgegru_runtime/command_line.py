@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import sys
 from collections.abc import Sequence
+from typing import Any
 
 from edgegru_runtime.engine import ENGINES
 from edgegru_runtime.errors import EdgegruError
@@ -83,9 +84,22 @@ def _print(result: object) -> None:
     print_line(result)
 
 
+class _AnyOrder(argparse.ArgumentParser):
+    """Options may also stand between arguments: ``run MODEL --state-file FILE INPUT``."""
+
+    _intermixing = False
+
+    def parse_known_args(self, args: Any = None, namespace: Any = None) -> Any:
+        """What parses a command; argparse's own ``parse_known_intermixed_args`` comes back here for its passes."""
+        if self._intermixing:
+            return super().parse_known_args(args, namespace)
+        self._intermixing = True
+        return self.parse_known_intermixed_args(args, namespace)
+
+
 def _parser(prog: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog=prog, description="Stream a compact GRU on this device.")
-    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_AnyOrder)
 
     run = commands.add_parser(
         "run",

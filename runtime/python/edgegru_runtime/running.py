@@ -86,6 +86,8 @@ def run(
     stream = loaded.stream()
     if state_file is not None and os.path.lexists(state_file):
         _restore(stream, state_file)
+    if output is not None and state_file is not None and os.path.realpath(output) == os.path.realpath(state_file):
+        raise EdgegruError(f"{output}: is to hold the results and the state, expected two files")
     if output is not None and os.path.lexists(output) and not force:
         raise EdgegruError(f"{output}: exists, expected a new name or --force")
     signals = _StopSignals()
