@@ -131,7 +131,7 @@ def _check_metadata(exported: ExportedFile, artifact: Artifact) -> None:
         )
     for part in ("scheme", "input", "nodes", "outputs", "decision"):
         if getattr(found, part) != getattr(expected, part):
-            raise VerificationError(f"{exported.path}: the metadata's {part} differ from the model's; export it again")
+            raise VerificationError(f"{exported.path}: its metadata and the model differ in {part}; export it again")
     names = tuple(zip(state_input_names(expected), state_output_names(expected), strict=True))
     if exported.states != names:
         raise VerificationError(f"{exported.path}: the states are called {exported.states}, expected {names}")

@@ -137,7 +137,7 @@ def invalid_artifacts() -> dict[str, tuple[Artifact, str]]:
         ),
         "header too large": (
             from_arrays(changed(config, provenance={"text": "a" * 2**20}), arrays),
-            "claims a header of",
+            "announces a header of",
         ),
     }
 

@@ -143,7 +143,7 @@ def test_a_file_that_describes_its_model_otherwise_fails(tmp_path: Path) -> None
     path, artifact = float_file(tmp_path)
     (output,) = artifact.config.outputs
     renamed = replace(artifact.config, outputs=(replace(output, labels=tuple(reversed(output.labels))),))
-    with pytest.raises(VerificationError, match="outputs differ"):
+    with pytest.raises(VerificationError, match="differ in outputs"):
         verify(path, replace(artifact, config=renamed))
 
 

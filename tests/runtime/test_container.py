@@ -58,7 +58,7 @@ def test_header_of_the_largest_size(padding: int) -> None:
     data = header.ljust(MAX_HEADER_BYTES + padding)
     file = struct.pack("<Q", len(data)) + data
     if padding:
-        with pytest.raises(ArtifactError, match="claims a header of 1048577 bytes"):
+        with pytest.raises(ArtifactError, match="announces a header of 1048577 bytes; expected an EdgeGRU artifact"):
             split_container(file)
     else:
         assert split_container(file) == ("", {})

@@ -118,6 +118,13 @@ def test_bad_lines_are_named(text: str | bytes, message: str) -> None:
     assert str(caught.value).startswith(f"input, {message}")
 
 
+@pytest.mark.parametrize("text", ["1,2\n", "c0,c1\n", "[1,2]\n", '{"c0":1,"c1":2}\n'])
+def test_many_channels_are_not_all_named(text: str) -> None:
+    with pytest.raises(InputError, match=r"c0 … c299") as caught:
+        records(text, config=named(*(f"c{index}" for index in range(300))))
+    assert len(str(caught.value)) < 150
+
+
 def test_the_format_can_be_fixed() -> None:
     with pytest.raises(InputError, match="line 1: the line is 1, expected an object or a list"):
         records("1\n", "jsonl")

@@ -72,7 +72,9 @@ def _split_header(data: bytes) -> tuple[dict[str, Any], memoryview]:
         raise ArtifactError(f"has {len(data)} bytes; expected a safetensors file")
     length = int.from_bytes(data[:_LENGTH_BYTES], "little")
     if length > MAX_HEADER_BYTES:
-        raise ArtifactError(f"claims a header of {length} bytes; expected at most {MAX_HEADER_BYTES}")
+        raise ArtifactError(
+            f"announces a header of {length} bytes; expected an EdgeGRU artifact, with at most {MAX_HEADER_BYTES}"
+        )
     end = _LENGTH_BYTES + length
     if end > len(data):
         raise ArtifactError(f"ends at byte {len(data)} inside its header; expected {end} bytes or more")

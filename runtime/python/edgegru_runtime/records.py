@@ -14,6 +14,7 @@ from typing import Any
 
 from edgegru_runtime.errors import ArtifactError, InputError
 from edgegru_runtime.model_config import ModelConfig
+from edgegru_runtime.samples import shortened
 from edgegru_runtime.strict_json import parse_json, shown
 
 FORMATS = ("auto", "csv", "jsonl")
@@ -120,12 +121,12 @@ def _csv_parser(columns: list[str], config: ModelConfig) -> _Parse:
     channels = config.input.channels
     if not _is_header(columns, config):
         if len(columns) != len(channels):
-            expected = f"{len(channels)}, or a header with {', '.join(channels)}"
+            expected = f"{len(channels)}, or a header with {shortened(channels)}"
             raise InputError(f"{len(columns)} columns arrived without a header, expected {expected}")
         columns = list(channels)
-    missing = [channel for channel in channels if channel not in columns]
+    missing = tuple(channel for channel in channels if channel not in columns)
     if missing:
-        raise InputError(f"the header has no {', '.join(missing[:8])}; expected {', '.join(channels)}")
+        raise InputError(f"the header has no {shortened(missing)}; expected {shortened(channels)}")
     repeated = [channel for channel in channels if columns.count(channel) > 1]
     if repeated:
         raise InputError(f"column {repeated[0]} is there {columns.count(repeated[0])} times, expected it once")
@@ -179,9 +180,9 @@ def _jsonl_parser(config: ModelConfig) -> _Parse:
             raise InputError(f"the time is {shown(t)}, expected a number or text")
         if isinstance(value.get("x"), list):
             return t, _numbers(value["x"], channels)
-        missing = [channel for channel in channels if channel not in value]
+        missing = tuple(channel for channel in channels if channel not in value)
         if missing:
-            raise InputError(f'the object has no {", ".join(missing[:8])}; expected {", ".join(channels)}, or "x"')
+            raise InputError(f'the object has no {shortened(missing)}; expected {shortened(channels)}, or "x"')
         return t, _numbers([value[channel] for channel in channels], channels)
 
     return parse
@@ -189,7 +190,7 @@ def _jsonl_parser(config: ModelConfig) -> _Parse:
 
 def _numbers(values: list[Any], channels: tuple[str, ...]) -> list[float]:
     if len(values) != len(channels):
-        raise InputError(f"{len(values)} values arrived, expected {len(channels)}: {', '.join(channels)}")
+        raise InputError(f"{len(values)} values arrived, expected {len(channels)}: {shortened(channels)}")
     for value, channel in zip(values, channels, strict=True):
         if isinstance(value, bool) or not isinstance(value, (int, float)):
             raise InputError(f"channel {channel} is {shown(value)}, expected a number")

@@ -96,7 +96,7 @@ def _numbers(view: memoryview, shape: tuple[int | None, ...]) -> array[Any]:
 
 def _float32(x: Sequence[Any], channels: tuple[str, ...]) -> tuple[array[float], int]:
     if len(x) != len(channels):
-        raise InputError(f"{len(x)} values arrived, expected {len(channels)}: {_shortened(channels)}")
+        raise InputError(f"{len(x)} values arrived, expected {len(channels)}: {shortened(channels)}")
     try:
         row = array("f", x)
     except (TypeError, ValueError, OverflowError):
@@ -129,5 +129,6 @@ def _one_by_one(x: Sequence[Any], channels: tuple[str, ...]) -> tuple[array[floa
     return row, saturated
 
 
-def _shortened(channels: tuple[str, ...]) -> str:
+def shortened(channels: tuple[str, ...]) -> str:
+    """The channels' names for an error: all, or of many the first and the last."""
     return ", ".join(channels) if len(channels) <= 12 else f"{channels[0]} … {channels[-1]}"
