@@ -47,12 +47,12 @@ def _one_byte_too_many(parts: Parts) -> bytes:
     return GOOD_FLOAT + b"\0"
 
 
-@exhibit(f"expected at most {MAX_HEADER_BYTES}")
+@exhibit(f"with at most {MAX_HEADER_BYTES}")
 def _huge_header_length(parts: Parts) -> bytes:
     return b"\xff" * 8 + GOOD_FLOAT[8:]
 
 
-@exhibit(f"expected at most {MAX_HEADER_BYTES}")
+@exhibit(f"with at most {MAX_HEADER_BYTES}")
 def _header_of_one_byte_more_than_allowed(parts: Parts) -> bytes:
     return container(b"{" + b" " * MAX_HEADER_BYTES, b"")
 
