@@ -44,8 +44,8 @@ def ticks_per_second(samples: Sequence[Samples], unit: str, rate: float) -> floa
     from_seconds, from_ms = (abs(math.log10(ticks / step / rate)) for ticks in (1.0, 1000.0))
     if abs(from_seconds - from_ms) < 1:
         raise DataError(
-            f"{samples[0].path}: timestamps step by {step:.6g}, which is {1 / step:.3g} Hz in seconds and "
-            f"{1000 / step:.3g} Hz in milliseconds, and rate {rate:g} Hz fits both: expected data.timestamp_unit"
+            f"{samples[0].path}: timestamps step by {step:.6g}, which is {1 / step:.4g} Hz in seconds and "
+            f"{1000 / step:.4g} Hz in milliseconds, and rate {rate:g} Hz fits both: expected data.timestamp_unit"
         )
     return 1.0 if from_seconds < from_ms else 1000.0
 

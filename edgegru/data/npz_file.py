@@ -102,12 +102,13 @@ def _rows(array: _Array, lengths: NDArray[np.int64], padded: bool) -> list[_Arra
 
 
 def _targets(path: Path, y: _Array, x: _Array, lengths: NDArray[np.int64], config: DataConfig) -> list[Target]:
-    """Each recording's y: labels where the array has whole numbers or text, values where it has real numbers.
+    """Each recording's y: labels where the array has text or whole numbers, else values.
 
-    Its shape says whether they belong to samples or to recordings; where both fit, ``config.target`` does.
+    The array's shape says whether they belong to samples or to recordings; where both fit, ``config.target`` does. It
+    can also make whole numbers values.
     """
-    labels = y.dtype.kind in "iuUSb"
-    if not labels and y.dtype.kind != "f":
+    labels = y.dtype.kind in ("USb" if config.target.endswith("_value") else "iuUSb")
+    if not labels and y.dtype.kind not in "iuf":
         raise DataError(f"{path}: array 'y' is {_kind(y)}, expected labels or numbers")
     per_sample = y.shape == x.shape[:-1] or (not labels and y.shape[:-1] == x.shape[:-1])
     per_recording = y.shape == lengths.shape or (not labels and y.ndim == 2 and len(y) == len(lengths))

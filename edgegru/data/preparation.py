@@ -150,7 +150,8 @@ def calibration_sequences(model_config: ModelConfig, path: str | Path) -> tuple[
     The official training part where the publisher made one, else all recordings. Raises like ``labelled_sequences``.
     """
     config, _ = _config_of(model_config)
-    config = replace(config, target="auto", target_columns=(), horizon=0, label_column="", group_column="")
+    target = config.target if config.target.endswith("_value") else "auto"  # values need no column, labels would
+    config = replace(config, target=target, target_columns=(), horizon=0, label_column="", group_column="")
     recordings = _read_for(model_config, config, path).recordings
     train = [recording for recording in recordings if recording.part == "train"]
     return tuple(recording.x for recording in train or recordings)

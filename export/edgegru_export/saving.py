@@ -58,7 +58,7 @@ def write_atomically(path: str | os.PathLike[str], data: bytes) -> None:
     """Write ``data`` beside ``path`` and rename it into place; OSError leaves no trace."""
     target = Path(path)
     if target.exists() and not target.is_file():  # never replace /dev/null or a folder by a file
-        raise FileExistsError(17, "exists and is not a regular file")
+        raise FileExistsError(17, "exists and is not a regular file", str(target))
     temporary = target.with_name(f".{target.name}.{secrets.token_hex(4)}.tmp")
     try:
         with open(temporary, "xb") as file:

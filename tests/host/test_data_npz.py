@@ -67,6 +67,14 @@ def test_shapes_of_values(
     assert prepare(DataConfig(), tmp_path / "d.npz").target == target
 
 
+@pytest.mark.parametrize(
+    ("y", "target"), [(np.array([7, 9]), "recording_value"), (np.arange(16).reshape(2, 4, 2), "step_value")]
+)
+def test_whole_numbers_are_values_where_the_target_says_so(tmp_path: Path, y: np.ndarray, target: str) -> None:
+    found = read(tmp_path, DataConfig(target=target), x=PADDED, y=y)
+    np.testing.assert_array_equal(found.recordings[1].y, np.atleast_1d(y[1]))
+
+
 def test_the_target_decides_where_both_shapes_fit(tmp_path: Path) -> None:
     found = read(tmp_path, DataConfig(target="recording_value"), x=PADDED, y=np.zeros((2, 4)))
     assert found.targets == ("value0", "value1", "value2", "value3")
