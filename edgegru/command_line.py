@@ -254,6 +254,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # The reader has left: nothing more to say, also not when Python flushes standard output at exit.
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
+    except MemoryError:
+        return _fail("there is not enough memory", 1)
     except OSError as error:
         reason = error.strerror or str(error)
         return _fail(f"{error.filename}: {reason}" if error.filename else reason, 1)

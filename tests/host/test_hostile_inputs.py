@@ -101,6 +101,11 @@ def broken(path, how, folder):
 HOW = ("missing", "directory", "empty", "garbage", "truncated", "one byte short", "text", "another kind")
 
 
+def test_more_steps_than_memory_holds(folder, capfd):
+    command = ("verify", folder / "float.onnx", "--against", folder / "float.safetensors", "--steps", 10**14)
+    assert must_fail(folder, capfd, *command) == "error: there is not enough memory"
+
+
 @pytest.mark.parametrize("how", HOW)
 def test_a_broken_artifact(folder, capfd, how):
     model = shutil.copy(folder / "int8.safetensors", folder / "model.safetensors")

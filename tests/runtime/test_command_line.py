@@ -193,6 +193,17 @@ def test_wrong_command_lines_are_usage_errors(arguments: list[str], capsys: pyte
     assert captured.err.startswith("usage: edgegru")
 
 
+def test_too_little_memory_is_one_sentence(
+    model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def load_nothing(path: str) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr("edgegru_runtime.model.load", load_nothing)
+    assert main(["info", model]) == 1
+    assert capsys.readouterr() == ("", "error: there is not enough memory\n")
+
+
 def test_options_may_stand_anywhere(model: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     samples = tmp_path / "samples.csv"
     samples.write_text(LINES[0])

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import struct
+import tracemalloc
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -12,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from edgegru_runtime.container import MAX_HEADER_BYTES, split_container
+from edgegru_runtime.container import MAX_HEADER_BYTES, read_file, split_container
 from edgegru_runtime.errors import ArtifactError
 
 NAMES = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=8).filter(lambda s: s != "__metadata__")
@@ -50,6 +52,18 @@ def test_tensors_share_the_bytes_of_the_file() -> None:
     tensor = split_container(data)[1]["a"]
     assert isinstance(tensor.data, memoryview)
     assert tensor.data.obj is data
+
+
+def test_reading_takes_no_more_memory_than_the_file(tmp_path: Path) -> None:
+    path = tmp_path / "model"
+    path.write_bytes(bytes(5000))
+    tracemalloc.start()
+    try:
+        assert len(read_file(path)) == 5000
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert peak < 2**18  # the file, and a reader's buffer
 
 
 @pytest.mark.parametrize("padding", [0, 1])

@@ -34,6 +34,9 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m edgegru_runti
     except EdgegruError as error:
         print(f"error: {error}", file=sys.stderr)
         return 1
+    except MemoryError:
+        print("error: there is not enough memory", file=sys.stderr)
+        return 1
     except ReaderGone:
         pass
     return 0

@@ -34,7 +34,7 @@ def read_file(path: str | os.PathLike[str]) -> bytes:
         if status.st_size > MAX_FILE_BYTES:
             raise ArtifactError(f"has {status.st_size} bytes; expected at most {MAX_FILE_BYTES}")
         with open(path, "rb") as file:
-            return file.read(MAX_FILE_BYTES)
+            return file.read(status.st_size)  # a read without a size, or with a larger one, takes memory for more
     except OSError as error:
         raise ArtifactError(f"cannot be read: {error.strerror}") from None
     except ValueError:  # a null character in the path
