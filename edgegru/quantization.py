@@ -20,7 +20,7 @@ from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, Quantiza
 from edgegru_runtime.tensor import Tensor
 
 DEFAULT_MARGIN = 1.1
-OUTPUT_LEVELS = 16  # that an output must be able to move through, beside its offset
+OUTPUT_LEVELS = 4  # that an output must be able to move through, beside its offset
 BIAS_LIMIT = 2**28  # leaves the accumulator room for 2^30 - 2^28 of products: 49,000 inputs
 
 
