@@ -12,8 +12,8 @@ if TYPE_CHECKING:
     from edgegru.on_device import bench, info, run
     from edgegru.quantization import quantize
     from edgegru.training import train
+    from edgegru.verification import verify
     from edgegru_export.exporting import export
-    from edgegru_export.verification import verify
     from edgegru_runtime import load
     from edgegru_runtime.errors import EdgegruError
 
@@ -29,7 +29,7 @@ _MODULES = {
     "quantize": "edgegru.quantization",
     "run": "edgegru.on_device",
     "train": "edgegru.training",
-    "verify": "edgegru_export.verification",
+    "verify": "edgegru.verification",
 }
 __all__ = [
     "EdgegruError",

@@ -209,15 +209,23 @@ def export(
 
 @cli.command()
 @click.argument("file", type=click.Path(path_type=Path))
-@click.option("--against", type=click.Path(path_type=Path), required=True, help="The artifact it was exported from.")
-@click.option("--steps", type=click.IntRange(500), default=500, show_default=True, help="Closed-loop steps to compare.")
+@click.option("--against", type=click.Path(path_type=Path), required=True, help="The artifact it was made from.")
+@click.option(
+    "--steps",
+    type=click.IntRange(500),
+    help="Closed-loop steps; without it 500 for an exported file, 100000 for an artifact.",
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="Of an artifact: draw its drift as a PNG.")
 @json_option
-def verify(file: Path, against: Path, steps: int, as_json: bool) -> None:
-    """Compare an exported FILE with its model.
+def verify(file: Path, against: Path, steps: int | None, plot: Path | None, as_json: bool) -> None:
+    """Compare FILE with the model it was made from.
 
-    The file is run in its own runtime, and every step compared.
+    An exported file is run in its own runtime, and every step compared with its artifact. An integer artifact is run
+    beside its float model for very long, on inputs that repeat, to see that it does not drift away.
     """
-    _print(edgegru.verify(file, against, steps=steps), as_json)
+    if plot is not None:
+        _require("matplotlib", "a plot")
+    _print(edgegru.verify(file, against, steps=steps, plot=plot), as_json)
 
 
 for _name, _help in (

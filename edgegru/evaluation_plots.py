@@ -38,7 +38,7 @@ def plot_confusion(confusion: NDArray[np.int64], labels: Sequence[str], title: s
         shade = "white" if shares[row, column] > 0.55 else "black"
         axes.text(column, row, str(confusion[row, column]), ha="center", va="center", color=shade, fontsize=8)
     figure.colorbar(image, ax=axes, shrink=0.8, label="share of the true class")
-    _save(figure, path)
+    save_figure(figure, path)
 
 
 @rc_context({"text.parse_math": False})
@@ -63,13 +63,14 @@ def plot_probabilities(
     axes.grid(color="0.92")
     axes.set_axisbelow(True)
     axes.legend(loc="center left", bbox_to_anchor=(1.01, 0.5), frameon=False)
-    _save(figure, path)
+    save_figure(figure, path)
 
 
-def _save(figure: Figure, path: str | Path) -> None:
+def save_figure(figure: Figure, path: str | Path) -> None:
+    """Write a figure as a PNG: the same numbers, the same bytes. Raises EdgegruError where it cannot be written."""
     FigureCanvasAgg(figure)
     picture = io.BytesIO()
-    figure.savefig(picture, format="png", dpi=_DPI, metadata={"Software": None})  # same numbers, same bytes
+    figure.savefig(picture, format="png", dpi=_DPI, metadata={"Software": None})
     try:
         write_atomically(Path(path), picture.getvalue())
     except OSError as error:

@@ -45,6 +45,7 @@ ALLOWED_IN = {
     "edgegru.freezing": {"torch"},
     "edgegru.plotting": {"matplotlib"},
     "edgegru.evaluation_plots": {"matplotlib"},
+    "edgegru.drift_plot": {"matplotlib"},
 }
 # Modules of the device that are imported only when a model is first stepped: what they compute with, they import.
 REFERENCES = {"edgegru_runtime.reference", "edgegru_runtime.integer_reference"}

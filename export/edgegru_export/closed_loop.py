@@ -20,15 +20,23 @@ from edgegru_runtime.model_config import ModelConfig
 Trajectory = dict[str, NDArray[np.float64]]  # "y", "y1", …, then "h0", "h1", … → real values (steps, size)
 
 
-def run_steps(engine: Engine, config: ModelConfig, inputs: NDArray[np.float32], *, states: bool = True) -> Trajectory:
+def state_format(config: ModelConfig) -> tuple[str, float]:
+    """How ``Engine.state_arrays`` stores the states of this scheme: their NumPy type, and what one unit is worth."""
+    return ("<f4", 1.0) if config.scheme == "float32" else ("<i4", 2.0**-STATE_BITS)
+
+
+def run_steps(
+    engine: Engine, config: ModelConfig, inputs: NDArray[np.float32], *, states: bool = True, state: Any = None
+) -> Trajectory:
     """All outputs and, unless the engine keeps them to itself, all ``states`` after each row of ``inputs``.
 
-    ``config``: of the model that the engine was built from; its scheme tells how states are stored.
+    ``config``: of the model that the engine was built from; its scheme tells how states are stored. ``state``: the
+    engine's, where the run begins and which it advances; by default a zero state.
     """
-    dtype, unit = ("<f4", 1.0) if config.scheme == "float32" else ("<i4", 2.0**-STATE_BITS)
+    dtype, unit = state_format(config)
     names = (*output_names(config), *(state_input_names(config) if states else ()))
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    state = engine.new_state()
+    state = engine.new_state() if state is None else state
     for sample in inputs:
         values: list[Any] = list(engine.step(state, array("f", sample.tobytes())))
         if states:
