@@ -5,6 +5,8 @@ import json
 import re
 from pathlib import Path
 
+import pytest
+
 from edgegru.command_line import cli
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -31,9 +33,10 @@ def test_every_option_is_explained():
             assert option.param_type_name == "argument" or option.help, f"{name} {option.name}"
 
 
-def test_the_example_tells_the_numbers_that_were_measured():
-    page = (ROOT / "examples" / "japanese_vowels" / "README.md").read_text(encoding="utf-8")
-    summary = json.loads((ROOT / "benchmarks" / "results" / "japanese_vowels.json").read_text())["summary"]
+@pytest.mark.parametrize("example", ["japanese_vowels", "har_watch_phone"])
+def test_the_example_tells_the_numbers_that_were_measured(example: str):
+    page = (ROOT / "examples" / example / "README.md").read_text(encoding="utf-8")
+    summary = json.loads((ROOT / "benchmarks" / "results" / f"{example}.json").read_text())["summary"]
     for precision, name in (("float", "float32"), ("int8", "int8 (`static-w8a8`)")):
         accuracy, f1 = (summary[f"{precision}_{metric}"] for metric in ("accuracy", "macro_f1"))
         numbers = (f"{score['mean']:.4f} ± {score['sd']:.4f}" for score in (accuracy, f1))

@@ -15,6 +15,7 @@ from edgegru_runtime.integer_reference import rounding_shift, sigmoid_q16, softm
 from tests.golden.make_tables import exp2_table, tanh_table
 
 TANH_ERROR = 1.52 * 2**-15  # docs/quantization.md
+EXP2_ERROR = 1.2 * 2**-14  # docs/quantization.md
 SOFTMAX_ERROR = 2e-4
 
 
@@ -31,6 +32,14 @@ def test_tanh_over_every_argument() -> None:
     assert np.array_equal(value, -tanh_q15(-argument))
     assert tanh_q15(np.array([0]))[0] == 0
     assert np.max(np.abs(value)) < 2**15
+
+
+def test_powers_of_two_over_every_argument() -> None:
+    fraction = np.arange(2**16)
+    c0, c1, c2 = (np.array(row)[fraction >> 12] for row in (fx.EXP2_C0, fx.EXP2_C1, fx.EXP2_C2))
+    position = (fraction & 4095) << 3
+    value = c0 + rounding_shift(position * (c1 + rounding_shift(position * c2, 15)), 15)
+    assert np.max(np.abs(value / 2**14 - 2.0 ** (-fraction / 2**16))) <= EXP2_ERROR
 
 
 def test_tanh_saturates_beyond_its_range() -> None:
