@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru.observers import OBSERVERS, Observer, new_observer
-from edgegru_runtime.artifact import Artifact, expected_operands
+from edgegru_runtime.artifact import Artifact, expected_operands, is_offset
 from edgegru_runtime.errors import CalibrationError
 from edgegru_runtime.model_config import HeadNode, LinearNode, ModelConfig
 from edgegru_runtime.reference import Reference
@@ -18,12 +18,14 @@ from edgegru_runtime.reference import Reference
 @dataclass(frozen=True)
 class Ranges:
     """What was seen: an observer of every operand by value name; the largest magnitudes ``output`` (output_size,) by
-    the linear node an identity head reads. ``steps``: how many samples were streamed.
+    the linear node an identity head reads, without the bias where that is in ``offsets``. ``steps``: how many samples
+    were streamed.
     """
 
     observer: str
     operand: dict[str, Observer]
     output: dict[str, NDArray[np.float64]]
+    offsets: frozenset[str]
     steps: int
 
 
@@ -51,6 +53,9 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
     operands = {name: new_observer(observer) for name in expected_operands(artifact.config)}
     nodes = [artifact.config.node(name) for name in value_outputs(artifact.config)]
     outputs = {node.name: np.zeros(node.output_size) for node in nodes}
+    offsets = {
+        name: artifact.array(f"{name}.bias").astype(np.float64) for name in outputs if is_offset(artifact.config, name)
+    }
 
     def observe(name: str, value: NDArray[np.generic]) -> None:
         if name in operands or name in outputs:
@@ -58,14 +63,15 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
             if name in operands:
                 operands[name].observe(magnitudes)
             if name in outputs:
-                np.maximum(outputs[name], magnitudes, out=outputs[name])
+                moved = np.abs(value - offsets[name]) if name in offsets else magnitudes
+                np.maximum(outputs[name], moved, out=outputs[name])
 
     reference = Reference(artifact, trace=observe)
     for x in checked:
         state = reference.new_state()
         for sample in x:
             reference.step(state, sample)
-    return Ranges(observer, operands, outputs, steps=sum(len(x) for x in checked))
+    return Ranges(observer, operands, outputs, frozenset(offsets), steps=sum(len(x) for x in checked))
 
 
 def _checked(recordings: Sequence[NDArray[np.float32]], input_size: int) -> Sequence[NDArray[np.float32]]:

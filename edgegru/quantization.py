@@ -13,14 +13,13 @@ from edgegru.calibration import Ranges, calibrate
 from edgegru_export.dequantization import dequantize
 from edgegru_export.saving import save_artifact, with_identity
 from edgegru_runtime import fixed_point as fx
-from edgegru_runtime.artifact import Artifact, check, read_artifact
+from edgegru_runtime.artifact import Artifact, check, is_offset, read_artifact
 from edgegru_runtime.errors import QuantizationError
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, QuantizationConfig, StandardiseNode
 from edgegru_runtime.tensor import Tensor
 
 DEFAULT_MARGIN = 1.1
-OUTPUT_LEVELS = 4  # that an output must be able to move through, beside its offset
 BIAS_LIMIT = 2**28  # leaves the accumulator room for 2^30 - 2^28 of products: 49,000 inputs
 
 
@@ -95,7 +94,7 @@ def quantize_artifact(
     """The integer artifact of a float32 one, with operand scales from ``ranges`` times ``margin``.
 
     Raises QuantizationError where the model is not float32, the scheme or the margin is unknown, or a node cannot be
-    expressed, or gives values whose offset leaves no steps; ArtifactError where a row leaves the arithmetic's range.
+    expressed; ArtifactError where a row leaves the arithmetic's range.
     """
     _check_request(artifact, scheme, margin)
     config = artifact.config
@@ -105,10 +104,9 @@ def quantize_artifact(
         if isinstance(node, StandardiseNode):
             tensors |= {name: artifact.tensors[name] for name in (f"{node.name}.mean", f"{node.name}.std")}
         elif isinstance(node, LinearNode):
-            tensors |= _linear_tensors(artifact, node, scales)
+            tensors |= _linear_tensors(artifact, node, scales, node.name in ranges.offsets)
             if node.name in ranges.output:
                 step = np.maximum(ranges.output[node.name] * margin / 2**15, 2.0**-100)
-                _check_offset(artifact, node, step, scales[node.inputs[0]] * fx.OPERAND_LIMIT[scheme])
                 tensors[f"{node.name}.output_scale"] = Tensor.from_numpy(step.astype(np.float32))
         elif isinstance(node, GruNode):
             tensors |= _gru_tensors(artifact, node, scales)
@@ -210,18 +208,6 @@ def _operand_scales(artifact: Artifact, ranges: Ranges, margin: float, limit: in
     return scales
 
 
-def _check_offset(artifact: Artifact, node: LinearNode, step: NDArray[np.float64], operand_range: float) -> None:
-    """Refuse values given out in steps (output_size,) too coarse for what moves them: a large offset makes them so."""
-    movement = np.sum(np.abs(artifact.array(f"{node.name}.weight").astype(np.float64)), axis=1) * operand_range
-    coarse = np.flatnonzero((movement > 0) & (movement < OUTPUT_LEVELS * step))
-    if coarse.size:
-        row = int(coarse[0])
-        raise QuantizationError(
-            f"node {node.name}, row {row}: the values move by {movement[row]:.3g} at most, beside an offset that gives "
-            f"them steps of {step[row]:.3g}; expected targets with a smaller offset: subtract a constant from them"
-        )
-
-
 def _float64(artifact: Artifact, name: str) -> NDArray[np.float64] | None:
     return artifact.array(name).astype(np.float64) if name in artifact.tensors else None
 
@@ -246,19 +232,23 @@ def _originals(artifact: Artifact) -> dict[str, NDArray[np.float64]]:
             values = {name: _float64(artifact, f"{node.name}.{name}") for name in ("weight_ih", "weight_hh")}
             values["bias_ih"], values["bias_hn"] = _folded_biases(artifact, node)
         elif isinstance(node, LinearNode):
-            values = {name: _float64(artifact, f"{node.name}.{name}") for name in ("weight", "bias")}
+            names = ("weight",) if is_offset(artifact.config, node.name) else ("weight", "bias")
+            values = {name: _float64(artifact, f"{node.name}.{name}") for name in names}
         originals |= {f"{node.name}.{name}": value for name, value in values.items() if value is not None}
     return originals
 
 
-def _linear_tensors(artifact: Artifact, node: LinearNode, scales: dict[str, float]) -> dict[str, Tensor]:
+def _linear_tensors(artifact: Artifact, node: LinearNode, scales: dict[str, float], offset: bool) -> dict[str, Tensor]:
+    """``offset``: the bias is not part of the integers, but added to what is given out."""
+    bias_name = f"{node.name}.bias"
     operand_scale = np.full(node.output_size, scales[node.inputs[0]])
-    weight, scale, bias = quantize_rows(
-        artifact.array(f"{node.name}.weight"), _float64(artifact, f"{node.name}.bias"), operand_scale
-    )
+    inner_bias = None if offset else _float64(artifact, bias_name)
+    weight, scale, bias = quantize_rows(artifact.array(f"{node.name}.weight"), inner_bias, operand_scale)
     tensors = {f"{node.name}.weight": Tensor.from_numpy(weight), f"{node.name}.weight_scale": Tensor.from_numpy(scale)}
     if bias is not None:
-        tensors[f"{node.name}.bias"] = Tensor.from_numpy(bias)
+        tensors[bias_name] = Tensor.from_numpy(bias)
+    if offset:
+        tensors[f"{node.name}.output_offset"] = artifact.tensors[bias_name]
     return tensors
 
 

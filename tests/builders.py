@@ -92,6 +92,8 @@ def random_integer_artifact(
             arrays[name] = rng.normal(0, 3, size).astype(np.float32)
         elif name.endswith(".std"):
             arrays[name] = rng.uniform(0.5, 4, size).astype(np.float32)
+        elif name.endswith(".output_offset"):
+            arrays[name] = rng.normal(0, 3, size).astype(np.float32)
         elif name.endswith("_scale"):
             arrays[name] = rng.uniform(0.005, 0.02, size).astype(np.float32)
         elif dtype == "int8":

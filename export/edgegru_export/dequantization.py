@@ -30,7 +30,9 @@ def dequantize(artifact: Artifact) -> Artifact:
         if isinstance(node, LinearNode):
             weight, weight_scale = _weight(artifact, f"{node.name}.weight")
             arrays[f"{node.name}.weight"] = weight
-            if node.bias:
+            if f"{node.name}.output_offset" in artifact.tensors:
+                arrays[f"{node.name}.bias"] = artifact.array(f"{node.name}.output_offset")
+            elif node.bias:
                 accumulator = weight_scale * quantization.operand_scale[node.inputs[0]]
                 arrays[f"{node.name}.bias"] = _integers(artifact, f"{node.name}.bias") * accumulator
         elif isinstance(node, GruNode):

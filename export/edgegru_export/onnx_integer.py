@@ -145,7 +145,7 @@ class _Step:
         return h_next
 
     def head(self, node: HeadNode, output: str) -> None:
-        """Integers to the graph output ``output``: float32(integer) · float32(scale)."""
+        """Integers to the graph output ``output``: float32(integer) · float32(scale), and the offset of values."""
         graph, source = self.graph, node.inputs[0]
         value, scale = self.values[source], self.value_scale[source]
         match node.kind:
@@ -166,7 +166,12 @@ class _Step:
             case _:
                 raise ExportError(f"head {node.name} is of kind {node.kind}, which ONNX export does not know")
         real = graph.add("Cast", integers, to=TensorProto.FLOAT)
-        graph.add("Mul", real, graph.constant(f"{node.name}.scale", output_scale), name=output)
+        factor = graph.constant(f"{node.name}.scale", output_scale)
+        if node.kind == "identity" and f"{source}.output_offset" in self.artifact.tensors:
+            offset = graph.constant(f"{node.name}.offset", self.tensor(source, "output_offset"))
+            graph.add("Add", graph.add("Mul", real, factor), offset, name=output)
+        else:
+            graph.add("Mul", real, factor, name=output)
 
     def operand(self, source: str) -> str:
         """The uint8 operand of a node's value, made once for all its readers."""

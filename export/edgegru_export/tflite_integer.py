@@ -183,6 +183,10 @@ class _IntegerStep(StepBuilder):
             ranges = self._output_range[node.inputs[0]].astype(np.float32).reshape(value.shape)
             factor = self.graph.constant(f"{node.name}.range", ranges)
             value = self._binary("MUL", value, factor, f"{node.name}.unit", FLOAT)
+        if f"{node.inputs[0]}.output_offset" in self.artifact.tensors:
+            offset = self.artifact.array(f"{node.inputs[0]}.output_offset").reshape(value.shape)
+            moved = self.graph.constant(f"{node.name}.offset", offset)
+            value = self.graph.add("ADD", [value, moved], f"{node.name}.moved", value.shape, FLOAT)
         match node.kind:
             case "softmax":
                 value = self.graph.add("SOFTMAX", [value], node.name, value.shape, FLOAT, beta=1.0)

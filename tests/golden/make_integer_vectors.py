@@ -33,6 +33,7 @@ CASES = {
         "input_linear": (5, "relu"),
         "hidden_linear": (3, "tanh"),
     },
+    "values_with_offset": {"input_size": 2, "hidden_sizes": (7,), "reset": "after", "head": "identity"},
 }
 
 

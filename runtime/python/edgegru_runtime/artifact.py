@@ -99,7 +99,9 @@ def expected_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
         elif isinstance(node, LinearNode):
             rows = node.output_size
             result[f"{at}.weight"] = (weight, (rows, node.input_size))
-            if node.bias:
+            if integer and is_offset(config, at):
+                result[f"{at}.output_offset"] = ("float32", (rows,))
+            elif node.bias:
                 result[f"{at}.bias"] = (bias, (rows,))
             if integer:
                 result[f"{at}.weight_scale"] = ("float32", (rows,))
@@ -118,6 +120,17 @@ def expected_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
             elif node.bias:
                 result[f"{at}.bias_hh"] = (bias, (rows,))
     return result
+
+
+def is_offset(config: ModelConfig, name: str) -> bool:
+    """Whether an integer scheme adds the bias of the linear node ``name`` to its outputs, as a float.
+
+    So it is for values that are only given out: beside an offset far larger than their spread (a pressure, say) their
+    integers would have no steps left.
+    """
+    node = config.node(name)
+    readers = {reader.kind for reader in config.nodes if name in reader.inputs}
+    return isinstance(node, LinearNode) and node.bias and node.activation == "linear" and readers == {"identity"}
 
 
 def expected_operands(config: ModelConfig) -> tuple[str, ...]:

@@ -176,8 +176,9 @@ class _Gru:
 class _Head:
     """What gives the floats: a fixed-point value (size,) of scale ``scale`` to outputs (size,) float32."""
 
-    def __init__(self, node: HeadNode, scale: NDArray[np.float64], output_scale: NDArray[Any] | None) -> None:
+    def __init__(self, artifact: Artifact, node: HeadNode, scale: NDArray[np.float64]) -> None:
         self.kind = node.kind
+        self.output_offset: NDArray[Any] | None = None
         self.rescaling: _Rescaling | None = None
         self.output_scale: NDArray[np.float32] | np.float32  # real value of one unit of the output
         if node.kind == "softmax":
@@ -186,9 +187,11 @@ class _Head:
         elif node.kind == "sigmoid":
             self.rescaling = _Rescaling.by(scale * 2.0**fx.SIGMOID_ARGUMENT_BITS, node.name)
             self.output_scale = np.float32(2.0**-fx.GATE_BITS)
-        elif output_scale is not None:
-            self.rescaling = _Rescaling.by(scale / output_scale.astype(np.float64), node.name)
-            self.output_scale = output_scale
+        elif (scale_name := f"{node.inputs[0]}.output_scale") in artifact.tensors:
+            self.output_scale = artifact.array(scale_name).astype(np.float32)
+            self.rescaling = _Rescaling.by(scale / self.output_scale.astype(np.float64), node.name)
+            if (offset_name := f"{node.inputs[0]}.output_offset") in artifact.tensors:
+                self.output_offset = artifact.array(offset_name)
         else:  # a tanh, a sigmoid or a state has its scale from its format
             self.output_scale = scale.astype(np.float32)
 
@@ -200,7 +203,8 @@ class _Head:
             integers = sigmoid_q16(integers)
         else:
             integers = clamp(integers, fx.OUTPUT_LIMIT)
-        return integers.astype(np.float32) * self.output_scale
+        real: NDArray[np.float32] = integers.astype(np.float32) * self.output_scale
+        return real if self.output_offset is None else real + self.output_offset
 
 
 class IntegerReference:
@@ -237,9 +241,7 @@ class IntegerReference:
             self._gru[name] = _Gru(artifact, node, scales[source], scales, self._limit)
             self._value_scale[name] = np.full(node.hidden_size, 2.0**-fx.STATE_BITS)
         else:
-            key = f"{source}.output_scale"
-            output_scale = artifact.array(key) if node.kind == "identity" and key in artifact.tensors else None
-            self._head[name] = _Head(node, self._value_scale[source], output_scale)
+            self._head[name] = _Head(artifact, node, self._value_scale[source])
         if name in scales and name not in self._standardise:
             self._rescale[name] = _Rescaling.by(self._value_scale[name] / scales[name], name)
 
