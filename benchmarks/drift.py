@@ -9,8 +9,12 @@ Random models of trained magnitude, quantized with data like the data they are t
 from __future__ import annotations
 
 import argparse
+import sys
+from pathlib import Path
 
 import numpy as np
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import edgegru_runtime.integer_reference
 from edgegru.calibration import calibrate

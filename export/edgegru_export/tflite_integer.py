@@ -199,8 +199,8 @@ class _IntegerStep(StepBuilder):
         return self.graph.reshape(value, output_name, (1, node.size))
 
     def _mix(self, name: str, z: Value, n: Value, h: Value) -> Value:
-        """(1 − z) ⊙ n + z ⊙ h. With n + z ⊙ (h − n) units that move slowly stop about 1.7 times as far from their
-        target, because h − n needs twice the range.
+        """(1 − z) ⊙ n + z ⊙ h. With n + z ⊙ (h − n) units that move slowly stop farther from their target,
+        because h − n needs twice the range.
         """
         precision = self.precision
         halved = replace(precision.symmetric, scale=2.0 / (precision.limit + 1))  # holds 1 exactly
