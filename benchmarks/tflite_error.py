@@ -29,10 +29,12 @@ from edgegru_export.gate_order import reorder_gates
 from edgegru_export.stimulus import gaussian_input
 from edgegru_export.tflite_model import operator_count
 from edgegru_export.tolerances import TFLITE_FACTOR, VERIFY_STEPS
+from edgegru_export.verification import measures_by_name
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.engine import Engine
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model import load
+from edgegru_runtime.model_config import ModelConfig
 from edgegru_runtime.reference import Reference
 from edgegru_runtime.tensor import Tensor
 from tests.builders import from_arrays, random_artifact
@@ -113,17 +115,19 @@ def with_exchanged_gates(artifact: Artifact) -> Artifact:
     return replace(artifact, tensors={**artifact.tensors, **exchanged})
 
 
-def needed_floors(found: Trajectory, own: Trajectory, expected: Trajectory) -> tuple[float, float, float]:
+def needed_floors(
+    config: ModelConfig, found: Trajectory, own: Trajectory, expected: Trajectory
+) -> tuple[float, float, float]:
     """The floors (largest error, rms) with which a file would just pass; and its rms error over the reference's own,
     the median of all outputs and states.
     """
     largest, mean_square, ratios = [], [], []
-    for name, values in expected.items():
-        magnitude = max(1.0, float(np.max(np.abs(values))))
-        error, allowed = found[name] - values, own[name] - values
-        largest.append((np.max(np.abs(error)) - TFLITE_FACTOR * np.max(np.abs(allowed))) / magnitude)
-        mean_square.append((rms(error) - TFLITE_FACTOR * rms(allowed)) / magnitude)
-        ratios.append(rms(error) / rms(allowed))
+    for name, measure in measures_by_name(config, expected).items():
+        error, error_rms = measure.errors(found[name], expected[name])
+        allowed, allowed_rms = measure.errors(own[name], expected[name])
+        largest.append((error - TFLITE_FACTOR * allowed - measure.resolution) / measure.magnitude)
+        mean_square.append((error_rms - TFLITE_FACTOR * allowed_rms - measure.resolution) / measure.magnitude)
+        ratios.append(error_rms / allowed_rms)
     return float(max(largest)), float(max(mean_square)), float(np.median(ratios))
 
 
@@ -138,7 +142,7 @@ def print_floors(folder: Path) -> None:
         for kind, model in (("", artifact), (", gates exchanged", with_exchanged_gates(artifact))):
             for name, engine in list(engines(model, folder).items())[1:]:
                 found = run_steps(engine, artifact.config, inputs)
-                floors.setdefault(name + kind, []).append(needed_floors(found, own, expected))
+                floors.setdefault(name + kind, []).append(needed_floors(artifact.config, found, own, expected))
     print_row([f"{RANDOM_MODELS} random models", "floor needed: largest error", "rms", "rms / reference's, median"])
     print_row(["---"] * 4)
     for title, values in floors.items():

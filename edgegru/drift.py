@@ -42,8 +42,9 @@ SECONDS_BETWEEN_NEWS = 10.0  # of progress; short runs end without a word
 class Divergence:
     """How far one output ("y") or state ("h0") of the integer model was from the float model's, window by window.
 
-    ``scale``: what the value is measured by, its rms in the float model on the looped input. ``flips``: for outputs
-    that decide, the share of steps with another decision; ``flipped`` the same over all steps.
+    ``scale``: what the value is measured by, its rms in the float model on the looped input (of values given
+    out, about their mean). ``flips``: for outputs that decide, the share of steps with another decision; ``flipped``
+    the same over all steps.
     """
 
     input: str  # "looped" or "constant"
@@ -176,7 +177,7 @@ def _follow(
     decisions = _decisions(config)
     names = (*output_names(config), *state_input_names(config))
     squares, largest, flips = ({name: np.zeros(WINDOWS) for name in names} for _ in range(3))
-    energy = dict.fromkeys(names, 0.0)  # of the float model's values: mean square, summed over steps
+    energy, total = ({name: np.zeros(1) for name in names} for _ in range(2))  # of the float model: Σ value², Σ value
     for window, (start, stop) in enumerate(pairwise(bounds)):
         for begin in range(start, stop, LOOP_STEPS):  # in parts, so that a long window needs no memory
             end = min(begin + LOOP_STEPS, stop)
@@ -187,7 +188,8 @@ def _follow(
                 error = np.abs(found[name] - expected[name])
                 squares[name][window] += np.sum(np.mean(error**2, axis=1))
                 largest[name][window] = max(largest[name][window], np.max(error))
-                energy[name] += float(np.sum(np.mean(expected[name] ** 2, axis=1)))
+                energy[name] = energy[name] + np.sum(expected[name] ** 2, axis=0)
+                total[name] = total[name] + np.sum(expected[name], axis=0)
                 if name in decisions:
                     changed = decisions[name](found[name]) != decisions[name](expected[name])
                     flips[name][window] += np.count_nonzero(np.any(changed, axis=1))
@@ -197,7 +199,7 @@ def _follow(
         Divergence(
             input=input,
             name=name,
-            scale=float(np.sqrt(energy[name] / steps)) if scales is None else scales[name],
+            scale=_scale(config, name, energy[name] / steps, total[name] / steps) if scales is None else scales[name],
             rms=tuple(np.sqrt(squares[name] / lengths).tolist()),
             largest=tuple(largest[name].tolist()),
             flips=tuple((flips[name] / lengths).tolist()) if name in decisions else None,
@@ -205,6 +207,13 @@ def _follow(
         )
         for name in names
     )
+
+
+def _scale(config: ModelConfig, name: str, mean_square: NDArray[np.float64], mean: NDArray[np.float64]) -> float:
+    """rms of a state or output over all its columns; of values that may stand beside an offset, about their mean."""
+    heads = dict(zip(output_names(config), (config.node(output.node).kind for output in config.outputs), strict=True))
+    squares = mean_square - mean**2 if heads.get(name) == "identity" else mean_square
+    return float(np.sqrt(np.mean(np.maximum(squares, 0.0))))
 
 
 def _decisions(config: ModelConfig) -> dict[str, Callable[[NDArray[np.float64]], NDArray[Any]]]:

@@ -2,12 +2,16 @@
 
 Integer TFLite files are held against the float model of the dequantized weights: an error may be FACTOR times that of
 the integer reference, plus FLOOR times max(1, max|value|).
+
+The values of an identity head are measured by their spread instead, the largest distance from their mean, each for
+itself; on top comes what rounding to float32 costs beside an offset, half a step for every product of a row.
 """
 
 FLOAT_TOLERANCE = 1e-5  # of float files: largest error over max(1, max|value|) …
 FLOAT_OWN_FACTOR = 2.0  # … or over the float32 reference's own error, where that allows more
 FLOAT_OWN_WALK = 4  # times the steps of the comparison, over which that error is measured before a file is refused
 ONNX_INTEGER_TOLERANCE = 0.0  # of integer ONNX files: none, every value equal
+SMALLEST_SPREAD = 1e-6  # of values, over their magnitude: what moves less is float32's own rounding
 
 TFLITE_FACTOR = 1.5
 TFLITE_RMS_FLOOR = 1e-3

@@ -18,13 +18,14 @@ from edgegru_export import tolerances
 from edgegru_export.closed_loop import Trajectory, run_parts, run_steps
 from edgegru_export.dequantization import dequantize
 from edgegru_export.identity import verify_identity
-from edgegru_export.metadata import state_input_names, state_output_names
+from edgegru_export.metadata import output_names, state_input_names, state_output_names
 from edgegru_export.stimulus import gaussian_input, jumping_input
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.errors import ArtifactError, VerificationError
 from edgegru_runtime.exported import EXPORTED_SUFFIXES, ExportedFile
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model import Model, load
+from edgegru_runtime.model_config import LinearNode, ModelConfig
 from edgegru_runtime.reference import Reference
 
 
@@ -32,7 +33,8 @@ from edgegru_runtime.reference import Reference
 class Deviation:
     """How far one output ("y") or state ("h0") was from the model's, and how far it may be.
 
-    ``largest``: of a single value; ``rms``: over all steps and values; both in the value's own unit.
+    ``largest``: of a single value; ``rms``: over all steps and values. States and probabilities count as they are, the
+    values of an identity head in shares of their spread (``of_spread``).
     """
 
     name: str
@@ -40,6 +42,7 @@ class Deviation:
     largest_tolerance: float
     rms: float
     rms_tolerance: float | None  # None where the largest says enough
+    of_spread: bool = False
 
     @property
     def passed(self) -> bool:
@@ -52,7 +55,8 @@ class Deviation:
         return self.largest_tolerance == 0 and self.largest == 0
 
     def __str__(self) -> str:
-        text = f"{self.name} off by at most {self.largest:.2g} (allowed {self.largest_tolerance:.2g})"
+        unit = " of its spread" if self.of_spread else ""
+        text = f"{self.name} off by at most {self.largest:.2g}{unit} (allowed {self.largest_tolerance:.2g})"
         if self.rms_tolerance is not None:
             text += f", rms {self.rms:.2g} (allowed {self.rms_tolerance:.2g})"
         return text
@@ -184,32 +188,38 @@ def _float_deviations(model: Model, exported: ExportedFile, artifact: Artifact, 
             expected[name], exact[name] = expected[name][last_of_parts], exact[name][last_of_parts]
     else:
         found = run_steps(model.engine, artifact.config, inputs, states=exported.state == "io")
-    own = {name: _errors(expected[name], exact[name])[0] for name in found}
-    deviations = list(_held_to_own_error(found, expected, own))
+    measures = measures_by_name(artifact.config, expected)
+    own = {name: measures[name].errors(expected[name], exact[name])[0] for name in found}
+    deviations = list(_held_to_own_error(found, expected, own, measures))
     if not all(deviation.passed for deviation in deviations):
         # Where a model magnifies rounding, its largest error is made in a few moments, which a short walk may miss.
         longer = gaussian_input(artifact, steps * tolerances.FLOAT_OWN_WALK)
         single, double = (run_steps(Reference(artifact, d), artifact.config, longer) for d in (np.float32, np.float64))
-        own = {name: max(own[name], _errors(single[name], double[name])[0]) for name in found}
-        deviations = list(_held_to_own_error(found, expected, own))
+        own = {name: max(own[name], measures[name].errors(single[name], double[name])[0]) for name in found}
+        deviations = list(_held_to_own_error(found, expected, own, measures))
     yield from deviations
 
 
-def _held_to_own_error(found: Trajectory, expected: Trajectory, own: Mapping[str, float]) -> Iterator[Deviation]:
+def _held_to_own_error(
+    found: Trajectory, expected: Trajectory, own: Mapping[str, float], measures: Mapping[str, Measure]
+) -> Iterator[Deviation]:
     """Float files: ``own`` is the largest difference of the float32 reference from the float64 one, by name."""
     for name, values in found.items():
-        largest, rms = _errors(values, expected[name])
-        tolerance = tolerances.FLOAT_TOLERANCE * _magnitude(expected[name])
-        yield Deviation(name, largest, max(tolerance, tolerances.FLOAT_OWN_FACTOR * own[name]), rms, None)
+        measure = measures[name]
+        largest, rms = measure.errors(values, expected[name])
+        tolerance = tolerances.FLOAT_TOLERANCE * measure.magnitude
+        allowed = max(tolerance, tolerances.FLOAT_OWN_FACTOR * own[name]) + measure.resolution
+        yield Deviation(name, largest, allowed, rms, None, measure.of_spread)
 
 
 def _onnx_integer_deviations(model: Model, artifact: Artifact, steps: int) -> Iterator[Deviation]:
     jumps = steps // 5
     inputs = np.concatenate([gaussian_input(artifact, steps - jumps), jumping_input(artifact, jumps)])
     expected = run_steps(IntegerReference(artifact), artifact.config, inputs)
+    measures = measures_by_name(artifact.config, expected)
     for name, values in run_steps(model.engine, artifact.config, inputs).items():
-        largest, rms = _errors(values, expected[name])
-        yield Deviation(name, largest, tolerances.ONNX_INTEGER_TOLERANCE, rms, None)
+        largest, rms = measures[name].errors(values, expected[name])
+        yield Deviation(name, largest, tolerances.ONNX_INTEGER_TOLERANCE, rms, None, measures[name].of_spread)
 
 
 def _tflite_integer_deviations(
@@ -223,20 +233,50 @@ def _tflite_integer_deviations(
     largest_floor, rms_floor = tolerances.TFLITE_LARGEST_FLOOR, tolerances.TFLITE_RMS_FLOOR
     if exported.state_dtype == "int8":
         largest_floor, rms_floor = tolerances.INT8_STATE_LARGEST_FLOOR, tolerances.INT8_STATE_RMS_FLOOR
+    measures, factor = measures_by_name(artifact.config, expected), tolerances.TFLITE_FACTOR
     for name, values in found.items():
-        magnitude, factor = _magnitude(expected[name]), tolerances.TFLITE_FACTOR
-        own_largest, own_rms = _errors(integers[name], expected[name])
-        largest, rms = _errors(values, expected[name])
-        largest_tolerance = factor * own_largest + largest_floor * magnitude
-        yield Deviation(name, largest, largest_tolerance, rms, factor * own_rms + rms_floor * magnitude)
+        measure = measures[name]
+        own_largest, own_rms = measure.errors(integers[name], expected[name])
+        largest, rms = measure.errors(values, expected[name])
+        largest_tolerance = factor * own_largest + largest_floor * measure.magnitude + measure.resolution
+        rms_tolerance = factor * own_rms + rms_floor * measure.magnitude + measure.resolution
+        yield Deviation(name, largest, largest_tolerance, rms, rms_tolerance, measure.of_spread)
 
 
-def _errors(found: NDArray[np.float64], expected: NDArray[np.float64]) -> tuple[float, float]:
-    """Largest and rms difference."""
-    difference = found - expected
-    return float(np.max(np.abs(difference))), float(np.sqrt(np.mean(difference**2)))
+@dataclass(frozen=True)
+class Measure:
+    """What the errors of one output or state are measured by.
+
+    ``unit`` divides errors, a number a column; ``magnitude``: of the values in that unit, at least 1; ``resolution``:
+    what rounding to float32 beside an offset can cost, in that unit.
+    """
+
+    unit: NDArray[np.float64]
+    magnitude: float
+    resolution: float = 0.0
+    of_spread: bool = False
+
+    def errors(self, found: NDArray[np.float64], expected: NDArray[np.float64]) -> tuple[float, float]:
+        """Largest and rms difference."""
+        difference = (found - expected) / self.unit
+        return float(np.max(np.abs(difference))), float(np.sqrt(np.mean(difference**2)))
 
 
-def _magnitude(values: NDArray[np.float64]) -> float:
-    """max(1, max|value|): what an error is measured against."""
-    return max(1.0, float(np.max(np.abs(values))))
+def measures_by_name(config: ModelConfig, expected: Trajectory) -> dict[str, Measure]:
+    """By name. The values of an identity head have any unit and offset: only how far they move says what is much."""
+    heads = dict(zip(output_names(config), (config.node(output.node) for output in config.outputs), strict=True))
+    measures = {}
+    for name, values in expected.items():
+        largest = np.max(np.abs(values), axis=0)
+        head = heads.get(name)
+        if head is not None and head.kind == "identity":
+            moves = np.max(np.abs(values - np.mean(values, axis=0)), axis=0)
+            unit = np.maximum(np.maximum(moves, tolerances.SMALLEST_SPREAD * largest), np.finfo(np.float32).tiny)
+            # A runtime may begin a sum with the bias: then every product added rounds by half a step of the offset.
+            source = config.node(head.inputs[0])
+            roundings = source.input_size / 2 if isinstance(source, LinearNode) else 0.0
+            step = float(np.max(np.spacing(largest.astype(np.float32)) / unit))
+            measures[name] = Measure(unit, 1.0, (1 + roundings) * step, of_spread=True)
+        else:
+            measures[name] = Measure(np.ones(values.shape[1]), max(1.0, float(np.max(largest))))
+    return measures

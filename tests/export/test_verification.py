@@ -13,9 +13,11 @@ import numpy as np
 import onnx
 import pytest
 
+from edgegru.calibration import calibrate
+from edgegru.quantization import quantize_artifact
 from edgegru_export import onnx_float, onnx_integer, tflite_float, tflite_integer, tolerances, verification
 from edgegru_export.gate_order import reorder_gates
-from edgegru_export.saving import save_artifact
+from edgegru_export.saving import save_artifact, with_identity
 from edgegru_export.stimulus import gaussian_input, jumping_input
 from edgegru_export.verification import Deviation, verify
 from edgegru_runtime.artifact import Artifact
@@ -256,6 +258,25 @@ def test_a_shifted_scale_of_an_integer_tflite_file_fails(tmp_path: Path) -> None
         verify(path, artifact)
 
 
+@pytest.mark.parametrize(("offset", "unit"), [(0.0, 1.0), (1e5, 1.0), (1e5, 100.0), (0.0, 1e-4), (-1e-3, 1e-6)])
+@pytest.mark.parametrize("kind", ["float.onnx", "float.tflite", "integer.tflite"])
+def test_values_of_any_unit_and_offset_are_verified(kind: str, offset: float, unit: float, tmp_path: Path) -> None:
+    artifact = random_artifact(5, 3, (8,), output_size=2, head="identity")
+    artifact = with_tensor(artifact, "dense.weight", artifact.array("dense.weight") * np.float32(unit))
+    artifact = with_identity(with_tensor(artifact, "dense.bias", np.array([offset, offset + unit], np.float32)))
+    name = "dense.weight"
+    if kind == "integer.tflite":
+        artifact = quantize_artifact(artifact, calibrate(artifact, [gaussian_input(artifact, 500)]))
+        name = "dense.weight_scale"
+    build = {"float.onnx": onnx_float.build, "float.tflite": tflite_float.build, "integer.tflite": tflite_integer.build}
+    path = tmp_path / kind
+    path.write_bytes(build[kind](artifact))
+    assert verify(path, artifact).passed
+    path.write_bytes(build[kind](with_tensor(artifact, name, artifact.array(name) * np.float32(1.25))))
+    with pytest.raises(VerificationError, match="y off by at most .* of its spread"):
+        verify(path, artifact)
+
+
 def with_tensor(artifact: Artifact, name: str, values: np.ndarray) -> Artifact:
     """Another tensor under the same identity: what a wrong exporter would make of the artifact."""
     return replace(artifact, tensors={**artifact.tensors, name: Tensor.from_numpy(values)})
@@ -270,7 +291,7 @@ def with_swapped_gates(artifact: Artifact, name: str) -> Artifact:
 def test_every_tolerance_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
     constants = {name: value for name, value in vars(tolerances).items() if name.isupper()}
-    assert len(constants) == 10
+    assert len(constants) == 11
     for name, value in constants.items():
         assert f"`{name}` | {value:g} |" in text
 

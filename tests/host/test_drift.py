@@ -20,13 +20,14 @@ from edgegru.drift import DriftReport, measure_drift
 from edgegru.quantization import quantize_artifact
 from edgegru.slow_units import STARTS, TARGETS, TIME_CONSTANTS, settle_slow_units
 from edgegru_export.closed_loop import Trajectory, run_steps
-from edgegru_export.saving import save_artifact
+from edgegru_export.saving import save_artifact, with_identity
 from edgegru_export.stimulus import gaussian_input
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ArtifactError, VerificationError
 from edgegru_runtime.integer_reference import IntegerReference, IntegerState, rounding_shift
 from edgegru_runtime.model_config import GruNode
 from edgegru_runtime.reference import Reference
+from edgegru_runtime.tensor import Tensor
 from tests.builders import from_arrays, random_artifact
 
 STEPS = 503  # in windows of 10 and 11
@@ -96,7 +97,8 @@ def test_windows_tell_what_a_run_in_one_piece_gives(head: str) -> None:
             rms = [np.sqrt(np.mean(error[start:stop] ** 2)) for start, stop in parts]
             assert divergence.rms == pytest.approx(rms)
             assert divergence.largest == pytest.approx([np.max(np.abs(error[start:stop])) for start, stop in parts])
-            scale.setdefault(name, np.sqrt(np.mean(expected[name] ** 2)))
+            centre = expected[name].mean(axis=0) if (name, head) == ("y", "identity") else 0.0
+            scale.setdefault(name, np.sqrt(np.mean((expected[name] - centre) ** 2)))
             assert divergence.scale == pytest.approx(scale[name])
             if name != "y" or head == "identity":
                 assert divergence.flips is divergence.flipped is None
@@ -116,6 +118,18 @@ def test_windows_tell_what_a_run_in_one_piece_gives(head: str) -> None:
 def test_a_quantized_model_stays_with_its_float_model(reset: str) -> None:
     real = random_artifact(1, **SHAPE, reset=reset)
     assert measure_drift(quantized(real), real, STEPS).passed
+
+
+@pytest.mark.usefixtures("all_settle")
+def test_values_beside_an_offset_are_measured_by_how_they_move() -> None:
+    real = random_artifact(1, **SHAPE, head="identity")
+    bias = {"dense.bias": Tensor.from_numpy(np.full(3, 1e5, np.float32))}
+    real = with_identity(replace(real, tensors={**real.tensors, **bias}))
+    integer = quantized(real)
+    assert measure_drift(integer, real, STEPS).passed
+    scale = Tensor.from_numpy(integer.array("dense.weight_scale") * np.float32(3))
+    wrong = with_identity(replace(integer, tensors={**integer.tensors, "dense.weight_scale": scale}))
+    assert not measure_drift(wrong, real, STEPS).passed
 
 
 @pytest.mark.usefixtures("all_settle")
