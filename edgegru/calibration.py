@@ -9,36 +9,63 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru.observers import OBSERVERS, Observer, new_observer
-from edgegru_runtime.artifact import Artifact, expected_operands, is_offset
+from edgegru_runtime.artifact import Artifact, is_offset
 from edgegru_runtime.errors import CalibrationError
-from edgegru_runtime.model_config import HeadNode, LinearNode, ModelConfig
+from edgegru_runtime.model_config import UNBOUNDED, ConvolutionNode, HeadNode, LinearNode, ModelConfig
+from edgegru_runtime.operands import expected_operands, has_full_scale
 from edgegru_runtime.reference import Reference
+
+ROWS = 512  # steps that are collected before observers see them: they are slow to call
 
 
 @dataclass(frozen=True)
 class Ranges:
-    """What was seen: an observer of every operand by value name; the largest magnitudes ``output`` (output_size,) by
-    the linear node an identity head reads, without the bias where that is in ``offsets``. ``steps``: how many samples
-    were streamed.
+    """What was seen: an observer of every operand by value name; ``units``: one of every number of a node that has a
+    full scale, by node; the largest magnitudes ``output`` (output_size,) by the node an identity head reads, without
+    the bias where that is in ``offsets``. ``steps``: how many samples were streamed, of ``recordings``.
     """
 
     observer: str
     operand: dict[str, Observer]
+    units: dict[str, list[Observer]]
     output: dict[str, NDArray[np.float64]]
     offsets: frozenset[str]
+    recordings: int
     steps: int
 
 
 def value_outputs(config: ModelConfig) -> tuple[str, ...]:
-    """The linear nodes whose values an identity head gives out in their own unit."""
+    """The linear and convolution nodes whose values an identity head gives out in their own unit."""
     names = [node.inputs[0] for node in config.nodes if isinstance(node, HeadNode) and node.kind == "identity"]
     return tuple(
         dict.fromkeys(
             name
             for name in names
-            if isinstance(node := config.node(name), LinearNode) and node.activation in ("linear", "relu")
+            if isinstance(node := config.node(name), (LinearNode, ConvolutionNode)) and node.activation in UNBOUNDED
         )
     )
+
+
+class _Collector:
+    """Values step by step on their way to observers: one for all numbers of a value, or one for each."""
+
+    def __init__(self, observers: list[Observer]) -> None:
+        self.observers = observers
+        self._rows: list[NDArray[np.generic]] = []
+
+    def take(self, value: NDArray[np.generic]) -> None:
+        self._rows.append(value)
+        if len(self._rows) == ROWS:
+            self.flush()
+
+    def flush(self) -> None:
+        """Show the observers what they have not seen yet."""
+        if self._rows:
+            magnitudes = np.abs(np.array(self._rows, np.float64))
+            self._rows = []
+            columns = magnitudes.T if len(self.observers) > 1 else [magnitudes.reshape(-1)]
+            for observer, column in zip(self.observers, columns, strict=True):
+                observer.observe(column)
 
 
 def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], observer: str = "minmax") -> Ranges:
@@ -49,32 +76,41 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
     """
     if observer not in OBSERVERS:
         raise CalibrationError(f"unknown observer {observer!r}, expected one of {', '.join(OBSERVERS)}")
-    checked = _checked(list(recordings), artifact.config.input.size)
-    operands = {name: new_observer(observer) for name in expected_operands(artifact.config)}
-    nodes = [artifact.config.node(name) for name in value_outputs(artifact.config)]
-    outputs = {node.name: np.zeros(node.output_size) for node in nodes}
-    offsets = {
-        name: artifact.array(f"{name}.bias").astype(np.float64) for name in outputs if is_offset(artifact.config, name)
+    config = artifact.config
+    checked = checked_recordings(list(recordings), config.input.size)
+    operands = {name: new_observer(observer) for name in expected_operands(config)}
+    units = {
+        node.name: [new_observer(observer) for _ in range(node.output_size)]
+        for node in config.nodes
+        if has_full_scale(config, node)
     }
+    outputs = {name: np.zeros(config.node(name).output_size) for name in value_outputs(config)}
+    offsets = {name: artifact.array(f"{name}.bias").astype(np.float64) for name in outputs if is_offset(config, name)}
+    collectors = {name: _Collector([one]) for name, one in operands.items()}
+    collectors |= {name: _Collector(many) for name, many in units.items()}
 
     def observe(name: str, value: NDArray[np.generic]) -> None:
-        if name in operands or name in outputs:
-            magnitudes = np.abs(value, dtype=np.float64)
-            if name in operands:
-                operands[name].observe(magnitudes)
-            if name in outputs:
-                moved = np.abs(value - offsets[name]) if name in offsets else magnitudes
-                np.maximum(outputs[name], moved, out=outputs[name])
+        if name in collectors:
+            collectors[name].take(value)
+        if name in outputs:
+            moved = np.abs(value - offsets[name] if name in offsets else value)
+            np.maximum(outputs[name], moved, out=outputs[name])
 
     reference = Reference(artifact, trace=observe)
     for x in checked:
         state = reference.new_state()
         for sample in x:
             reference.step(state, sample)
-    return Ranges(observer, operands, outputs, frozenset(offsets), steps=sum(len(x) for x in checked))
+    for collector in collectors.values():
+        collector.flush()
+    steps = sum(len(x) for x in checked)
+    return Ranges(observer, operands, units, outputs, frozenset(offsets), len(checked), steps)
 
 
-def _checked(recordings: Sequence[NDArray[np.float32]], input_size: int) -> Sequence[NDArray[np.float32]]:
+def checked_recordings(
+    recordings: Sequence[NDArray[np.float32]], input_size: int
+) -> Sequence[NDArray[np.float32]]:
+    """The recordings, all of the right shape, finite and not constant; CalibrationError for others."""
     if not any(len(x) for x in recordings):
         raise CalibrationError("the calibration data has no samples, expected at least one recording")
     for index, x in enumerate(recordings):

@@ -19,13 +19,16 @@ CANDIDATES = 128  # ranges that ``mse`` tries, evenly spaced up to the largest m
 
 
 class Observer(Protocol):
-    """Sees the values of one operand, step by step."""
+    """Sees the values that share a range."""
 
     def observe(self, magnitudes: NDArray[np.float64]) -> None:
-        """Take in the magnitudes (size,) of one step, finite float32 numbers."""
+        """Take in magnitudes (N,), finite float32 numbers, at least one."""
 
     def reach(self, limit: int) -> float:
         """The magnitude that the integer ``limit`` is to stand for; 0 where every value was 0."""
+
+    def beyond(self, reach: float) -> float:
+        """The share of all magnitudes seen that exceed ``reach``, to the width of a bin."""
 
 
 class MinMaxObserver:
@@ -40,6 +43,10 @@ class MinMaxObserver:
     def reach(self, limit: int) -> float:
         return self._largest
 
+    def beyond(self, reach: float) -> float:
+        assert reach >= self._largest, "a range is never narrower than what this observer found"
+        return 0.0
+
 
 class _HistogramObserver:
     """Counts magnitudes in bins of equal width, which doubles whenever a value falls beyond the last bin.
@@ -50,8 +57,10 @@ class _HistogramObserver:
     def __init__(self) -> None:
         self.counts = np.zeros(BINS, np.int64)
         self.width = 0.0  # of one bin; 0 until a value is not 0
+        self.seen = 0  # zeros too
 
     def observe(self, magnitudes: NDArray[np.float64]) -> None:
+        self.seen += len(magnitudes)
         counted = magnitudes[magnitudes > 0]
         if not len(counted):
             return
@@ -63,6 +72,11 @@ class _HistogramObserver:
             self.counts = np.concatenate([merged, np.zeros_like(merged)])
             self.width *= 2
         self.counts += np.bincount((counted / self.width).astype(np.int64), minlength=BINS)
+
+    def beyond(self, reach: float) -> float:
+        if self.width == 0:
+            return 0.0
+        return float(self.counts[int(np.ceil(min(reach / self.width, BINS))) :].sum() / self.seen)
 
     @property
     def largest(self) -> float:

@@ -11,8 +11,36 @@ if TYPE_CHECKING:
 
 def quantization_text(report: QuantizationReport) -> str:
     """Tables of tensors and operands, then size and metric before and after where they are known."""
-    tensors = [("tensor", "type", "shape", "largest", "scale", "max error", "rel. error", "bytes")]
-    tensors += [
+    lines = [*_columns(tensor_table(report)), ""]
+    if report.operands:
+        operands = [("operand", "bits", "reach", "scale", "clips")]
+        operands += [
+            (operand.name, str(operand.bits), f"{operand.reach:.4g}", f"{operand.scale:.3g}", f"{operand.clips:.3%}")
+            for operand in report.operands
+        ]
+        lines += [*_columns(operands), ""]
+    kept = "".join(f", {name} kept at {scheme}" for name, scheme in report.keep.items())
+    calibrated = f", calibrated on {report.calibration_steps} steps" if report.operands else ""
+    lines.append(f"{report.scheme}{kept}{calibrated}")
+    if report.signal_to_noise is not None:
+        noise = report.signal_to_noise
+        for name in noise.outputs:
+            alone = f"{noise.weights[name]:.1f} dB with int8 weights alone"
+            lines.append(f"noise      {name} {noise.model[name]:.1f} dB, {alone} ({noise.steps} steps)")
+    if report.file_bytes_before is not None:
+        lines.append(f"file       {report.file_bytes_before} → {report.file_bytes_after} bytes")
+    if report.metrics_before is not None and report.metrics_after is not None:
+        for name, value in report.metrics_before.items():
+            lines.append(f"{name:<10} {value:.6g} → {report.metrics_after[name]:.6g}")
+    if report.advice is not None:
+        lines += ["", report.advice]
+    return "\n".join(lines)
+
+
+def tensor_table(report: QuantizationReport) -> list[tuple[str, ...]]:
+    """A row of headings, then a row for every tensor that became integers."""
+    rows = [("tensor", "type", "shape", "largest", "scale", "max error", "rel. error", "bytes")]
+    rows += [
         (
             tensor.name,
             tensor.dtype,
@@ -25,21 +53,7 @@ def quantization_text(report: QuantizationReport) -> str:
         )
         for tensor in report.tensors
     ]
-    operands = [("operand", "reach", "scale")]
-    operands += [(operand.name, f"{operand.reach:.4g}", f"{operand.scale:.3g}") for operand in report.operands]
-    lines = [
-        *_columns(tensors),
-        "",
-        *_columns(operands),
-        "",
-        f"{report.scheme}, calibrated on {report.calibration_steps} steps",
-    ]
-    if report.file_bytes_before is not None:
-        lines.append(f"file       {report.file_bytes_before} → {report.file_bytes_after} bytes")
-    if report.metrics_before is not None and report.metrics_after is not None:
-        for name, value in report.metrics_before.items():
-            lines.append(f"{name:<10} {value:.6g} → {report.metrics_after[name]:.6g}")
-    return "\n".join(lines)
+    return rows
 
 
 def _span(scale: tuple[float, float] | None) -> str:

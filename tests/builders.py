@@ -3,12 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
+from edgegru.calibration import calibrate
+from edgegru.quantization import quantize_artifact
 from edgegru_export.saving import with_identity
-from edgegru_runtime.artifact import Artifact, expected_operands, expected_tensors
+from edgegru_export.stimulus import gaussian_input
+from edgegru_runtime.artifact import Artifact, expected_tensors
 from edgegru_runtime.model_config import (
+    ConcatenateNode,
+    ConvolutionNode,
+    ElementwiseNode,
+    EmbeddingNode,
     GruNode,
     HeadNode,
     InputConfig,
@@ -19,7 +28,11 @@ from edgegru_runtime.model_config import (
     QuantizationConfig,
     StandardiseNode,
 )
+from edgegru_runtime.operands import expected_operands, operand_limit
 from edgegru_runtime.tensor import Tensor
+
+CALIBRATION_STEPS = 300
+ROWS = 12  # of an embedding's table
 
 
 def random_config(
@@ -29,6 +42,7 @@ def random_config(
     *,
     reset: str = "after",
     bias: bool = True,
+    candidate: str = "tanh",
     head: str = "softmax",
     input_linear: tuple[int, str] | None = None,
     hidden_linear: tuple[int, str] | None = None,
@@ -42,28 +56,81 @@ def random_config(
 
     if input_linear is not None:
         add_linear("input0", *input_linear)
-    for index, hidden_size in enumerate(hidden_sizes):
-        nodes.append(GruNode(f"gru{index}", (nodes[-1].name,), nodes[-1].output_size, hidden_size, reset, bias))
+    for index, size in enumerate(hidden_sizes):
+        gru = GruNode(f"gru{index}", (nodes[-1].name,), nodes[-1].output_size, size, reset, bias)
+        nodes.append(replace(gru, candidate_activation=candidate))
     if hidden_linear is not None:
         add_linear("hidden0", *hidden_linear)
     add_linear("dense", output_size, "linear")
-    nodes.append(HeadNode("output", ("dense",), output_size, head))
+    return _with_head(nodes, head, rate)
+
+
+def mixed_config(
+    input_size: int = 3,
+    hidden_size: int = 5,
+    output_size: int = 4,
+    *,
+    reset: str = "after",
+    bias: bool = True,
+    candidate: str = "tanh",
+    head: str = "softmax",
+    embedding: bool = False,
+    kernel_size: int = 3,
+    dilation: int = 2,
+    convolution: str = "relu",
+) -> ModelConfig:
+    """A float32 configuration that uses every kind of node: two branches beside each other, and two states.
+
+    ``embedding``: of one channel, to ``input_size`` numbers, in place of the standardisation; ``convolution``: its
+    activation. The last linear node reads a product, a sum and a concatenation come before it.
+    """
+    first: Node = StandardiseNode("standardise", ("x",), input_size)
+    if embedding:
+        first = EmbeddingNode("embedding", ("x",), ROWS, input_size)
+    wide = hidden_size + input_size
+    nodes: list[Node] = [
+        first,
+        ConvolutionNode(
+            "conv0", (first.name,), input_size, hidden_size, kernel_size, dilation, bias, activation=convolution
+        ),
+        GruNode("gru0", ("conv0",), hidden_size, hidden_size, reset, bias, candidate_activation=candidate),
+        ConcatenateNode("both", ("gru0", first.name), wide),
+        LinearNode("hidden0", ("both",), wide, hidden_size, bias, "relu"),
+        ElementwiseNode("sum", ("hidden0", "gru0"), hidden_size, "add"),
+        LinearNode("gate", ("both",), wide, hidden_size, bias, "sigmoid"),
+        ElementwiseNode("product", ("sum", "gate"), hidden_size, "multiply"),
+        LinearNode("dense", ("product",), hidden_size, output_size, bias),
+    ]
+    return _with_head(nodes, head, 50.0)
+
+
+def _with_head(nodes: list[Node], head: str, rate: float | None) -> ModelConfig:
+    """The nodes and, on the last of them, a head of that kind."""
+    first, size = nodes[0], nodes[-1].output_size
+    channels = first.size if isinstance(first, StandardiseNode) else 1
     target, prefix = ("step_value", "value") if head == "identity" else ("step_label", "class")
     return ModelConfig(
         scheme="float32",
         identity="",
-        input=InputConfig(input_size, tuple(f"c{i}" for i in range(input_size)), ("",) * input_size, rate),
-        nodes=tuple(nodes),
-        outputs=(OutputConfig("output", target, tuple(f"{prefix} {i}" for i in range(output_size))),),
+        input=InputConfig(channels, tuple(f"c{i}" for i in range(channels)), ("",) * channels, rate),
+        nodes=(*nodes, HeadNode("output", (nodes[-1].name,), size, head)),
+        outputs=(OutputConfig("output", target, tuple(f"{prefix} {i}" for i in range(size))),),
     )
 
 
-def random_artifact(
-    seed: int = 0, input_size: int = 3, hidden_sizes: tuple[int, ...] = (5,), **shape: object
-) -> Artifact:
+def random_artifact(seed: int = 0, input_size: int = 3, hidden_sizes: tuple[int, ...] = (5,), **shape: Any) -> Artifact:
     """A float32 artifact with weights of trained magnitude; ``shape`` as in ``random_config``."""
+    return random_floats(random_config(input_size, hidden_sizes, **shape), seed)
+
+
+def mixed_artifact(seed: int = 0, input_size: int = 3, hidden_size: int = 5, **shape: Any) -> Artifact:
+    """The same of ``mixed_config``, with every kind of node."""
+    return random_floats(mixed_config(input_size, hidden_size, **shape), seed)
+
+
+def random_floats(config: ModelConfig, seed: int) -> Artifact:
+    """The float32 artifact of any configuration, with weights of trained magnitude; unbounded recurrences settle."""
     rng = np.random.default_rng(seed)
-    config = random_config(input_size, hidden_sizes, **shape)  # type: ignore[arg-type]  # passed on unchanged
     arrays = {}
     for name, (_, size) in expected_tensors(config).items():
         if name.endswith(".mean"):
@@ -73,19 +140,44 @@ def random_artifact(
         elif name.endswith((".bias", ".bias_ih", ".bias_hh")):
             array = rng.normal(0, 0.3, size)
         else:
-            array = rng.normal(0, 1.2 / np.sqrt(size[-1]), size)
+            array = rng.normal(0, 1.2 / np.sqrt(np.prod(size[1:])), size)
         arrays[name] = array.astype(np.float32)
+    for node in config.nodes:
+        if isinstance(node, GruNode) and node.unbounded:
+            arrays[f"{node.name}.weight_hh"][2 * node.hidden_size :] *= 0.5
     return from_arrays(config, arrays)
 
 
+def quantized(artifact: Artifact, scheme: str = "static-w8a8", keep: Mapping[str, str] | None = None) -> Artifact:
+    """The artifact in an integer scheme, calibrated on inputs like those of a verification."""
+    ranges = calibrate(artifact, [gaussian_input(artifact, CALIBRATION_STEPS)])
+    return quantize_artifact(artifact, ranges, scheme=scheme, keep=keep)
+
+
 def random_integer_artifact(
-    seed: int = 0, input_size: int = 3, hidden_sizes: tuple[int, ...] = (5,), **shape: object
+    seed: int = 0,
+    input_size: int = 3,
+    hidden_sizes: tuple[int, ...] = (5,),
+    *,
+    scheme: str = "static-w8a8",
+    keep: Mapping[str, str] | None = None,
+    **shape: Any,
 ) -> Artifact:
-    """A valid static-w8a8 artifact of random integers (not quantized from a float model)."""
+    """A valid artifact of random integers (not quantized from a float model); ``shape`` as in ``random_config``."""
+    return random_integers(random_config(input_size, hidden_sizes, **shape), seed, scheme, keep)
+
+
+def random_integers(
+    config: ModelConfig, seed: int, scheme: str = "static-w8a8", keep: Mapping[str, str] | None = None
+) -> Artifact:
+    """The artifact of random integers of any float32 configuration, in a static scheme."""
     rng = np.random.default_rng(seed)
-    config = random_config(input_size, hidden_sizes, **shape)  # type: ignore[arg-type]  # passed on unchanged
-    scales = {name: 4 / 127 if name == "standardise" else 1 / 127 for name in expected_operands(config)}
-    config = changed(config, scheme="static-w8a8", quantization=QuantizationConfig(scales))
+    config = changed(config, scheme=scheme, quantization=QuantizationConfig(keep=dict(keep or {})))
+    scales = {}
+    for name in expected_operands(config):
+        limit = operand_limit(config, name)
+        scales[name] = 4 / limit if config.node(name.removesuffix(".rh")) is config.nodes[0] else 1 / limit
+    config = changed(config, quantization=replace(config.quantization, operand_scale=scales))
     arrays: dict[str, np.ndarray] = {}
     for name, (dtype, size) in expected_tensors(config).items():
         if name.endswith(".mean"):
@@ -94,6 +186,8 @@ def random_integer_artifact(
             arrays[name] = rng.uniform(0.5, 4, size).astype(np.float32)
         elif name.endswith(".output_offset"):
             arrays[name] = rng.normal(0, 3, size).astype(np.float32)
+        elif name.endswith(".full_scale"):
+            arrays[name] = rng.uniform(0.5, 4, size).astype(np.float32)
         elif name.endswith("_scale"):
             arrays[name] = rng.uniform(0.005, 0.02, size).astype(np.float32)
         elif dtype == "int8":

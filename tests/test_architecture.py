@@ -33,7 +33,10 @@ ALLOWED = {
 ALLOWED_IN = {
     "edgegru_runtime.tensor": {"numpy"},
     "edgegru_runtime.artifact": {"numpy"},
+    "edgegru_runtime.operands": {"numpy"},
     "edgegru_runtime.reference": {"numpy"},
+    "edgegru_runtime.integer_arithmetic": {"numpy"},
+    "edgegru_runtime.integer_layers": {"numpy"},
     "edgegru_runtime.integer_reference": {"numpy"},
     "edgegru_runtime.onnxruntime_engine": {"numpy", "onnxruntime"},
     "edgegru_runtime.litert_engine": {"numpy", "ai_edge_litert", "tflite_runtime"},
@@ -43,12 +46,19 @@ ALLOWED_IN = {
     "edgegru.training": {"torch", "tqdm"},
     "edgegru.checkpoint": {"torch"},
     "edgegru.freezing": {"torch"},
+    "edgegru.integer_torch": {"torch"},
+    "edgegru.quantized_gradients": {"torch"},
+    "edgegru.quantized_network": {"torch"},
+    "edgegru.quantized_trainer": {"torch"},
+    "edgegru.starting_model": {"torch"},
     "edgegru.plotting": {"matplotlib"},
     "edgegru.evaluation_plots": {"matplotlib"},
     "edgegru.drift_plot": {"matplotlib"},
 }
 # Modules of the device that are imported only when a model is first stepped: what they compute with, they import.
-REFERENCES = {"edgegru_runtime.reference", "edgegru_runtime.integer_reference"}
+REFERENCES = {
+    f"edgegru_runtime.{name}" for name in ("reference", "integer_arithmetic", "integer_layers", "integer_reference")
+}
 ENGINES = REFERENCES | {"edgegru_runtime.onnxruntime_engine", "edgegru_runtime.litert_engine"}
 FOREIGN = {"torch", "matplotlib", "numpy", "onnx", "onnxruntime", "ai_edge_litert", "tflite_runtime", "safetensors"}
 

@@ -10,37 +10,54 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_export.metadata import output_names, state_input_names
+from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.engine import Engine
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.exported import ExportedFile
 from edgegru_runtime.fixed_point import STATE_BITS
 from edgegru_runtime.foreign import first_line
-from edgegru_runtime.model_config import ModelConfig
+from edgegru_runtime.model_config import ConvolutionNode
+from edgegru_runtime.operands import operand_scales
 
 Trajectory = dict[str, NDArray[np.float64]]  # "y", "y1", …, then "h0", "h1", … → real values (steps, size)
 
 
-def state_format(config: ModelConfig) -> tuple[str, float]:
-    """How ``Engine.state_arrays`` stores the states of this scheme: their NumPy type, and what one unit is worth."""
-    return ("<f4", 1.0) if config.scheme == "float32" else ("<i4", 2.0**-STATE_BITS)
+def state_format(artifact: Artifact) -> tuple[str, list[NDArray[np.float64]]]:
+    """How ``Engine.state_arrays`` stores the states of a model: their NumPy type, and what one unit of each number is
+    worth, (state_size,) for every state node.
+    """
+    config = artifact.config
+    if not config.static:
+        return "<f4", [np.ones(node.state_size) for node in config.state_nodes]
+    units = []
+    for node in config.state_nodes:
+        if isinstance(node, ConvolutionNode):
+            units.append(np.tile(operand_scales(artifact, node.inputs[0]), node.frames))
+        elif node.unbounded:
+            units.append(artifact.array(f"{node.name}.full_scale").astype(np.float64) * 2.0**-STATE_BITS)
+        else:
+            units.append(np.full(node.state_size, 2.0**-STATE_BITS))
+    return "<i4", units
 
 
 def run_steps(
-    engine: Engine, config: ModelConfig, inputs: NDArray[np.float32], *, states: bool = True, state: Any = None
+    engine: Engine, artifact: Artifact, inputs: NDArray[np.float32], *, states: bool = True, state: Any = None
 ) -> Trajectory:
     """All outputs and, unless the engine keeps them to itself, all ``states`` after each row of ``inputs``.
 
-    ``config``: of the model that the engine was built from; its scheme tells how states are stored. ``state``: the
-    engine's, where the run begins and which it advances; by default a zero state.
+    ``artifact``: what the engine computes, or the file it runs was exported from: it tells how states are stored.
+    ``state``: the engine's, where the run begins and which it advances; by default a zero state.
     """
-    dtype, unit = state_format(config)
+    config = artifact.config
+    dtype, units = state_format(artifact)
     names = (*output_names(config), *(state_input_names(config) if states else ()))
     columns: dict[str, list[Any]] = {name: [] for name in names}
     state = engine.new_state() if state is None else state
     for sample in inputs:
         values: list[Any] = list(engine.step(state, array("f", sample.tobytes())))
         if states:
-            values += [np.frombuffer(blob, dtype) * unit for blob in engine.state_arrays(state)]
+            blobs = engine.state_arrays(state)
+            values += [np.frombuffer(blob, dtype) * unit for blob, unit in zip(blobs, units, strict=True)]
         for column, value in zip(columns.values(), values, strict=True):
             column.append(value)
     return {name: np.array(column, np.float64) for name, column in columns.items()}
@@ -58,8 +75,8 @@ def run_parts(exported: ExportedFile, inputs: NDArray[np.float32], cuts: tuple[i
         session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"], enable_fallback=0)
         wanted = [*output_names(config), *(after for _, after in exported.states)]
         h = {
-            before: np.zeros((1, node.hidden_size), np.float32)
-            for (before, _), node in zip(exported.states, config.gru_nodes, strict=True)
+            before: np.zeros((1, node.state_size), np.float32)
+            for (before, _), node in zip(exported.states, config.state_nodes, strict=True)
         }
         parts: list[list[NDArray[Any]]] = []
         for start, stop in pairwise((*cuts, len(inputs))):

@@ -1,4 +1,6 @@
-"""The float model that an integer artifact stands for: the oracle for exports that cannot be bit equal."""
+"""The float model that an artifact of int8 weights stands for: the oracle for exports that cannot be bit equal, and what
+int8 weights alone cost.
+"""
 
 from __future__ import annotations
 
@@ -9,55 +11,76 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_export.saving import with_identity
-from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.artifact import Artifact, expected_tensors
 from edgegru_runtime.errors import ExportError
-from edgegru_runtime.model_config import GruNode, LinearNode
+from edgegru_runtime.model_config import ConvolutionNode, GruNode, LinearNode
+from edgegru_runtime.operands import operand_scales
 from edgegru_runtime.tensor import Tensor
 
 
 def dequantize(artifact: Artifact) -> Artifact:
-    """A float32 artifact of the same nodes: weights ``w8 · s_i``, biases by the scale of their accumulator
-    ``s_i · s_operand`` (docs/quantization.md), computed in float64 and rounded once.
+    """A float32 artifact of the same nodes: weights ``w8 · s_i``, in static schemes divided by the share of their
+    column, biases by the scale of their accumulator ``s_i · s`` (docs/quantization.md), computed in float64 and
+    rounded once.
 
-    A GRU's one integer bias of r and z becomes ``bias_ih``; ``bias_hh`` holds b_hn alone. Raises ExportError for an
-    artifact that is float already.
+    In static schemes a GRU's one integer bias of r and z becomes ``bias_ih``; ``bias_hh`` holds b_hn alone. Raises
+    ExportError for an artifact that is float already.
     """
-    config, quantization = artifact.config, artifact.config.quantization
-    if quantization is None:
-        raise ExportError(f"the model's scheme is {config.scheme}, expected an integer scheme to dequantize")
+    config = artifact.config
+    if config.scheme == "float32":
+        raise ExportError("the model's scheme is float32, expected one with int8 weights to dequantize")
+    real = replace(config, scheme="float32", quantization=None, identity="")
     arrays: dict[str, NDArray[Any]] = {}
     for node in config.nodes:
-        if isinstance(node, LinearNode):
-            weight, weight_scale = _weight(artifact, f"{node.name}.weight")
-            arrays[f"{node.name}.weight"] = weight
-            if f"{node.name}.output_offset" in artifact.tensors:
-                arrays[f"{node.name}.bias"] = artifact.array(f"{node.name}.output_offset")
-            elif node.bias:
-                accumulator = weight_scale * quantization.operand_scale[node.inputs[0]]
-                arrays[f"{node.name}.bias"] = _integers(artifact, f"{node.name}.bias") * accumulator
-        elif isinstance(node, GruNode):
-            size = node.hidden_size
-            arrays[f"{node.name}.weight_ih"], ih_scale = _weight(artifact, f"{node.name}.weight_ih")
-            arrays[f"{node.name}.weight_hh"], hh_scale = _weight(artifact, f"{node.name}.weight_hh")
-            if node.bias:
-                accumulator = ih_scale * quantization.operand_scale[node.inputs[0]]
-                arrays[f"{node.name}.bias_ih"] = _integers(artifact, f"{node.name}.bias_ih") * accumulator
-                bias_hh = np.zeros(3 * size)
-                if node.reset == "after":
-                    accumulator = hh_scale[2 * size :] * quantization.operand_scale[node.name]
-                    bias_hh[2 * size :] = _integers(artifact, f"{node.name}.bias_hn") * accumulator
-                arrays[f"{node.name}.bias_hh"] = bias_hh
+        if config.static and isinstance(node, (LinearNode, ConvolutionNode)):
+            arrays |= _linear(artifact, node)
+        elif config.static and isinstance(node, GruNode):
+            arrays |= _gru(artifact, node)
+    for name in expected_tensors(real):
+        if name not in arrays:  # embeddings, all weights of dynamic-w8, and what is float in every scheme
+            arrays[name] = _weight(artifact, name) if f"{name}_scale" in artifact.tensors else artifact.array(name)
     tensors = {name: Tensor.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
-    unchanged = {name: tensor for name, tensor in artifact.tensors.items() if name.endswith((".mean", ".std"))}
-    return with_identity(
-        Artifact(replace(config, scheme="float32", quantization=None, identity=""), unchanged | tensors)
-    )
+    return with_identity(Artifact(real, tensors))
 
 
-def _weight(artifact: Artifact, name: str) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """The real weights (rows, columns) and the scales of their rows (rows,)."""
-    scale = artifact.array(f"{name}_scale").astype(np.float64)
-    return _integers(artifact, name) * scale[:, None], scale
+def _linear(artifact: Artifact, node: LinearNode | ConvolutionNode) -> dict[str, NDArray[Any]]:
+    name, column_scale = node.name, operand_scales(artifact, node.inputs[0])
+    common = np.max(column_scale)
+    arrays: dict[str, NDArray[Any]] = {f"{name}.weight": _weight(artifact, f"{name}.weight") / (column_scale / common)}
+    if f"{name}.output_offset" in artifact.tensors:
+        arrays[f"{name}.bias"] = artifact.array(f"{name}.output_offset")
+    elif node.bias:
+        arrays[f"{name}.bias"] = _integers(artifact, f"{name}.bias") * _row_scale(artifact, f"{name}.weight") * common
+    return arrays
+
+
+def _gru(artifact: Artifact, node: GruNode) -> dict[str, NDArray[Any]]:
+    name, size = node.name, node.hidden_size
+    x_scale, h_scale = operand_scales(artifact, node.inputs[0]), operand_scales(artifact, name)
+    # Unbounded, h and r ⊙ h have the same scales; bounded, each has one for all units.
+    weight_hh = _weight(artifact, f"{name}.weight_hh") / (h_scale / np.max(h_scale))
+    arrays = {
+        f"{name}.weight_ih": _weight(artifact, f"{name}.weight_ih") / (x_scale / np.max(x_scale)),
+        f"{name}.weight_hh": weight_hh,
+    }
+    if node.bias:
+        accumulator = _row_scale(artifact, f"{name}.weight_ih") * np.max(x_scale)
+        arrays[f"{name}.bias_ih"] = _integers(artifact, f"{name}.bias_ih") * accumulator
+        arrays[f"{name}.bias_hh"] = np.zeros(3 * size)
+        if node.reset == "after":
+            accumulator = _row_scale(artifact, f"{name}.weight_hh")[2 * size :] * np.max(h_scale)
+            arrays[f"{name}.bias_hh"][2 * size :] = _integers(artifact, f"{name}.bias_hn") * accumulator
+    return arrays
+
+
+def _weight(artifact: Artifact, name: str) -> NDArray[np.float64]:
+    """w8 · s_i: real weights, columns of static schemes still times their share."""
+    weight = _integers(artifact, name)
+    return weight * _row_scale(artifact, name).reshape(-1, *(1,) * (weight.ndim - 1))
+
+
+def _row_scale(artifact: Artifact, name: str) -> NDArray[np.float64]:
+    return artifact.array(f"{name}_scale").astype(np.float64)
 
 
 def _integers(artifact: Artifact, name: str) -> NDArray[np.float64]:

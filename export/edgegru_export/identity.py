@@ -21,6 +21,7 @@ def compute_identity(config: ModelConfig, tensors: Mapping[str, Tensor]) -> str:
     names = sorted(tensors)
     header = {
         "input_size": config.input.size,
+        "keep": {} if config.quantization is None else config.quantization.keep,
         "nodes": [node_to_json(node) for node in config.nodes],
         "operand_scale": _scales(config),
         "scheme": config.scheme,

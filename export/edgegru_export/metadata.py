@@ -1,7 +1,7 @@
 """What an exported file says about itself, and the names of its inputs and outputs: one rule for all formats.
 
-The metadata is one JSON string under the key ``edgegru``: the artifact's configuration without its quantization
-parameters, plus a section ``export`` (docs/export.md).
+The metadata is one JSON string under the key ``edgegru``: the artifact's configuration, plus a section ``export``
+(docs/export.md).
 """
 
 from __future__ import annotations
@@ -24,8 +24,8 @@ __all__ = [
 
 
 def state_input_names(config: ModelConfig) -> tuple[str, ...]:
-    """``h0``, ``h1``, …: the states that go in, one a GRU, in execution order."""
-    return tuple(f"h{index}" for index in range(len(config.gru_nodes)))
+    """``h0``, ``h1``, …: the states that go in, one a state node, in execution order."""
+    return tuple(f"h{index}" for index in range(len(config.state_nodes)))
 
 
 def state_output_names(config: ModelConfig) -> tuple[str, ...]:
@@ -48,23 +48,24 @@ def export_section(
     stream. Mean and std are written down for readers: the standardisation itself happens inside the graph.
     """
     config = artifact.config
-    names = zip(config.gru_nodes, state_input_names(config), state_output_names(config), strict=True)
-    standardise = next(node for node in config.nodes if isinstance(node, StandardiseNode))
-    return {
+    names = zip(config.state_nodes, state_input_names(config), state_output_names(config), strict=True)
+    first = config.nodes[0]
+    section: dict[str, Any] = {
         "format": format,
         "form": form,
         "state": state,
         "state_dtype": state_dtype,
         "states": [
-            {"input": before, "output": after, "node": node.name, "shape": [1, node.hidden_size]}
+            {"input": before, "output": after, "node": node.name, "shape": [1, node.state_size]}
             for node, before, after in names
         ],
-        "standardise": {field: artifact.array(f"{standardise.name}.{field}").tolist() for field in ("mean", "std")},
     }
+    if isinstance(first, StandardiseNode):
+        section["standardise"] = {field: artifact.array(f"{first.name}.{field}").tolist() for field in ("mean", "std")}
+    return section
 
 
 def metadata_json(artifact: Artifact, section: dict[str, Any]) -> str:
     """The compact JSON string to embed: same model, same bytes. ``section``: from ``export_section``."""
     document = {**config_to_json(artifact.config), "export": section}
-    document.pop("quantization", None)  # integers and scales are in the graph; nobody could use them from here
     return dump_json(document)

@@ -6,7 +6,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_runtime.artifact import Artifact
-from edgegru_runtime.model_config import StandardiseNode
+from edgegru_runtime.model_config import EmbeddingNode, StandardiseNode
+from edgegru_runtime.operands import operand_limit
 
 CORRELATION = 0.9  # of one step with the next: sensor streams are smooth, and memory is exercised
 LEVELS = (0.0, 0.5, 1.0, 2.0, 4.0, 100.0, 1e6)  # in standard deviations; an int8 operand saturates above a few
@@ -17,7 +18,8 @@ SEED = 20240
 def gaussian_input(artifact: Artifact, steps: int) -> NDArray[np.float32]:
     """(steps, input_size) in raw units: AR(1), each channel with the mean and standard deviation of the training data.
 
-    For integer schemes the values stay inside the calibrated range, as the data's own do.
+    In static schemes the values stay inside the range of their operand, as the data's own do; those of an embedding are
+    row numbers of its table, in every scheme.
     """
     generator = np.random.default_rng(SEED)
     noise = generator.standard_normal((steps, artifact.config.input.size))
@@ -25,15 +27,12 @@ def gaussian_input(artifact: Artifact, steps: int) -> NDArray[np.float32]:
     walk[0] = noise[0]
     for step in range(1, steps):
         walk[step] = CORRELATION * walk[step - 1] + np.sqrt(1 - CORRELATION**2) * noise[step]
-    if artifact.config.quantization is not None:
-        limit = 127 * artifact.config.quantization.operand_scale[_standardise(artifact).name]
-        walk = np.clip(walk, -limit, limit)
-    return _raw(artifact, walk)
+    return _raw(artifact, walk, inside=True)
 
 
 def jumping_input(artifact: Artifact, steps: int) -> NDArray[np.float32]:
     """(steps, input_size) in raw units: levels held and left abruptly, on each channel for itself, up to far outside
-    the calibrated range, so that integers saturate and every gate is driven to both ends.
+    the calibrated range, so that integers saturate and every gate is driven to both ends; or beyond the table.
     """
     generator = np.random.default_rng(SEED)
     values = np.empty((steps, artifact.config.input.size))
@@ -43,15 +42,20 @@ def jumping_input(artifact: Artifact, steps: int) -> NDArray[np.float32]:
             held = int(generator.integers(1, LONGEST_HOLD + 1))
             values[step : step + held, channel] = generator.choice(LEVELS) * generator.choice((-1.0, 1.0))
             step += held
-    return _raw(artifact, values)
+    return _raw(artifact, values, inside=False)
 
 
-def _standardise(artifact: Artifact) -> StandardiseNode:
-    return next(node for node in artifact.config.nodes if isinstance(node, StandardiseNode))
-
-
-def _raw(artifact: Artifact, standardised: NDArray[np.float64]) -> NDArray[np.float32]:
-    name = _standardise(artifact).name
-    mean, std = (artifact.array(f"{name}.{field}").astype(np.float64) for field in ("mean", "std"))
+def _raw(artifact: Artifact, values: NDArray[np.float64], *, inside: bool) -> NDArray[np.float32]:
+    """Standard deviations in the units of the model's input, ``inside``: kept in the range that it distinguishes."""
+    first, quantization = artifact.config.nodes[0], artifact.config.quantization
+    if isinstance(first, EmbeddingNode):  # a table's middle counts as its mean, a quarter of it as a deviation
+        last = first.num_embeddings - 1
+        rows = last / 2 + values * (first.num_embeddings / 4)
+        return (np.round(np.clip(rows, 0, last)) if inside else rows).astype(np.float32)
+    assert isinstance(first, StandardiseNode)
+    if inside and artifact.config.static and quantization is not None:
+        limit = operand_limit(artifact.config, first.name) * quantization.operand_scale[first.name]
+        values = np.clip(values, -limit, limit)
+    mean, std = (artifact.array(f"{first.name}.{field}").astype(np.float64) for field in ("mean", "std"))
     largest = np.finfo(np.float32).max
-    return np.clip(standardised * std + mean, -largest, largest).astype(np.float32)
+    return np.clip(values * std + mean, -largest, largest).astype(np.float32)

@@ -6,7 +6,18 @@ import json
 import math
 
 from edgegru_runtime.errors import FormatVersionError
-from tests.attacks.museum import GOOD_INTEGER, GOOD_INTEGER_AFTER, Parts, exhibit, setting, without
+from tests.attacks.museum import (
+    GOOD_DYNAMIC,
+    GOOD_EMBEDDING,
+    GOOD_INTEGER,
+    GOOD_INTEGER_AFTER,
+    GOOD_MIXED,
+    GOOD_WIDE,
+    Parts,
+    exhibit,
+    setting,
+    without,
+)
 
 # The configuration's text
 
@@ -99,7 +110,7 @@ setting("nodes are an object", "nodes", {}, "nodes is an object; expected a list
 setting("no nodes", "nodes", [], "nodes is a list of 0")
 setting("too many nodes", "nodes", [{}] * 257, "nodes is a list of 257; expected a list of 1 to 256")
 setting("node is text", "nodes.1", "gru", "nodes[1].kind is null")
-setting("unknown kind", "nodes.1.kind", "lstm", "nodes[1].kind is 'lstm'; expected one of standardise, linear, gru")
+setting("unknown kind", "nodes.1.kind", "lstm", "nodes[1].kind is 'lstm'; expected one of standardise, embedding")
 setting("kind is a list", "nodes.1.kind", ["gru"], "nodes[1].kind is a list of 1")
 setting("kind of another node", "nodes.1.kind", "linear", "nodes[1] has an unknown field")
 setting("unknown field of a node", "nodes.1.dropout", 0.5, "nodes[1] has an unknown field 'dropout'")
@@ -110,7 +121,7 @@ setting(
     "unknown activation", "nodes.3.activation", "gelu", "nodes[3].activation is 'gelu'; expected one of linear, relu"
 )
 setting("unknown gate activation", "nodes.1.gate_activation", "relu", "nodes[1].gate_activation is 'relu'")
-setting("unknown candidate", "nodes.1.candidate_activation", "relu", "nodes[1].candidate_activation is 'relu'")
+setting("unknown candidate", "nodes.1.candidate_activation", "gelu", "nodes[1].candidate_activation is 'gelu'")
 setting("bias is a number", "nodes.1.bias", 1, "nodes[1].bias is 1; expected true or false")
 setting("hidden size negative", "nodes.1.hidden_size", -3, "nodes[1].hidden_size is -3; expected an integer from 1")
 setting("hidden size fractional", "nodes.1.hidden_size", 3.0, "nodes[1].hidden_size is 3.0; expected an integer")
@@ -131,14 +142,14 @@ setting(
 )
 setting("node reads a later one", "nodes.1.inputs", ["gru1"], "node 'gru0' reads 'gru1', which is not before it")
 setting("node reads nothing", "nodes.2.inputs", ["gru9"], "node 'gru1' reads 'gru9', a dangling name")
-setting("gru reads x", "nodes.1.inputs", ["x"], "node 'gru0' reads 'x'; expected x in the standardise node only")
+setting("gru reads x", "nodes.1.inputs", ["x"], "node 'gru0' reads 'x'; expected x in the first node only")
 setting("standardise reads a node", "nodes.0.inputs", ["gru0"], "node 'standardise' reads 'gru0'")
 setting(
-    "head reads a gru", "nodes.5.inputs", ["gru1"], "head 'output' reads 'gru1' of kind 'gru'; expected a linear node"
+    "head reads a gru", "nodes.5.inputs", ["gru1"], "head 'output' reads 'gru1' of kind 'gru'; expected a linear"
 )
 setting("wrong input size", "nodes.2.input_size", 4, "node 'gru1' takes 4 values; expected the 3 of 'gru0'")
 setting("wrong size of the head", "nodes.5.size", 2, "node 'output' takes 2 values; expected the 3 of 'dense'")
-setting("wrong size of standardise", "nodes.0.size", 3, "node 'standardise' has size 3; expected the input's 2")
+setting("wrong size of standardise", "nodes.0.size", 3, "node 'standardise' reads 3 values; expected the input's 2")
 setting("wrong hidden size", "nodes.2.hidden_size", 3, "node 'hidden0' takes 2 values; expected the 3 of 'gru1'")
 
 
@@ -147,17 +158,17 @@ def _duplicate_node_name(parts: Parts) -> None:
     parts.node("gru1")["name"] = "gru0"
 
 
-@exhibit("2 standardise nodes")
+@exhibit("2 nodes of kind standardise or embedding")
 def _two_standardise_nodes(parts: Parts) -> None:
     parts.config["nodes"][1] = {"kind": "standardise", "name": "again", "inputs": ["standardise"], "size": 2}
 
 
-@exhibit("begin with 'gru' 'gru0'; expected exactly one standardise node, in the first place")
+@exhibit("begin with 'gru' 'gru0'; expected exactly one of them, in the first place")
 def _standardise_not_first(parts: Parts) -> None:
     parts.config["nodes"][:2] = parts.config["nodes"][1::-1]
 
 
-@exhibit("0 standardise nodes")
+@exhibit("0 nodes of kind standardise or embedding")
 def _no_standardise_node(parts: Parts) -> None:
     del parts.config["nodes"][0]
 
@@ -361,12 +372,12 @@ def _output_scale_negative(parts: Parts) -> None:
     parts.write("dense.output_scale", 1, -1.0)
 
 
-@exhibit("tensor 'gru0.bias_ih' lets an accumulator reach", GOOD_INTEGER)
+@exhibit("row 0 of 'gru0.weight_ih' lets an accumulator reach", GOOD_INTEGER)
 def _bias_that_overflows(parts: Parts) -> None:
-    parts.write("gru0.bias_ih", 0, 2**30 - 1)
+    parts.write("gru0.bias_ih", 0, 2**31 - 1)
 
 
-@exhibit("tensor 'gru0.bias_hn' lets an accumulator reach", GOOD_INTEGER_AFTER)
+@exhibit("row 6 of 'gru0.weight_hh' lets an accumulator reach", GOOD_INTEGER_AFTER)
 def _most_negative_bias(parts: Parts) -> None:
     parts.write("gru0.bias_hn", 0, -(2**31))
 
@@ -390,3 +401,58 @@ def _output_scale_of_probabilities(parts: Parts) -> None:
 def _float_weight_in_an_integer_scheme(parts: Parts) -> None:
     parts.remove_tensor("gru0.weight_ih")
     parts.add_tensor("gru0.weight_ih", "F32", [9, 4], 144)
+
+
+# Every kind of node: GOOD_MIXED is static-w8a8 with standardise, conv0, gru0 (relu), both (concatenate), hidden0, sum,
+# gate, product, dense, output; gru0 is kept at 16 bits.
+
+setting("no kernel", "nodes.1.kernel_size", 0, "nodes[1].kernel_size is 0; expected an integer from 1", GOOD_MIXED)
+setting("negative dilation", "nodes.1.dilation", -2, "nodes[1].dilation is -2; expected an integer from 1", GOOD_MIXED)
+setting("another kernel", "nodes.1.kernel_size", 4, "tensor 'conv0.weight' is int8 (5, 3, 3)", GOOD_MIXED)
+setting("concatenation of one", "nodes.3.inputs", ["gru0"], "expected a list of 2 to 64", GOOD_MIXED)
+setting("wrong concatenation", "nodes.3.size", 9, "node 'both' has size 9; expected the 8 of its inputs", GOOD_MIXED)
+setting("sum of three", "nodes.5.inputs", ["hidden0", "gru0", "conv0"], "expected a list of 2", GOOD_MIXED)
+setting("sum of two sizes", "nodes.5.inputs", ["hidden0", "both"], "takes 5 values; expected the 8 of 'both'", GOOD_MIXED)
+setting("product with x", "nodes.7.inputs", ["sum", "x"], "node 'product' reads 'x'; expected x in the first node only",
+        GOOD_MIXED)  # fmt: skip
+setting("head reads a concatenation", "nodes.9.inputs", ["both"], "reads 'both' of kind 'concatenate'", GOOD_MIXED)
+setting("kept without need", "quantization.keep", {"dense": "static-w8a16"}, "keep has 'dense'", GOOD_MIXED)
+setting("kept float", "quantization.keep.gru0", "float32", "quantization.keep has 'gru0': float32", GOOD_MIXED)
+setting("kept at no scheme", "quantization.keep.gru0", "int4", "quantization.keep.gru0 is 'int4'", GOOD_MIXED)
+setting("kept as the rest", "quantization.keep.gru0", "static-w8a8", "has 'gru0': static-w8a8", GOOD_MIXED)
+setting("keep is a list", "quantization.keep", ["gru0"], "quantization.keep is a list of 1", GOOD_MIXED)
+setting("clips beyond one", "quantization.clips", {"gru0": 2}, "quantization.clips.gru0 is 2", GOOD_MIXED)
+setting("scale of an unbounded state", "quantization.operand_scale.gru0", 0.01, "unused entry 'gru0'", GOOD_MIXED)
+setting("endless table", "nodes.0.num_embeddings", 2**20 + 1, "nodes[0].num_embeddings is 1048577", GOOD_EMBEDDING)
+setting("embedding of two channels", "input", {"size": 2, "channels": ["a", "b"]},
+        "node 'embedding' reads 1 values; expected the input's 2", GOOD_EMBEDDING)  # fmt: skip
+setting("scales in dynamic-w8", "quantization.operand_scale", {"gru0": 0.1}, "unused entry 'gru0'; expected none",
+        GOOD_DYNAMIC)  # fmt: skip
+setting("float gru in dynamic-w8", "quantization.keep", {"gru0": "float32"}, "keep has 'gru0': float32", GOOD_DYNAMIC)
+
+
+@exhibit("tensor 'gru0.full_scale' holds 0 at index 2; expected positive numbers", GOOD_MIXED)
+def _full_scale_zero(parts: Parts) -> None:
+    parts.write("gru0.full_scale", 2, 0.0)
+
+
+@exhibit("has no tensor 'product.full_scale'", GOOD_MIXED)
+def _no_full_scale(parts: Parts) -> None:
+    parts.remove_tensor("product.full_scale")
+
+
+@exhibit("has an unused tensor 'dense.full_scale'", GOOD_MIXED)
+def _full_scale_of_what_nobody_multiplies(parts: Parts) -> None:
+    parts.add_tensor("dense.full_scale", "F32", [4], 16)
+
+
+@exhibit("tensor 'gru0.weight_ih' is float32 (15, 5); expected int8 (15, 5)", GOOD_DYNAMIC)
+def _float_recurrent_weight_in_dynamic_w8(parts: Parts) -> None:
+    parts.remove_tensor("gru0.weight_ih")
+    parts.add_tensor("gru0.weight_ih", "F32", [15, 5], 300)
+
+
+@exhibit("row 1 of 'dense.weight' lets an accumulator reach", GOOD_WIDE)
+def _sixteen_bit_operands_of_the_largest_weights(parts: Parts) -> None:
+    for column in range(600):
+        parts.write("dense.weight", 600 + column, 127)

@@ -10,13 +10,18 @@ from typing import Any
 
 from edgegru_export.saving import artifact_bytes
 from edgegru_runtime.errors import ArtifactError
-from tests.builders import random_artifact, random_integer_artifact
+from tests.builders import mixed_artifact, quantized, random_artifact, random_integer_artifact
 
 GOOD_FLOAT = artifact_bytes(random_artifact(0, 2, (3, 2), output_size=3, hidden_linear=(4, "relu")))
 GOOD_INTEGER = artifact_bytes(
     random_integer_artifact(0, 2, (3,), output_size=3, reset="before", input_linear=(4, "tanh"))
 )
 GOOD_INTEGER_AFTER = artifact_bytes(random_integer_artifact(0, 2, (3,), output_size=3, head="identity"))
+_MIXED = mixed_artifact(0, candidate="relu")
+GOOD_MIXED = artifact_bytes(quantized(_MIXED, keep={"gru0": "static-w8a16"}))
+GOOD_DYNAMIC = artifact_bytes(quantized(_MIXED, "dynamic-w8"))
+GOOD_EMBEDDING = artifact_bytes(quantized(mixed_artifact(0, embedding=True)))
+GOOD_WIDE = artifact_bytes(quantized(random_artifact(0, 2, (3,), hidden_linear=(600, "tanh")), "static-w8a16"))
 
 
 class Parts:

@@ -16,30 +16,41 @@ from edgegru.quantization import quantize_artifact
 from edgegru_export.saving import save_artifact
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.integer_reference import IntegerReference
-from tests.builders import random_artifact
+from tests.builders import mixed_artifact, random_artifact
 
 FOLDER = Path(__file__).parent / "integer"
 STEPS = 40
-CASES = {
-    "after_softmax": {"input_size": 6, "hidden_sizes": (9,), "reset": "after", "head": "softmax"},
-    "before_softmax": {"input_size": 3, "hidden_sizes": (8,), "reset": "before", "head": "softmax"},
-    "two_layers_sigmoid": {"input_size": 1, "hidden_sizes": (5, 7), "reset": "after", "head": "sigmoid"},
-    "linear_identity": {
-        "input_size": 4,
-        "hidden_sizes": (6,),
-        "reset": "before",
-        "head": "identity",
-        "bias": False,
-        "input_linear": (5, "relu"),
-        "hidden_linear": (3, "tanh"),
-    },
-    "values_with_offset": {"input_size": 2, "hidden_sizes": (7,), "reset": "after", "head": "identity"},
+W8A8, W8A16 = "static-w8a8", "static-w8a16"
+CASES: dict[str, tuple[Artifact, str, dict[str, str]]] = {  # the float model, the scheme, and what is kept at another
+    "after_softmax": (random_artifact(0, 6, (9,)), W8A8, {}),
+    "before_softmax": (random_artifact(1, 3, (8,), reset="before"), W8A8, {}),
+    "two_layers_sigmoid": (random_artifact(2, 1, (5, 7), head="sigmoid"), W8A8, {}),
+    "linear_identity": (
+        random_artifact(
+            3, 4, (6,), reset="before", head="identity", bias=False, input_linear=(5, "relu"), hidden_linear=(3, "tanh")
+        ),
+        W8A8,
+        {},
+    ),
+    "values_with_offset": (random_artifact(4, 2, (7,), head="identity"), W8A8, {}),
+    "sixteen_bits_after": (random_artifact(5, 6, (9,)), W8A16, {}),
+    "sixteen_bits_before": (random_artifact(6, 3, (8,), reset="before", head="identity"), W8A16, {}),
+    "relu_after": (random_artifact(7, 3, (8,), candidate="relu", head="identity"), W8A8, {}),
+    "relu_before": (random_artifact(8, 3, (8,), candidate="relu", reset="before"), W8A16, {}),
+    "linear_after": (random_artifact(9, 3, (8,), candidate="linear"), W8A16, {}),
+    "linear_before": (random_artifact(10, 3, (8,), candidate="linear", reset="before", head="sigmoid"), W8A8, {}),
+    "every_node": (mixed_artifact(11, head="identity"), W8A8, {}),
+    "every_node_at_sixteen_bits": (mixed_artifact(12, reset="before", candidate="relu"), W8A16, {}),
+    "every_node_kept_apart": (mixed_artifact(13, convolution="tanh"), W8A8, {"gru0": W8A16, "conv0": W8A16}),
+    "embedding": (mixed_artifact(14, embedding=True, head="sigmoid"), W8A8, {"embedding": W8A16}),
 }
 
 
 def inputs(artifact: Artifact, seed: int) -> np.ndarray:
     """Samples (STEPS, input_size) like the data, the last of them far outside the calibrated range."""
     rng = np.random.default_rng(seed)
+    if "standardise.mean" not in artifact.tensors:  # an embedding: rows of its table, then beyond it
+        return np.concatenate([rng.integers(0, 12, (STEPS - 5, 1)), [[-1], [12], [-1e9], [1e9], [3.4]]]).astype("f4")
     x = np.cumsum(rng.normal(0, 0.3, (STEPS, artifact.config.input.size)), axis=0)
     x[-5:] *= 50
     return (x * artifact.array("standardise.std") + artifact.array("standardise.mean")).astype(np.float32)
@@ -52,7 +63,7 @@ def vector(artifact: Artifact, x: np.ndarray) -> dict[str, object]:
     states, outputs = [], []
     for sample in x:
         outputs.append(engine.step(state, sample)[0])
-        states.append([int(value) for h in state.h for value in h])
+        states.append([int(value) for numbers in state.numbers for value in numbers])
     return {
         "x": [[float(value) for value in sample] for sample in x],
         "states": states,
@@ -63,10 +74,10 @@ def vector(artifact: Artifact, x: np.ndarray) -> dict[str, object]:
 
 def main() -> None:
     FOLDER.mkdir(exist_ok=True)
-    for seed, (name, shape) in enumerate(CASES.items()):
-        source = random_artifact(seed, **shape)
+    for seed, (name, (source, scheme, keep)) in enumerate(CASES.items()):
         x = inputs(source, seed)
-        save_artifact(quantize_artifact(source, calibrate(source, [x[:-5]])), FOLDER / f"{name}.safetensors")
+        quantized = quantize_artifact(source, calibrate(source, [x[:-5]]), scheme=scheme, keep=keep)
+        save_artifact(quantized, FOLDER / f"{name}.safetensors")
         content = vector(read_artifact(FOLDER / f"{name}.safetensors"), x)
         (FOLDER / f"{name}.json").write_text(json.dumps(content, separators=(",", ":")) + "\n")
 

@@ -6,10 +6,10 @@ import numpy as np
 import pytest
 
 from edgegru.calibration import calibrate, value_outputs
-from edgegru_runtime.artifact import expected_operands
 from edgegru_runtime.errors import CalibrationError
+from edgegru_runtime.operands import expected_operands
 from edgegru_runtime.reference import Reference
-from tests.builders import random_artifact
+from tests.builders import mixed_artifact, random_artifact
 
 
 def _recording(steps: int, size: int, seed: int = 0) -> np.ndarray:
@@ -45,8 +45,27 @@ def test_every_operand_has_a_range(reset: str) -> None:
     ranges = calibrate(artifact, [_recording(20, 3)])
     assert tuple(ranges.operand) == expected_operands(artifact.config)
     assert all(observer.reach(127) > 0 for observer in ranges.operand.values())
+    assert {name: len(observers) for name, observers in ranges.units.items()} == {"hidden0": 4}
     assert tuple(ranges.output) == value_outputs(artifact.config) == ("dense",)
     assert ranges.output["dense"].shape == (4,)
+
+
+@pytest.mark.parametrize("observer", ["minmax", "percentile"])
+def test_every_unit_without_a_bound_is_observed_for_itself(observer: str) -> None:
+    artifact = mixed_artifact(1, candidate="linear")
+    x = _recording(1500, 3)
+    seen: dict[str, list[np.ndarray]] = {}
+    engine = Reference(artifact, trace=lambda name, value: seen.setdefault(name, []).append(value))
+    state = engine.new_state()
+    for sample in x:
+        engine.step(state, sample)
+    ranges = calibrate(artifact, [x], observer)
+    assert set(ranges.units) == {"conv0", "gru0", "sum", "product"}
+    for name, observers in ranges.units.items():
+        magnitudes = np.abs(np.array(seen[name], np.float64))
+        exact = magnitudes.max(axis=0) if observer == "minmax" else np.percentile(magnitudes, 99.99, axis=0)
+        tolerance = 1e-6 if observer == "minmax" else 0.05
+        np.testing.assert_allclose([one.reach(127) for one in observers], exact, rtol=tolerance)
 
 
 @pytest.mark.parametrize(

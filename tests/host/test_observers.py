@@ -55,6 +55,17 @@ def test_a_range_that_grows_by_magnitudes_is_followed() -> None:
     assert _reach("mse", values) == pytest.approx(1e6, rel=0.2)
 
 
+@pytest.mark.parametrize("name", ["percentile", "mse"])
+def test_the_share_beyond_a_range_is_that_of_the_values(name: str) -> None:
+    values = _normal()
+    observer = new_observer(name)
+    for row in values.reshape(-1, 10):
+        observer.observe(np.abs(row))
+    for reach in (3.0, 6.0, 100.0):
+        assert observer.beyond(reach) == pytest.approx(np.mean(np.abs(values) > reach), rel=0.05)
+    assert new_observer(name).beyond(1.0) == 0
+
+
 @pytest.mark.parametrize("name", OBSERVERS)
 def test_nothing_but_zeros_has_no_range(name: str) -> None:
     assert _reach(name, np.zeros(30)) == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -12,17 +13,20 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as float_arrays
 
 from edgegru.calibration import calibrate
+from edgegru.integer_tensors import quantize_rows
 from edgegru.observers import new_observer
-from edgegru.quantization import quantization_report, quantize_artifact, quantize_rows
+from edgegru.quantization import HEADROOM, NARROWEST, quantize_artifact
+from edgegru.quantization_report import advice, quantization_report
+from edgegru.signal_to_noise import SignalToNoise, measure_signal_to_noise
 from edgegru_export.dequantization import dequantize
 from edgegru_export.saving import artifact_bytes
 from edgegru_runtime.artifact import Artifact, check
-from edgegru_runtime.errors import ArtifactError, QuantizationError
+from edgegru_runtime.errors import ArtifactError, CalibrationError, QuantizationError
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model_config import LinearNode
 from edgegru_runtime.reference import Reference
 from edgegru_runtime.tensor import Tensor
-from tests.builders import random_artifact
+from tests.builders import mixed_artifact, random_artifact
 
 STATE_RMS = 0.012  # int8 operands and weights against float, random models of trained magnitude, carried state
 
@@ -35,8 +39,8 @@ def _recording(artifact: Artifact, steps: int, seed: int = 0) -> np.ndarray:
     return (x * artifact.array("standardise.std") + artifact.array("standardise.mean")).astype(np.float32)
 
 
-def _quantized(artifact: Artifact, steps: int = 200) -> Artifact:
-    return quantize_artifact(artifact, calibrate(artifact, [_recording(artifact, steps)]))
+def _quantized(artifact: Artifact, steps: int = 200, **options: Any) -> Artifact:
+    return quantize_artifact(artifact, calibrate(artifact, [_recording(artifact, steps)]), **options)
 
 
 @settings(max_examples=60, deadline=None)
@@ -73,7 +77,7 @@ def test_the_integer_model_follows_the_float_model(reset: str, bias: bool, hidde
     for sample in _recording(artifact, 300):
         float_engine.step(h, sample)
         integer_engine.step(state, sample)
-        errors.append(h[-1] - state.h[-1] / 2**24)
+        errors.append(h[-1] - state.numbers[-1] / 2**24)
     assert np.sqrt(np.mean(np.square(errors))) < STATE_RMS
     assert integer_engine.clipped(state) == 0
 
@@ -85,7 +89,7 @@ def test_a_bias_in_the_wrong_place_would_show(reset: str) -> None:
     arrays = {name: artifact.array(name).copy() for name in artifact.tensors}
     arrays["gru0.bias_hh"][16:] = 3.0
     artifact = replace(artifact, tensors={name: Tensor.from_numpy(array) for name, array in arrays.items()})
-    node = replace(artifact.config.gru_nodes[0], reset="before" if reset == "after" else "after")
+    node = replace(artifact.config.state_nodes[0], reset="before" if reset == "after" else "after")
     nodes = tuple(node if n.name == "gru0" else n for n in artifact.config.nodes)
     flipped = replace(artifact, config=replace(artifact.config, nodes=nodes))
     x = _recording(artifact, 100)
@@ -97,7 +101,7 @@ def test_a_bias_in_the_wrong_place_would_show(reset: str) -> None:
         for sample in x:
             integer_engine.step(state, sample)
             float_engine.step(h, sample)
-            errors.append(h[0] - state.h[0] / 2**24)
+            errors.append(h[0] - state.numbers[0] / 2**24)
         return float(np.sqrt(np.mean(np.square(errors))))
 
     assert distance(artifact) < STATE_RMS
@@ -125,7 +129,10 @@ def test_dequantizing_gives_the_rounded_weights_back() -> None:
     quantized = _quantized(artifact)
     real = dequantize(quantized)
     for name in ("gru0.weight_ih", "gru0.weight_hh", "dense.weight", "hidden0.weight"):
-        step = quantized.array(f"{name}_scale")[:, None]
+        share = np.ones(1)  # of a column in its rows' common scale: dense reads units with a range each
+        if name == "dense.weight":
+            share = quantized.array("hidden0.full_scale") / quantized.array("hidden0.full_scale").max()
+        step = quantized.array(f"{name}_scale")[:, None] / share
         assert np.all(np.abs(real.array(name) - artifact.array(name)) <= 0.501 * step)
 
 
@@ -188,11 +195,11 @@ def test_refusals() -> None:
 
 
 def test_a_row_that_could_overflow_is_refused_by_name() -> None:
-    """70,000 inputs at full scale pass 2^30; the model is built small and its bias made to say so."""
+    """A small model whose bias is made as large as no row can bear."""
     artifact = random_artifact(3, 2, (4,))
     quantized = _quantized(artifact)
     arrays = {name: quantized.array(name).copy() for name in quantized.tensors}
-    arrays["dense.bias"][1] = 2**30
+    arrays["dense.bias"][1] = 2**31 - 1
     tensors = {name: Tensor.from_numpy(array) for name, array in arrays.items()}
     assert isinstance(quantized.config.node("dense"), LinearNode)
     with pytest.raises(ArtifactError, match="dense"):
@@ -233,3 +240,125 @@ def test_values_beside_a_large_offset_keep_their_steps(offset: float) -> None:
     assert np.all(errors < 0.1 * np.std(pairs[:, 0], axis=0))
     report = quantization_report(artifact, quantized, ranges)
     assert "dense.bias" not in {tensor.name for tensor in report.tensors}
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+@pytest.mark.parametrize("candidate", ["tanh", "relu", "linear"])
+def test_sixteen_bits_cost_nothing_beside_int8_weights(reset: str, candidate: str) -> None:
+    artifact = mixed_artifact(5, 4, 12, reset=reset, candidate=candidate, head="identity")
+    x = _recording(artifact, 1200)
+    ranges = calibrate(artifact, [x[:600]])
+    noise = {
+        scheme: measure_signal_to_noise(artifact, quantize_artifact(artifact, ranges, scheme=scheme), [x[600:]])
+        for scheme in ("static-w8a8", "static-w8a16")
+    }
+    assert abs(noise["static-w8a16"].cost) < 0.5
+    assert noise["static-w8a8"].model["output"] > 18
+    assert noise["static-w8a8"].cost > noise["static-w8a16"].cost + 1
+
+
+def test_each_unit_without_a_bound_has_its_own_range() -> None:
+    """One unit a hundred times larger than the others: with one scale for all, those would be left no bits."""
+    artifact = random_artifact(3, 3, (8,), candidate="relu", head="identity")
+    arrays = {name: artifact.array(name).copy() for name in artifact.tensors}
+    arrays["gru0.weight_ih"][16] *= 40
+    arrays["gru0.weight_hh"][:, 0] /= 40  # what reads the unit makes up for it
+    arrays["dense.weight"][:, 0] /= 40
+    artifact = replace(artifact, tensors={name: Tensor.from_numpy(array) for name, array in arrays.items()})
+    x = _recording(artifact, 800)
+    ranges = calibrate(artifact, [x[:400]])
+    quantized = quantize_artifact(artifact, ranges)
+    full = quantized.array("gru0.full_scale")
+    assert full.max() / np.median(full) > 10
+    assert full.min() >= NARROWEST * full.max()
+    apart = measure_signal_to_noise(artifact, quantized, [x[400:]]).model["output"]
+    widest = ranges.units["gru0"][int(np.argmax(full))]
+    shared = quantize_artifact(artifact, replace(ranges, units={"gru0": [widest] * 8}))
+    assert apart > measure_signal_to_noise(artifact, shared, [x[400:]]).model["output"] + 6
+
+
+def test_what_is_kept_has_the_other_width() -> None:
+    artifact = mixed_artifact(3, 3, 6)
+    ranges = calibrate(artifact, [_recording(artifact, 200)])
+    plain = quantize_artifact(artifact, ranges)
+    kept = quantize_artifact(artifact, ranges, keep={"gru0": "static-w8a16", "standardise": "static-w8a8"})
+    assert kept.config.quantization is not None
+    assert plain.config.quantization is not None
+    assert kept.config.quantization.keep == {"gru0": "static-w8a16"}  # what the scheme is anyway needs no word
+    assert kept.config.quantization.operand_scale["gru0"] == 2.0**-15
+    for name in ("standardise", "gate"):
+        assert kept.config.quantization.operand_scale[name] == plain.config.quantization.operand_scale[name]
+    assert kept.config.identity != plain.config.identity
+    whole = quantize_artifact(artifact, ranges, scheme="static-w8a16").config.quantization
+    assert whole is not None
+    ratio = plain.config.quantization.operand_scale["standardise"] / whole.operand_scale["standardise"]
+    assert ratio == pytest.approx(32767 / 127 / HEADROOM[16])
+
+
+def test_dynamic_weights_need_no_calibration() -> None:
+    artifact = mixed_artifact(3, 3, 6)
+    quantized = quantize_artifact(artifact, None, scheme="dynamic-w8", keep={"dense": "float32"})
+    for node, kind in (("gru0", "weight_ih"), ("gru0", "weight_hh"), ("conv0", "weight"), ("gate", "weight")):
+        assert quantized.tensors[f"{node}.{kind}"].dtype == "int8"
+        assert 4 * len(quantized.tensors[f"{node}.{kind}"].data) == len(artifact.tensors[f"{node}.{kind}"].data)
+    assert quantized.tensors["dense.weight"] == artifact.tensors["dense.weight"]
+    assert quantized.tensors["gru0.bias_ih"] == artifact.tensors["gru0.bias_ih"]
+    noise = measure_signal_to_noise(artifact, quantized, [_recording(artifact, 300)])
+    assert noise.model["dense"] > 30
+    with pytest.raises(CalibrationError, match="static-w8a8 has no calibration data, expected recordings"):
+        quantize_artifact(artifact, None)
+
+
+@pytest.mark.parametrize(
+    ("scheme", "keep", "message"),
+    [
+        ("static-w8a8", {"dense": "static-w8a16"}, "'dense' has nothing to keep in static-w8a8, expected one of stand"),
+        ("static-w8a8", {"gru7": "static-w8a16"}, "'gru7' is no node of the model in static-w8a8, expected one of"),
+        ("static-w8a8", {"gru0": "float32"}, "gru0 cannot be kept at 'float32' in static-w8a8, expected stat"),
+        ("dynamic-w8", {"gru0": "float32"}, "'gru0' has nothing to keep in dynamic-w8, expected one of dense"),
+        ("dynamic-w8", {"dense": "static-w8a8"}, "dense cannot be kept at 'static-w8a8' in dynamic-w8, expected dyn"),
+    ],
+)
+def test_what_cannot_be_kept_is_refused_by_name(scheme: str, keep: dict[str, str], message: str) -> None:
+    artifact = random_artifact(3, 2, (4,))
+    ranges = calibrate(artifact, [_recording(artifact, 50)])
+    with pytest.raises(QuantizationError, match=message):
+        quantize_artifact(artifact, ranges, scheme=scheme, keep=keep)
+
+
+def test_the_advice_is_one_sentence_and_only_where_8_bits_cost_much() -> None:
+    noise = SignalToNoise({"dense": 40.0}, {"dense": 36.5}, ("dense",), 100)
+    assert advice("static-w8a8", noise) == (
+        "int8 values cost 3.5 dB on the calibration data (dense: 36.5 dB, 40.0 dB with int8 weights alone): "
+        "--scheme static-w8a16 is recommended"
+    )
+    assert advice("static-w8a16", noise) is None
+    assert advice("static-w8a8", replace(noise, model={"dense": 37.5})) is None
+
+
+def test_clips_of_the_calibration_data_stay_in_the_file() -> None:
+    artifact = random_artifact(3, 4, (6,))
+    x = _recording(artifact, 4000)
+    x[7, 0] = artifact.array("standardise.mean")[0] + 40 * artifact.array("standardise.std")[0]
+    saturating = quantize_artifact(artifact, calibrate(artifact, [x], "percentile"))
+    assert saturating.config.quantization is not None
+    share = saturating.config.quantization.clips["standardise"]
+    limit = 127 * saturating.config.quantization.operand_scale["standardise"]
+    z = (x - artifact.array("standardise.mean")) / artifact.array("standardise.std")
+    assert share == pytest.approx(np.mean(np.abs(z) > limit), rel=0.2)
+    plain = quantize_artifact(artifact, calibrate(artifact, [x])).config.quantization
+    assert plain is not None
+    assert plain.clips == {}
+
+
+def test_the_report_of_every_scheme_names_every_integer_tensor() -> None:
+    artifact = mixed_artifact(3, 3, 6, candidate="relu")
+    ranges = calibrate(artifact, [_recording(artifact, 200)])
+    for scheme in ("static-w8a8", "static-w8a16", "dynamic-w8"):
+        quantized = quantize_artifact(artifact, ranges, scheme=scheme)
+        report = quantization_report(artifact, quantized, ranges)
+        integers = {name for name, tensor in quantized.tensors.items() if tensor.dtype != "float32"}
+        assert {tensor.name for tensor in report.tensors} == integers
+        assert all(0 < tensor.relative_error < 0.02 for tensor in report.tensors)
+        operands = {"standardise", "conv0", "gru0", "hidden0", "sum", "gate", "product"} - {"hidden0"}
+        assert {operand.name for operand in report.operands} == (operands if scheme != "dynamic-w8" else set())

@@ -15,13 +15,13 @@ from edgegru_export.saving import artifact_bytes, save_artifact
 from edgegru_runtime.artifact import (
     Artifact,
     check,
-    expected_operands,
     expected_tensors,
     parse_artifact,
     read_artifact,
 )
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, OutputConfig
+from edgegru_runtime.operands import expected_operands, operand_names
 from tests.builders import changed, from_arrays, random_artifact, random_config, random_integer_artifact
 
 
@@ -85,7 +85,10 @@ def test_only_unbounded_values_that_are_given_out_need_an_output_scale(
 
 def test_expected_operands() -> None:
     after = random_config(2, (3, 3), input_linear=(4, "relu"), hidden_linear=(5, "relu"))
-    assert expected_operands(after) == ("standardise", "input0", "gru0", "gru1", "hidden0")
+    assert expected_operands(after) == ("standardise", "gru0", "gru1")
+    assert operand_names(after) == ("standardise", "input0", "gru0", "gru1", "hidden0")
+    bounded = random_config(2, (3, 3), input_linear=(4, "tanh"), hidden_linear=(5, "sigmoid"))
+    assert expected_operands(bounded) == ("standardise", "input0", "gru0", "gru1", "hidden0")
     before = random_config(2, (3, 3), reset="before")
     assert expected_operands(before) == ("standardise", "gru0", "gru0.rh", "gru1", "gru1.rh")
 
@@ -104,7 +107,7 @@ def test_several_outputs_from_a_shared_trunk() -> None:
     artifact = from_arrays(config, arrays)
     back = parse_artifact(artifact_bytes(artifact))
     assert back.config == artifact.config
-    assert [node.name for node in back.config.gru_nodes] == ["gru0", "second"]
+    assert [node.name for node in back.config.state_nodes] == ["gru0", "second"]
 
 
 def test_array_is_a_read_only_view(tmp_path: Path) -> None:
@@ -126,12 +129,13 @@ def test_check_finds_a_tensor_that_does_not_fit_in_memory_too() -> None:
 def test_largest_bias_that_an_accumulator_takes() -> None:
     artifact = random_integer_artifact(0, 2, (3,), bias=True)
     arrays = {name: np.array(artifact.array(name)) for name in artifact.tensors}
-    largest = 2**30 - 1 - 127 * 127 * 2
+    weights = np.abs(arrays["gru0.weight_ih"].astype(np.int64)).sum(axis=1)
+    largest = 2**31 - 1 - 127 * int(weights[4])
     arrays["gru0.bias_ih"][4] = -largest
     check(artifact.config, from_arrays(artifact.config, arrays).tensors)
     arrays["gru0.bias_ih"][4] = -largest - 1
     with pytest.raises(
-        ArtifactError, match=r"'gru0\.bias_ih' lets an accumulator reach 1073741824; expected less than"
+        ArtifactError, match=r"row 4 of 'gru0\.weight_ih' lets an accumulator reach 2147483648; expected less"
     ):
         check(artifact.config, from_arrays(artifact.config, arrays).tensors)
 

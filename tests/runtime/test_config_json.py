@@ -10,8 +10,15 @@ from hypothesis import strategies as st
 
 from edgegru_runtime.config_json import MAX_DEPTH, config_to_json, dump_json, parse_config, parse_config_text
 from edgegru_runtime.errors import ArtifactError, FormatVersionError
-from edgegru_runtime.model_config import DecisionConfig, InputConfig, ModelConfig, OutputConfig, QuantizationConfig
-from tests.builders import random_artifact, random_config, random_integer_artifact
+from edgegru_runtime.model_config import (
+    SCHEMES,
+    DecisionConfig,
+    InputConfig,
+    ModelConfig,
+    OutputConfig,
+    QuantizationConfig,
+)
+from tests.builders import mixed_artifact, quantized, random_artifact, random_config, random_integer_artifact
 
 IDENTITY = "0123456789abcdef" * 4
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200)
@@ -34,6 +41,14 @@ def test_round_trip(make: type, reset: str, head: str) -> None:
     assert round_trip(config) == config
 
 
+@pytest.mark.parametrize("scheme", ["float32", "static-w8a8", "static-w8a16", "dynamic-w8"])
+@pytest.mark.parametrize("embedding", [True, False])
+def test_round_trip_of_every_kind_of_node(embedding: bool, scheme: str) -> None:
+    artifact = mixed_artifact(0, candidate="relu", embedding=embedding)
+    config = (artifact if scheme == "float32" else quantized(artifact, scheme)).config
+    assert round_trip(config) == config
+
+
 @st.composite
 def configs(draw: st.DrawFn) -> ModelConfig:
     size, outputs = draw(st.integers(1, 4)), draw(st.integers(1, 4))
@@ -43,7 +58,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
     config = random_config(size, (2,), outputs)
     return replace(
         config,
-        scheme=draw(st.sampled_from(["float32", "static-w8a8"])),
+        scheme=draw(st.sampled_from(SCHEMES)),
         identity=IDENTITY,
         input=InputConfig(
             size,
@@ -66,8 +81,10 @@ def configs(draw: st.DrawFn) -> ModelConfig:
             | st.builds(
                 QuantizationConfig,
                 st.dictionaries(st.sampled_from(["standardise", "gru0", "gru0.rh", "x1_y"]), scales),
+                st.dictionaries(st.sampled_from(["standardise", "gru0", "x1_y"]), st.sampled_from(SCHEMES)),
                 st.sampled_from(["minmax", "percentile:99.9"]),
                 scales,
+                st.dictionaries(st.sampled_from(["standardise", "gru0.rh"]), st.floats(0, 1)),
             )
         ),
         data=draw(st.dictionaries(TEXT, FREE.filter(shallow), max_size=3)),

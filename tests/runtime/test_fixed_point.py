@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.errors import ArtifactError
-from edgegru_runtime.integer_reference import rounding_shift, sigmoid_q16, softmax_q15, tanh_q15
+from edgegru_runtime.integer_arithmetic import rounding_shift, sigmoid_q16, softmax_q15, tanh_q15
 from tests.golden.make_tables import exp2_table, tanh_table
 
 TANH_ERROR = 1.52 * 2**-15  # docs/quantization.md

@@ -7,125 +7,153 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgegru_runtime import fixed_point as fx
+from edgegru_export.stimulus import gaussian_input, jumping_input
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.integer_reference import IntegerReference
-from edgegru_runtime.model_config import GruNode, QuantizationConfig
-from tests.builders import changed, from_arrays, random_integer_artifact
-
-
-def _r(value: int, multiplier: int, shift: int) -> int:
-    return (value * multiplier + (1 << (shift - 1))) >> shift
-
-
-def _clamp(value: int, limit: int) -> int:
-    return max(-limit, min(limit, value))
-
-
-def _tanh(argument: int) -> int:
-    u = abs(_clamp(argument, 32767))
-    k, p = u >> 9, (u & 511) << 6
-    value = fx.TANH_C0[k] + _r(p * (fx.TANH_C1[k] + _r(p * fx.TANH_C2[k], 1, 15)), 1, 15)
-    return value if argument >= 0 else -value
-
-
-def _gru_step(artifact: Artifact, node: GruNode, q_x: list[int], h: list[int], reset: str) -> list[int]:
-    """The GRU section of the document, unit by unit."""
-    assert artifact.config.quantization is not None
-    scales = artifact.config.quantization.operand_scale
-    name, size = node.name, node.hidden_size
-    w_ih, w_hh = artifact.array(f"{name}.weight_ih").tolist(), artifact.array(f"{name}.weight_hh").tolist()
-    b_ih = artifact.array(f"{name}.bias_ih").tolist() if node.bias else [0] * 3 * size
-    b_hn = artifact.array(f"{name}.bias_hn").tolist() if node.bias and reset == "after" else [0] * size
-    s_ih, s_hh = artifact.array(f"{name}.weight_ih_scale"), artifact.array(f"{name}.weight_hh_scale")
-    x_scale = scales[node.inputs[0]]
-    h_scale = scales[name]
-    n_scale = h_scale if reset == "after" else scales[f"{name}.rh"]
-    ratios = [float(s_ih[i]) * x_scale * (2**11 if i < 2 * size else 2**12) for i in range(3 * size)]
-    ratios += [float(s_hh[i]) * (h_scale * 2**11 if i < 2 * size else n_scale * 2**12) for i in range(3 * size)]
-    multiplier, t = fx.multipliers(ratios, name)
-    m_ih, m_hh = multiplier[: 3 * size], multiplier[3 * size :]
-    (m_h,), t_h = fx.multipliers([2.0**-24 / h_scale], name)
-    (m_rh,), t_rh = fx.multipliers([2.0**-24 / n_scale], name)
-
-    def dot(row: list[int], q: list[int]) -> int:
-        return sum(w * v for w, v in zip(row, q, strict=True))
-
-    q_h = [_clamp(_r(value, m_h, t_h), 127) for value in h]
-    ih = [(dot(w_ih[i], q_x) + b_ih[i]) * m_ih[i] for i in range(3 * size)]
-    gate = [2**15 + _tanh(_r(ih[i] + dot(w_hh[i], q_h) * m_hh[i], 1, t)) for i in range(2 * size)]
-    r, z = gate[:size], gate[size:]
-    q_rh = [_clamp(_r(_r(r[i] * h[i], 1, 16), m_rh, t_rh), 127) for i in range(size)]
-    following = []
-    for i in range(size):
-        row = 2 * size + i
-        if reset == "after":
-            hn = _clamp(_r((dot(w_hh[row], q_h) + b_hn[i]), m_hh[row], t), 2**24)
-            argument = _r(ih[row], 1, t) + _r(r[i] * hn, 1, 16)
-        else:
-            argument = _r(ih[row] + dot(w_hh[row], q_rh) * m_hh[row], 1, t)
-        following.append(_r((2**16 - z[i]) * (_tanh(argument) << 9) + z[i] * h[i], 1, 16))
-    return following
-
-
-def _states(artifact: Artifact, x: np.ndarray) -> list[list[int]]:
-    engine = IntegerReference(artifact)
-    state = engine.new_state()
-    result = []
-    for sample in x:
-        engine.step(state, sample)
-        result.append(state.h[0].tolist())
-    return result
-
-
-def _document_states(artifact: Artifact, x: np.ndarray, reset: str) -> list[list[int]]:
-    node = artifact.config.gru_nodes[0]
-    assert artifact.config.quantization is not None
-    a, b = fx.input_coefficients(
-        artifact.array("standardise.mean").tolist(),
-        artifact.array("standardise.std").tolist(),
-        artifact.config.quantization.operand_scale["standardise"],
-        "standardise",
-    )
-    h, result = [0] * node.hidden_size, []
-    for sample in x:
-        q_x = [
-            _clamp(int(np.floor(np.float32(np.float32(ai) * xi) + np.float32(bi))), 127)
-            for ai, bi, xi in zip(a, b, sample, strict=True)
-        ]
-        h = _gru_step(artifact, node, q_x, h, reset)
-        result.append(h)
-    return result
+from edgegru_runtime.model_config import QuantizationConfig
+from tests.builders import (
+    changed,
+    from_arrays,
+    mixed_artifact,
+    mixed_config,
+    quantized,
+    random_integer_artifact,
+    random_integers,
+)
+from tests.runtime.document_arithmetic import Document
 
 
 def _inputs(steps: int, size: int, spread: float = 8.0) -> np.ndarray:
     return np.random.default_rng(7).normal(0, spread, (steps, size)).astype(np.float32)
 
 
-@settings(max_examples=30, deadline=None)
+def _trajectory(artifact: Artifact, x: np.ndarray) -> tuple[list, list, int]:
+    """Every output, every state, and the number of clipped inputs."""
+    engine = IntegerReference(artifact)
+    state = engine.new_state()
+    outputs, states = [], []
+    for sample in x:
+        outputs.append(engine.step(state, sample))
+        states.append([numbers.tolist() for numbers in state.numbers])
+    return outputs, states, engine.clipped(state)
+
+
+def _document(artifact: Artifact, x: np.ndarray, flip_reset: bool = False) -> tuple[list, list, int]:
+    document = Document(artifact, flip_reset)
+    outputs, states = [], []
+    for sample in x:
+        outputs.append(document.step(sample.tolist()))
+        states.append([document.state[node.name] for node in artifact.config.state_nodes])
+    return outputs, states, document.clipped
+
+
+_SCHEMES = st.sampled_from(["static-w8a8", "static-w8a16"])
+_CANDIDATES = st.sampled_from(["tanh", "relu", "linear"])
+_RESETS = st.sampled_from(["after", "before"])
+_HEADS = st.sampled_from(["softmax", "sigmoid", "identity"])
+
+
+@settings(max_examples=60, deadline=None)
 @given(
     seed=st.integers(0, 1000),
-    input_size=st.integers(1, 13),
-    hidden_size=st.integers(1, 17),
-    reset=st.sampled_from(["after", "before"]),
+    sizes=st.tuples(st.integers(1, 13), st.integers(1, 17)),
+    scheme=_SCHEMES,
+    candidate=_CANDIDATES,
+    reset=_RESETS,
     bias=st.booleans(),
+    head=_HEADS,
+    spread=st.sampled_from([1.0, 8.0, 1e6]),
 )
-def test_every_bit_equals_the_document(seed: int, input_size: int, hidden_size: int, reset: str, bias: bool) -> None:
-    artifact = random_integer_artifact(seed, input_size, (hidden_size,), reset=reset, bias=bias)
-    x = _inputs(12, input_size)
-    assert _states(artifact, x) == _document_states(artifact, x, reset)
+def test_every_bit_of_a_gru_equals_the_document(
+    seed: int,
+    sizes: tuple[int, int],
+    scheme: str,
+    candidate: str,
+    reset: str,
+    bias: bool,
+    head: str,
+    spread: float,
+) -> None:
+    input_size, hidden_size = sizes
+    shape = {"reset": reset, "bias": bias, "candidate": candidate, "head": head}
+    artifact = random_integer_artifact(seed, input_size, (hidden_size,), scheme=scheme, **shape)
+    x = _inputs(10, input_size, spread)
+    assert _trajectory(artifact, x) == _document(artifact, x)
 
 
+@settings(max_examples=60, deadline=None)
+@given(
+    seed=st.integers(0, 1000),
+    scheme=_SCHEMES,
+    kept=st.sets(st.sampled_from(["conv0", "gru0", "hidden0", "first", "sum", "gate"])),
+    candidate=_CANDIDATES,
+    reset=_RESETS,
+    head=_HEADS,
+    embedding=st.booleans(),
+    kernel=st.tuples(st.integers(1, 4), st.integers(1, 3)),
+    convolution=st.sampled_from(["linear", "relu", "tanh", "sigmoid"]),
+)
+def test_every_bit_of_every_kind_of_node_equals_the_document(
+    seed: int,
+    scheme: str,
+    kept: set[str],
+    candidate: str,
+    reset: str,
+    head: str,
+    embedding: bool,
+    kernel: tuple[int, int],
+    convolution: str,
+) -> None:
+    config = mixed_config(
+        3,
+        5,
+        reset=reset,
+        candidate=candidate,
+        head=head,
+        embedding=embedding,
+        kernel_size=kernel[0],
+        dilation=kernel[1],
+        convolution=convolution,
+    )
+    other = {"static-w8a8": "static-w8a16", "static-w8a16": "static-w8a8"}[scheme]
+    keep = {config.nodes[0].name if name == "first" else name: other for name in kept}
+    artifact = random_integers(config, seed, scheme, keep)
+    x = _inputs(10, config.input.size)
+    assert _trajectory(artifact, x) == _document(artifact, x)
+
+
+@pytest.mark.parametrize("scheme", ["static-w8a8", "static-w8a16"])
+@pytest.mark.parametrize("candidate", ["tanh", "relu", "linear"])
 @pytest.mark.parametrize("reset", ["after", "before"])
-def test_the_comparison_can_tell_the_formulations_apart(reset: str) -> None:
-    artifact = random_integer_artifact(3, 4, (9,), reset=reset, bias=False)
-    if reset == "after":  # the flipped equations need a scale for r ⊙ h
-        assert artifact.config.quantization is not None
-        artifact.config.quantization.operand_scale["gru0.rh"] = 1 / 127
-    flipped = "before" if reset == "after" else "after"
+def test_the_comparison_can_tell_the_formulations_apart(reset: str, candidate: str, scheme: str) -> None:
+    shape = {"reset": reset, "bias": False, "candidate": candidate}
+    artifact = random_integer_artifact(3, 4, (9,), scheme=scheme, **shape)
     x = _inputs(12, 4)
-    assert _states(artifact, x) != _document_states(artifact, x, flipped)
+    assert _trajectory(artifact, x)[1] != _document(artifact, x, flip_reset=True)[1]
+
+
+@pytest.mark.parametrize("scheme", ["static-w8a8", "static-w8a16"])
+def test_quantized_models_equal_the_document_far_outside_their_range(scheme: str) -> None:
+    for index, candidate in enumerate(("tanh", "relu", "linear")):
+        artifact = quantized(mixed_artifact(index, candidate=candidate, head="identity"), scheme)
+        x = np.concatenate([gaussian_input(artifact, 20), jumping_input(artifact, 30)])
+        found = _trajectory(artifact, x)
+        assert found == _document(artifact, x)
+        assert found[2] > 0
+
+
+@pytest.mark.parametrize("candidate", ["relu", "linear"])
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_an_unbounded_state_saturates_at_64_times_its_full_scale(reset: str, candidate: str) -> None:
+    artifact = random_integer_artifact(5, 6, (16,), reset=reset, candidate=candidate)
+    arrays = {name: artifact.array(name).copy() for name in artifact.tensors}
+    arrays["gru0.full_scale"][...] = 1e-3
+    engine = IntegerReference(from_arrays(artifact.config, arrays))
+    state = engine.new_state()
+    for sample in _inputs(300, 6, 1e6):
+        engine.step(state, sample)
+    assert np.max(np.abs(state.numbers[0])) == 2**30
 
 
 @pytest.mark.parametrize("reset", ["after", "before"])
@@ -135,7 +163,7 @@ def test_the_state_stays_in_range_under_saturation(reset: str) -> None:
     state = engine.new_state()
     for sample in _inputs(300, 6, 1e6):
         outputs = engine.step(state, sample)
-        assert np.max(np.abs(state.h[0])) <= 2**24
+        assert np.max(np.abs(state.numbers[0])) <= 2**24
         assert np.all(np.isfinite(outputs[0]))
     assert engine.clipped(state) > 0
 
@@ -153,7 +181,7 @@ def test_state_bytes_round_trip() -> None:
     for sample in _inputs(20, 3):
         engine.step(state, sample)
     engine.load_state(other, engine.state_arrays(state))
-    assert [h.tolist() for h in other.h] == [h.tolist() for h in state.h]
+    assert [h.tolist() for h in other.numbers] == [h.tolist() for h in state.numbers]
 
 
 @pytest.mark.parametrize("target", [1.0, 0.5, 0.1, 0.0, -0.1, -0.5, -1.0])
@@ -175,10 +203,10 @@ def test_slow_units_reach_their_target(target: float, time_constant: int) -> Non
     )
     engine = IntegerReference(slow)
     state = engine.new_state()
-    state.h[0][...] = -(2**23) if target > 0 else 2**23
+    state.numbers[0][...] = -(2**23) if target > 0 else 2**23
     for _ in range(8 * time_constant):
         engine.step(state, np.zeros(1, np.float32))
-    assert abs(state.h[0][0] / 2**24 - target) < 0.002
+    assert abs(state.numbers[0][0] / 2**24 - target) < 0.002
 
 
 def test_scales_beyond_the_arithmetic_are_refused_by_name() -> None:

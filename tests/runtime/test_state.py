@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from edgegru_runtime import Model, StateError
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.state import SavedState, pack_state, state_size, unpack_state
-from tests.builders import random_artifact, random_integer_artifact
+from tests.builders import mixed_artifact, quantized, random_artifact, random_integer_artifact
 
 FLOAT = random_artifact(0, 3, (5, 4))
 INTEGER = random_integer_artifact(0, 3, (5, 4))
@@ -84,6 +84,27 @@ def test_values_that_no_stream_reaches(artifact: Artifact, value: float) -> None
     forged = data[:HEADER] + struct.pack("<f" if artifact is FLOAT else "<i", value) + data[HEADER + 4 : -4]
     with pytest.raises(StateError, match=r"gru0 has a value that is not in \[-1, 1\]"):
         unpack_state(artifact.config, sealed(forged))
+
+
+@pytest.mark.parametrize("scheme", ["float32", "static-w8a8", "static-w8a16", "dynamic-w8"])
+def test_states_of_convolutions_and_unbounded_units(scheme: str) -> None:
+    real = mixed_artifact(3, candidate="relu", kernel_size=3, dilation=2)
+    artifact = real if scheme == "float32" else quantized(real, scheme)
+    x = np.random.default_rng(1).normal(0, 4, (40, 3))
+    whole, first, second = (Model(artifact).stream() for _ in range(3))
+    expected = np.asarray(whole.run(x))
+    first.run(x[:17])
+    second.state = first.state
+    assert np.asarray(second.run(x[17:])).tobytes() == expected[17:].tobytes()
+    assert second.state == whole.state
+    assert len(whole.state) == HEADER + 4 * (4 * 3 + 5) + 4
+    if scheme.startswith("static"):
+        limit = 127 if scheme == "static-w8a8" else 32767
+        for place, beyond in ((0, limit + 1), (12, 2**30 + 1)):
+            at = HEADER + 4 * place
+            forged = whole.state[:at] + struct.pack("<i", beyond) + whole.state[at + 4 : -4]
+            with pytest.raises(StateError, match=rf"has a value that is not in \[-{beyond - 1}, {beyond - 1}\]"):
+                unpack_state(artifact.config, sealed(forged))
 
 
 def test_each_refusal_says_why() -> None:

@@ -19,7 +19,18 @@ from edgegru_runtime.container import read_file, split_container
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.fixed_point import ACCUMULATOR_LIMIT
 from edgegru_runtime.graph import check_graph
-from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, ModelConfig, StandardiseNode
+from edgegru_runtime.model_config import (
+    STATIC_SCHEMES,
+    UNBOUNDED,
+    ConvolutionNode,
+    EmbeddingNode,
+    GruNode,
+    LinearNode,
+    ModelConfig,
+    Node,
+    StandardiseNode,
+)
+from edgegru_runtime.operands import expected_operands, has_full_scale, operand_limit, operand_names
 from edgegru_runtime.strict_json import shown
 from edgegru_runtime.tensor import Tensor
 
@@ -27,7 +38,6 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_WEIGHT_OF_BIAS = {"bias": "weight", "bias_ih": "weight_ih", "bias_hn": "weight_hh"}
 _CODES = {"float32": "f", "int8": "b", "int32": "i"}
 
 
@@ -80,87 +90,132 @@ def check(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
             raise ArtifactError(f"tensor {name!r} is {found}; expected {dtype} {shape}")
     for name, tensor in tensors.items():
         _check_values(name, tensor)
-    if config.scheme == "static-w8a8":
-        for name in tensors:
-            if name.rpartition(".")[2] in _WEIGHT_OF_BIAS:
-                _check_accumulators(name, tensors)
+    if config.static:
+        for node in config.nodes:
+            _check_accumulators(config, node, tensors)
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
     """dtype and shape of every tensor that a configuration demands, by name; there are no others."""
-    integer = config.scheme == "static-w8a8"
-    weight, bias = ("int8", "int32") if integer else ("float32", "float32")
-    read_by_identity = {node.inputs[0] for node in config.nodes if node.kind == "identity"}
     result: dict[str, tuple[str, tuple[int, ...]]] = {}
     for node in config.nodes:
-        at = node.name
+        found: dict[str, tuple[str, tuple[int, ...]]]
         if isinstance(node, StandardiseNode):
-            result[f"{at}.mean"] = result[f"{at}.std"] = ("float32", (node.size,))
-        elif isinstance(node, LinearNode):
-            rows = node.output_size
-            result[f"{at}.weight"] = (weight, (rows, node.input_size))
-            if integer and is_offset(config, at):
-                result[f"{at}.output_offset"] = ("float32", (rows,))
-            elif node.bias:
-                result[f"{at}.bias"] = (bias, (rows,))
-            if integer:
-                result[f"{at}.weight_scale"] = ("float32", (rows,))
-                if at in read_by_identity and node.activation in ("linear", "relu"):
-                    result[f"{at}.output_scale"] = ("float32", (rows,))
-        elif isinstance(node, GruNode):
-            rows = 3 * node.hidden_size
-            result[f"{at}.weight_ih"] = (weight, (rows, node.input_size))
-            result[f"{at}.weight_hh"] = (weight, (rows, node.hidden_size))
-            if node.bias:
-                result[f"{at}.bias_ih"] = (bias, (rows,))
-            if integer:
-                result[f"{at}.weight_ih_scale"] = result[f"{at}.weight_hh_scale"] = ("float32", (rows,))
-                if node.bias and node.reset == "after":
-                    result[f"{at}.bias_hn"] = ("int32", (node.hidden_size,))
-            elif node.bias:
-                result[f"{at}.bias_hh"] = (bias, (rows,))
+            found = {"mean": ("float32", (node.size,)), "std": ("float32", (node.size,))}
+        elif config.scheme_of(node.name) == "float32":
+            found = {name: ("float32", shape) for name, shape in {**_matrices(node), **_biases(node)}.items()}
+        else:
+            found = {name: ("int8", shape) for name, shape in _matrices(node).items()}
+            found |= {f"{name}_scale": ("float32", shape[:1]) for name, shape in _matrices(node).items()}
+            if config.static:
+                found |= _static_tensors(config, node)
+            else:
+                found |= {name: ("float32", shape) for name, shape in _biases(node).items()}
+        result |= {f"{node.name}.{name}": tensor for name, tensor in found.items()}
     return result
 
 
+def _matrices(node: Node) -> dict[str, tuple[int, ...]]:
+    """The shapes of a node's weights; the first axis is that of their rows."""
+    match node:
+        case EmbeddingNode():
+            return {"weight": (node.num_embeddings, node.output_size)}
+        case LinearNode():
+            return {"weight": (node.output_size, node.input_size)}
+        case ConvolutionNode():
+            return {"weight": (node.output_size, node.kernel_size, node.input_size)}
+        case GruNode():
+            rows = 3 * node.hidden_size
+            return {"weight_ih": (rows, node.input_size), "weight_hh": (rows, node.hidden_size)}
+        case _:
+            return {}
+
+
+def _biases(node: Node) -> dict[str, tuple[int, ...]]:
+    """The shapes of a node's biases where they are floats."""
+    match node:
+        case LinearNode() | ConvolutionNode() if node.bias:
+            return {"bias": (node.output_size,)}
+        case GruNode() if node.bias:
+            return {"bias_ih": (3 * node.hidden_size,), "bias_hh": (3 * node.hidden_size,)}
+        case _:
+            return {}
+
+
+def _static_tensors(config: ModelConfig, node: Node) -> dict[str, tuple[str, tuple[int, ...]]]:
+    """What a node has in a static scheme besides int8 weights and their scales."""
+    result: dict[str, tuple[str, tuple[int, ...]]] = {}
+    if isinstance(node, (LinearNode, ConvolutionNode)):
+        rows = (node.output_size,)
+        if is_offset(config, node.name):
+            result["output_offset"] = ("float32", rows)
+        elif node.bias:
+            result["bias"] = ("int32", rows)
+        if node.activation in UNBOUNDED and "identity" in _reader_kinds(config, node.name):
+            result["output_scale"] = ("float32", rows)
+    elif isinstance(node, GruNode) and node.bias:
+        result["bias_ih"] = ("int32", (3 * node.hidden_size,))
+        if node.reset == "after":
+            result["bias_hn"] = ("int32", (node.hidden_size,))
+    if has_full_scale(config, node):
+        result["full_scale"] = ("float32", (node.output_size,))
+    return result
+
+
+def _reader_kinds(config: ModelConfig, name: str) -> set[str]:
+    return {node.kind for node in config.nodes if name in node.inputs}
+
+
 def is_offset(config: ModelConfig, name: str) -> bool:
-    """Whether an integer scheme adds the bias of the linear node ``name`` to its outputs, as a float.
+    """Whether a static scheme adds the bias of the node ``name`` to its outputs, as a float.
 
     So it is for values that are only given out: beside an offset far larger than their spread (a pressure, say) their
     integers would have no steps left.
     """
     node = config.node(name)
-    readers = {reader.kind for reader in config.nodes if name in reader.inputs}
-    return isinstance(node, LinearNode) and node.bias and node.activation == "linear" and readers == {"identity"}
-
-
-def expected_operands(config: ModelConfig) -> tuple[str, ...]:
-    """Names of the values that need an operand scale in an integer scheme, in execution order."""
-    read_by_layers = {node.inputs[0] for node in config.nodes if not isinstance(node, HeadNode)}
-    result = []
-    for node in config.nodes:
-        if isinstance(node, (StandardiseNode, GruNode)) or node.name in read_by_layers:
-            result.append(node.name)
-        if isinstance(node, GruNode) and node.reset == "before":
-            result.append(f"{node.name}.rh")
-    return tuple(result)
+    return (
+        isinstance(node, (LinearNode, ConvolutionNode))
+        and node.bias
+        and node.activation == "linear"
+        and _reader_kinds(config, name) == {"identity"}
+    )
 
 
 def _check_quantization(config: ModelConfig) -> None:
     if config.scheme == "float32":
         if config.quantization is not None:
-            raise ArtifactError("has a field quantization and scheme float32; expected it only in integer schemes")
+            raise ArtifactError("has a field quantization and scheme float32; expected it only in other schemes")
         return
     if config.quantization is None:
         raise ArtifactError(f"has no field quantization; expected it for scheme {config.scheme}")
-    found, expected = config.quantization.operand_scale, expected_operands(config)
+    expected = expected_operands(config) if config.static else ()
+    found = config.quantization.operand_scale
     for name in expected:
         if name not in found:
             raise ArtifactError(f"quantization.operand_scale has no entry {name!r}; expected {', '.join(expected)}")
     for name in found:
         if name not in expected:
-            raise ArtifactError(
-                f"quantization.operand_scale has an unused entry {shown(name)}; expected only {', '.join(expected)}"
-            )
+            known = f"only {', '.join(expected)}" if expected else "none"
+            raise ArtifactError(f"quantization.operand_scale has an unused entry {shown(name)}; expected {known}")
+    choices = keep_choices(config)
+    for name, scheme in config.quantization.keep.items():
+        if scheme not in choices.get(name, ()):
+            known = " or ".join(f"{node}: {', '.join(schemes)}" for node, schemes in choices.items())
+            raise ArtifactError(f"quantization.keep has {shown(name)}: {scheme}; expected {known or 'no entry'}")
+
+
+def keep_choices(config: ModelConfig) -> dict[str, tuple[str, ...]]:
+    """The nodes that may have a scheme of their own, and which.
+
+    In a static scheme those whose values are operands may have another width. In dynamic-w8 weights may stay float,
+    but never a GRU's: they are what the scheme is for.
+    """
+    if config.static:
+        others = tuple(scheme for scheme in STATIC_SCHEMES if scheme != config.scheme)
+        return dict.fromkeys(operand_names(config), others)
+    if config.scheme == "dynamic-w8":
+        return {node.name: ("float32",) for node in config.nodes if _matrices(node) and not isinstance(node, GruNode)}
+    return {}
 
 
 def _check_values(name: str, tensor: Tensor) -> None:
@@ -181,13 +236,29 @@ def _check_values(name: str, tensor: Tensor) -> None:
             raise ArtifactError(f"tensor {name!r} holds {found}; expected positive numbers from 2^-100 to 2^100")
 
 
-def _check_accumulators(bias_name: str, tensors: Mapping[str, Tensor]) -> None:
-    """No sum of products can leave its range: 127 * 127 * columns + max |bias| < 2^30 (docs/quantization.md)."""
-    node, _, kind = bias_name.rpartition(".")
-    columns = tensors[f"{node}.{_WEIGHT_OF_BIAS[kind]}"].shape[1]
-    reach = 127 * 127 * columns + max(map(abs, _values(tensors[bias_name])))
-    if reach >= ACCUMULATOR_LIMIT:
-        raise ArtifactError(f"tensor {bias_name!r} lets an accumulator reach {reach}; expected less than 2^30")
+def _check_accumulators(config: ModelConfig, node: Node, tensors: Mapping[str, Tensor]) -> None:
+    """No sum of products can leave its range: Σ|w| · largest operand + |bias| < 2^31 in every row."""
+    if isinstance(node, (LinearNode, ConvolutionNode)):
+        _check_rows(f"{node.name}.weight", f"{node.name}.bias", 0, operand_limit(config, node.inputs[0]), tensors)
+    elif isinstance(node, GruNode):
+        source, own = operand_limit(config, node.inputs[0]), operand_limit(config, node.name)
+        _check_rows(f"{node.name}.weight_ih", f"{node.name}.bias_ih", 0, source, tensors)
+        _check_rows(f"{node.name}.weight_hh", f"{node.name}.bias_hn", 2 * node.hidden_size, own, tensors)
+
+
+def _check_rows(weight: str, bias: str, first: int, limit: int, tensors: Mapping[str, Tensor]) -> None:
+    """``first``: the row of the matrix ``weight`` that the first number of ``bias`` belongs to."""
+    rows, *inner = tensors[weight].shape
+    columns = math.prod(inner)
+    biases = [0] * first + list(map(abs, _values(tensors[bias]))) if bias in tensors else [0] * rows
+    if 127 * limit * columns + max(biases) < ACCUMULATOR_LIMIT:
+        return  # whatever the weights: their sums need not be looked at
+    weights = _values(tensors[weight])
+    for row in range(rows):
+        reach = sum(map(abs, weights[row * columns : (row + 1) * columns])) * limit + biases[row]
+        if reach >= ACCUMULATOR_LIMIT:
+            found = f"row {row} of {weight!r} lets an accumulator reach {reach:.0f}"
+            raise ArtifactError(f"{found}; expected less than 2^31")
 
 
 def _values(tensor: Tensor) -> Sequence[float]:

@@ -14,11 +14,16 @@ from typing import Any, TypeGuard
 from edgegru_runtime.errors import ArtifactError, FormatVersionError
 from edgegru_runtime.model_config import (
     ACTIVATIONS,
+    CANDIDATE_ACTIVATIONS,
     FORMAT_VERSION,
     RESETS,
     SCHEMES,
     TARGETS,
+    ConcatenateNode,
+    ConvolutionNode,
     DecisionConfig,
+    ElementwiseNode,
+    EmbeddingNode,
     GruNode,
     HeadNode,
     InputConfig,
@@ -39,10 +44,11 @@ MAX_TEXT = 200  # characters of a name, unit or label
 MAX_DEPTH = 8  # of the free-form fields data and provenance
 MIN_SCALE, MAX_SCALE = 2.0**-100, 2.0**100  # so that float32 holds a scale and its inverse
 HEAD_KINDS = ("softmax", "sigmoid", "identity")
+ELEMENTWISE_KINDS = ("add", "multiply")
+MAX_INPUTS = 64  # of a concatenate node
+MAX_EMBEDDINGS = 2**20  # rows of a table; fewer than 2^24, above which a float32 input skips numbers
 
-# Formulation of a GRU's nonlinearities that engines and exporters compute now; the field leaves room for others.
-_GATE_ACTIVATIONS = ("sigmoid",)
-_CANDIDATE_ACTIVATIONS = ("tanh",)
+_GATE_ACTIVATIONS = ("sigmoid",)  # that engines and exporters compute now; the field leaves room for others
 _DECISION_RESETS = ("recording", "never")
 
 _NODE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
@@ -67,7 +73,7 @@ def config_to_json(config: ModelConfig) -> dict[str, Any]:
         "decision": dict(vars(config.decision)),
     }
     if config.quantization is not None:
-        result["quantization"] = dict(vars(config.quantization))
+        result["quantization"] = _quantization_to_json(config.quantization)
     if config.data:
         result["data"] = config.data
     if config.provenance:
@@ -151,6 +157,14 @@ def _output_to_json(config: OutputConfig) -> dict[str, Any]:
     return result
 
 
+def _quantization_to_json(config: QuantizationConfig) -> dict[str, Any]:
+    result = dict(vars(config))
+    for name in ("keep", "clips"):
+        if not result[name]:
+            del result[name]
+    return result
+
+
 def _input(value: object) -> InputConfig:
     fields = _fields(value, "input", ("size", "channels"), ("units", "rate"))
     size = _integer(fields["size"], "input.size", 1, MAX_SIZE)
@@ -167,6 +181,33 @@ def _node(value: object, at: str) -> Node:
     if kind == "standardise":
         fields = _fields(value, at, ("kind", "name", "inputs", "size"))
         return StandardiseNode(*_name_and_inputs(fields, at), _size(fields, "size", at))
+    if kind == "embedding":
+        fields = _fields(value, at, ("kind", "name", "inputs", "num_embeddings", "output_size"))
+        return EmbeddingNode(
+            *_name_and_inputs(fields, at),
+            _integer(fields["num_embeddings"], f"{at}.num_embeddings", 1, MAX_EMBEDDINGS),
+            _size(fields, "output_size", at),
+        )
+    if kind == "convolution":
+        kernel = ("kernel_size", "dilation")
+        fields = _fields(
+            value, at, ("kind", "name", "inputs", "input_size", "output_size", *kernel, "bias", "activation")
+        )
+        return ConvolutionNode(
+            *_name_and_inputs(fields, at),
+            _size(fields, "input_size", at),
+            _size(fields, "output_size", at),
+            _size(fields, "kernel_size", at),
+            _size(fields, "dilation", at),
+            _flag(fields["bias"], f"{at}.bias"),
+            _choice(fields["activation"], f"{at}.activation", ACTIVATIONS),
+        )
+    if kind in ELEMENTWISE_KINDS:
+        fields = _fields(value, at, ("kind", "name", "inputs", "size"))
+        return ElementwiseNode(*_name_and_inputs(fields, at, 2, 2), _size(fields, "size", at), kind)
+    if kind == "concatenate":
+        fields = _fields(value, at, ("kind", "name", "inputs", "size"))
+        return ConcatenateNode(*_name_and_inputs(fields, at, 2, MAX_INPUTS), _size(fields, "size", at))
     if kind == "linear":
         fields = _fields(value, at, ("kind", "name", "inputs", "input_size", "output_size", "bias", "activation"))
         return LinearNode(
@@ -177,9 +218,8 @@ def _node(value: object, at: str) -> Node:
             _choice(fields["activation"], f"{at}.activation", ACTIVATIONS),
         )
     if kind == "gru":
-        sizes = ("input_size", "hidden_size")
         formulation = ("reset", "bias", "gate_activation", "candidate_activation")
-        fields = _fields(value, at, ("kind", "name", "inputs", *sizes, *formulation))
+        fields = _fields(value, at, ("kind", "name", "inputs", "input_size", "hidden_size", *formulation))
         return GruNode(
             *_name_and_inputs(fields, at),
             _size(fields, "input_size", at),
@@ -187,22 +227,26 @@ def _node(value: object, at: str) -> Node:
             _choice(fields["reset"], f"{at}.reset", RESETS),
             _flag(fields["bias"], f"{at}.bias"),
             _choice(fields["gate_activation"], f"{at}.gate_activation", _GATE_ACTIVATIONS),
-            _choice(fields["candidate_activation"], f"{at}.candidate_activation", _CANDIDATE_ACTIVATIONS),
+            _choice(fields["candidate_activation"], f"{at}.candidate_activation", CANDIDATE_ACTIVATIONS),
         )
     if kind in HEAD_KINDS:
         fields = _fields(value, at, ("kind", "name", "inputs", "size"))
         return HeadNode(*_name_and_inputs(fields, at), _size(fields, "size", at), kind)
-    known = ", ".join(("standardise", "linear", "gru", *HEAD_KINDS))
+    known = ", ".join(
+        ("standardise", "embedding", "linear", "convolution", "gru", *ELEMENTWISE_KINDS, "concatenate", *HEAD_KINDS)
+    )
     raise ArtifactError(f"{at}.kind is {shown(kind)}; expected one of {known}")
 
 
-def _name_and_inputs(fields: dict[str, Any], at: str) -> tuple[str, tuple[str, ...]]:
+def _name_and_inputs(
+    fields: dict[str, Any], at: str, fewest: int = 1, most: int = 1
+) -> tuple[str, tuple[str, ...]]:
     name = _matching(fields["name"], f"{at}.name", _NODE_NAME, "a lower-case letter, then a-z, 0-9 and _")
     if name == "x":
         raise ArtifactError(f'{at}.name is "x"; expected another name, because "x" is the input of the model')
-    # Every kind of this format version has one input.
-    (read,) = _list(fields["inputs"], f"{at}.inputs", 1, 1)
-    return name, (_matching(read, f"{at}.inputs[0]", _NODE_NAME, "the name of a node, or x"),)
+    inputs = _list(fields["inputs"], f"{at}.inputs", fewest, most)
+    expected = "the name of a node, or x"
+    return name, tuple(_matching(read, f"{at}.inputs[{i}]", _NODE_NAME, expected) for i, read in enumerate(inputs))
 
 
 def _output(value: object, at: str) -> OutputConfig:
@@ -239,20 +283,25 @@ def _is_smoothing(text: str) -> bool:
 
 
 def _quantization(value: object) -> QuantizationConfig:
-    fields = _fields(value, "quantization", ("operand_scale", "observer", "margin"))
-    scales = fields["operand_scale"]
-    if not isinstance(scales, dict):
-        raise ArtifactError(f"quantization.operand_scale is {shown(scales)}; expected an object")
+    fields = _fields(value, "quantization", ("operand_scale", "observer", "margin"), ("keep", "clips"))
+    scales = _by_name(fields["operand_scale"], "quantization.operand_scale", _VALUE_NAME)
+    keep = _by_name(fields.get("keep", {}), "quantization.keep", _NODE_NAME)
+    clips = _by_name(fields.get("clips", {}), "quantization.clips", _VALUE_NAME)
     return QuantizationConfig(
-        {
-            _matching(name, "a name in quantization.operand_scale", _VALUE_NAME, "the name of a value"): _positive(
-                scale, f"quantization.operand_scale.{name}"
-            )
-            for name, scale in scales.items()
-        },
-        _matching(fields["observer"], "quantization.observer", _OBSERVER, "a name such as minmax"),
-        _positive(fields["margin"], "quantization.margin"),
+        operand_scale={name: _positive(scale, f"quantization.operand_scale.{name}") for name, scale in scales.items()},
+        keep={name: _choice(scheme, f"quantization.keep.{name}", SCHEMES) for name, scheme in keep.items()},
+        observer=_matching(fields["observer"], "quantization.observer", _OBSERVER, "a name such as minmax"),
+        margin=_positive(fields["margin"], "quantization.margin"),
+        clips={name: _number(share, f"quantization.clips.{name}", 0.0, 1.0) for name, share in clips.items()},
     )
+
+
+def _by_name(value: object, at: str, pattern: re.Pattern[str]) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise ArtifactError(f"{at} is {shown(value)}; expected an object")
+    for name in value:
+        _matching(name, f"a name in {at}", pattern, "the name of a value")
+    return value
 
 
 def _free_object(value: object, at: str) -> dict[str, Any]:

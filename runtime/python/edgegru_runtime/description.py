@@ -7,17 +7,21 @@ from typing import Any
 
 from edgegru_runtime.exported import ExportedFile
 from edgegru_runtime.model import Model
-from edgegru_runtime.model_config import GruNode, LinearNode, Node
+from edgegru_runtime.model_config import ConvolutionNode, EmbeddingNode, GruNode, LinearNode, Node
 
 _STATE_ITEM_BYTES = {"float32": 4, "int32": 4, "int16": 2, "int8": 1}
 
 
 def parameter_count(node: Node) -> int:
-    """Trained numbers of one node: weights and biases as PyTorch counts them; none for standardise and heads."""
+    """Trained numbers of one node: weights and biases as PyTorch counts them; none in kinds without weights."""
     if isinstance(node, LinearNode):
         return node.output_size * (node.input_size + int(node.bias))
+    if isinstance(node, ConvolutionNode):
+        return node.output_size * (node.kernel_size * node.input_size + int(node.bias))
     if isinstance(node, GruNode):
         return 3 * node.hidden_size * (node.input_size + node.hidden_size + 2 * int(node.bias))
+    if isinstance(node, EmbeddingNode):
+        return node.num_embeddings * node.output_size
     return 0
 
 
@@ -25,6 +29,8 @@ def multiply_adds(node: Node) -> int:
     """Multiply–adds of one step in the node's matrix products."""
     if isinstance(node, LinearNode):
         return node.output_size * node.input_size
+    if isinstance(node, ConvolutionNode):
+        return node.output_size * node.kernel_size * node.input_size
     if isinstance(node, GruNode):
         return 3 * node.hidden_size * (node.input_size + node.hidden_size)
     return 0
@@ -40,7 +46,7 @@ def describe(path: str, model: Model) -> dict[str, Any]:
     if isinstance(source, ExportedFile):
         kind, state_dtype, weight_bytes = source.format, source.state_dtype, None
     else:
-        kind, state_dtype = "artifact", "float32" if config.scheme == "float32" else "int32"
+        kind, state_dtype = "artifact", "int32" if config.static else "float32"
         weight_bytes = sum(len(tensor.data) for tensor in source.tensors.values())
     result: dict[str, Any] = {
         "file": path,
@@ -55,7 +61,7 @@ def describe(path: str, model: Model) -> dict[str, Any]:
         "multiply_adds": sum(map(multiply_adds, config.nodes)),
         "file_bytes": os.stat(path).st_size,
         "weight_bytes": weight_bytes,
-        "state_bytes": sum(node.hidden_size for node in config.gru_nodes) * _STATE_ITEM_BYTES[state_dtype],
+        "state_bytes": sum(node.state_size for node in config.state_nodes) * _STATE_ITEM_BYTES[state_dtype],
         "decision": dict(vars(config.decision)),
         "provenance": config.provenance,
     }
@@ -102,9 +108,11 @@ def description_text(description: dict[str, Any]) -> str:
 def _table(layers: list[dict[str, Any]]) -> list[str]:
     rows = [("layer", "kind", "reads", "in", "out", "form", "parameters", "multiply-adds")]
     for layer in layers:
-        size_in = layer.get("input_size", layer.get("size"))
+        size_in = layer.get("input_size", layer.get("num_embeddings", layer.get("size")))
         size_out = layer.get("output_size", layer.get("hidden_size", layer.get("size")))
         form = [layer["activation"]] if "activation" in layer else []
+        form += [f"kernel {layer['kernel_size']}, dilation {layer['dilation']}"] if "kernel_size" in layer else []
+        form += [layer["candidate_activation"]] if layer.get("candidate_activation", "tanh") != "tanh" else []
         form += [f"reset {layer['reset']}"] if "reset" in layer else []
         form += ["no bias"] if layer.get("bias") is False else []
         numbers = (f"{layer['parameters']:,}", f"{layer['multiply_adds']:,}")

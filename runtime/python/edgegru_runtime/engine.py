@@ -34,7 +34,7 @@ class Engine(Protocol):
         """
 
     def state_arrays(self, state: Any) -> list[bytes]:
-        """h of every GRU in execution order, little-endian: float32, or int32 Q24 in integer schemes."""
+        """The numbers of every state node in execution order, little-endian: float32, or int32 in static schemes."""
 
     def load_state(self, state: Any, blobs: Sequence[bytes]) -> None:
         """Replace the contents of ``state`` by blobs as from ``state_arrays``, their sizes and values checked."""
@@ -76,13 +76,13 @@ _REMEDIES = {
 
 
 def _artifact_engine(artifact: Artifact) -> Engine:
-    if artifact.config.scheme == "float32":
-        from edgegru_runtime.reference import Reference
+    if artifact.config.static:
+        from edgegru_runtime.integer_reference import IntegerReference
 
-        return Reference(artifact)
-    from edgegru_runtime.integer_reference import IntegerReference
+        return IntegerReference(artifact)
+    from edgegru_runtime.reference import Reference
 
-    return IntegerReference(artifact)
+    return Reference(artifact)
 
 
 def _exported_engine(source: ExportedFile) -> Engine:

@@ -42,7 +42,7 @@ class ExportedFile:
 
     ``format``: "onnx" or "tflite"; ``form``: "step" or "sequence"; ``state``: "io" (inputs and outputs ``states``) or
     "variables" (inside the file); ``state_dtype``: "float32", "int32" (24 fractional bits), "int16" (15) or "int8" (7);
-    ``states``: the names of the input and the output of every GRU's h, in execution order.
+    ``states``: the names of the input and the output of every state, in execution order.
     """
 
     path: str
@@ -260,15 +260,15 @@ def _exported(path: str, file_format: str, config: ModelConfig, section: Any) ->
         if section.get(field) not in values:
             expected = " or ".join(values)
             raise ArtifactError(f"the metadata's export.{field} is {shown(section.get(field))}; expected {expected}")
-    floating = config.scheme == "float32"
+    floating = not config.static
     if floating != (section["state_dtype"] == "float32"):
         raise ArtifactError(f"the metadata has scheme {config.scheme} and a state of {section['state_dtype']}")
     states = section.get("states")
-    if not isinstance(states, list) or len(states) != len(config.gru_nodes):
-        raise ArtifactError(f"the metadata's export.states is {shown(states)}; expected one for each GRU")
+    if not isinstance(states, list) or len(states) != len(config.state_nodes):
+        raise ArtifactError(f"the metadata's export.states is {shown(states)}; expected one for each state")
     names = []
-    for state, node in zip(states, config.gru_nodes, strict=True):
-        expected_shape = [1, node.hidden_size]
+    for state, node in zip(states, config.state_nodes, strict=True):
+        expected_shape = [1, node.state_size]
         if not isinstance(state, dict) or state.get("node") != node.name or state.get("shape") != expected_shape:
             raise ArtifactError(f"the metadata's export.states has no {node.name} {expected_shape} in its place")
         before, after = state.get("input"), state.get("output")

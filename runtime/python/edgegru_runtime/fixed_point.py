@@ -18,12 +18,15 @@ TANH_ARGUMENT_BITS = 12  # fractional bits of tanh's argument: ±8 in 16 bits
 SIGMOID_ARGUMENT_BITS = 11  # fractional bits of sigmoid's argument: ±16 in 16 bits
 SOFTMAX_ARGUMENT_BITS = 16
 PROBABILITY_BITS = 15  # fractional bits of a softmax output
-OPERAND_LIMIT = {"static-w8a8": 127}  # operands are symmetric: -limit … limit
+OPERAND_BITS = {"static-w8a8": 8, "static-w8a16": 16}
+OPERAND_LIMIT = {8: 127, 16: 32767}  # by bits; operands are symmetric: -limit … limit
 ARGUMENT_LIMIT = 2**15 - 1  # arguments of tanh and sigmoid saturate here
 CANDIDATE_ARGUMENT_LIMIT = 2**24  # W_hn h + b_hn may exceed tanh's range because r scales it down
+VALUE_BITS = 24  # fractional bits of a value with a full scale: an unbounded state, a sum, a product
+VALUE_LIMIT = 2**30  # it may exceed its full scale 64 times
 OUTPUT_LIMIT = 2**24  # integers up to here are exact in float32
-ACCUMULATOR_LIMIT = 2**30  # |Σ w q + b| stays below: the sum of two products with multipliers stays below 2^61
-MULTIPLIER_LIMIT = 2**30
+ACCUMULATOR_LIMIT = 2**31  # |Σ w q + b| stays below
+MULTIPLIER_LIMIT = 2**29  # the sum of two accumulators, each times a multiplier, stays below 2^61
 MAX_SHIFT = 61
 LOG2_E = 1549082005  # round(log2(e) · 2^30)
 LOG2_E_SHIFT = 30
@@ -62,16 +65,16 @@ EXP2_C2 = (
 def multipliers(ratios: Sequence[float], where: str) -> tuple[list[int], int]:
     """Integers M and one shift s with ``ratio ≈ M / 2^s``, for ``(value · M + 2^(s-1)) >> s``.
 
-    The shift is the largest with every M below 2^30, so the largest ratio keeps 30 significant bits.
+    The shift is the largest with every M below 2^29, so the largest ratio keeps 29 significant bits.
     Raises ArtifactError where a ratio is not finite, negative, or too large for a shift of at least one bit.
     """
     largest = max(ratios)
     usable = all(math.isfinite(ratio) and ratio >= 0 for ratio in ratios)
     if not usable or round(2 * largest) >= MULTIPLIER_LIMIT:
-        raise ArtifactError(f"{where}: the scales give a rescaling factor of {largest:g}, expected one below 2^29")
+        raise ArtifactError(f"{where}: the scales give a rescaling factor of {largest:g}, expected one below 2^28")
     shift = MAX_SHIFT
     if largest > 0:
-        shift = min(30 - math.frexp(largest)[1], MAX_SHIFT)
+        shift = min(29 - math.frexp(largest)[1], MAX_SHIFT)
         if round(math.ldexp(largest, shift)) >= MULTIPLIER_LIMIT:
             shift -= 1
     return [round(math.ldexp(ratio, shift)) for ratio in ratios], shift

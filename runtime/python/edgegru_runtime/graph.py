@@ -1,42 +1,52 @@
-"""How the nodes of a model must fit together: one standardise, layers, then heads, no cycle, no loose end."""
+"""How the nodes of a model must fit together: one that reads the input, layers, then heads, no cycle, no loose end."""
 
 from __future__ import annotations
 
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.model_config import (
+    ConcatenateNode,
+    ConvolutionNode,
+    ElementwiseNode,
+    EmbeddingNode,
     GruNode,
     HeadNode,
     LinearNode,
     ModelConfig,
     Node,
     OutputConfig,
+    ProductNode,
     StandardiseNode,
 )
 
 INPUT = "x"
+InputNode = StandardiseNode | EmbeddingNode  # what reads the input
+# What a head may read.
+_HEAD_SOURCES = (LinearNode, ConvolutionNode, ElementwiseNode)
 # What each kind of head may be asked for: class probabilities, or values.
 _HEAD_TARGETS = {
     "softmax": ("step_label", "recording_label"),
-    "sigmoid": ("step_label", "recording_label"),
+    "sigmoid": ("step_label", "recording_label", "step_labels"),
     "identity": ("step_value", "recording_value", "forecast"),
 }
 
 
 def check_graph(config: ModelConfig) -> None:
     """Raise ``ArtifactError``, naming the node, unless nodes and outputs of a configuration fit together."""
-    first, names = config.nodes[0], [node.name for node in config.nodes]
+    names = [node.name for node in config.nodes]
     for name in names:
         if names.count(name) > 1:
             raise ArtifactError(f"node name {name!r} is used {names.count(name)} times; expected unique names")
-    standardise_count = sum(isinstance(node, StandardiseNode) for node in config.nodes)
-    if standardise_count != 1 or not isinstance(first, StandardiseNode):
+    first = config.nodes[0]
+    readers = sum(isinstance(node, InputNode) for node in config.nodes)
+    if readers != 1 or not isinstance(first, InputNode):
         raise ArtifactError(
-            f"nodes hold {standardise_count} standardise nodes and begin with {first.kind!r} {first.name!r};"
-            " expected exactly one standardise node, in the first place"
+            f"nodes hold {readers} nodes of kind standardise or embedding and begin with {first.kind!r} {first.name!r};"
+            " expected exactly one of them, in the first place"
         )
-    if first.size != config.input.size:
-        raise ArtifactError(f"node {first.name!r} has size {first.size}; expected the input's {config.input.size}")
-    if not config.gru_nodes:
+    width = first.size if isinstance(first, StandardiseNode) else 1
+    if width != config.input.size:
+        raise ArtifactError(f"node {first.name!r} reads {width} values; expected the input's {config.input.size}")
+    if not any(isinstance(node, GruNode) for node in config.nodes):
         raise ArtifactError("nodes hold no gru; expected at least one")
 
     known: dict[str, Node] = {}
@@ -49,23 +59,33 @@ def check_graph(config: ModelConfig) -> None:
 
 
 def _check_input(node: Node, earlier: dict[str, Node], names: list[str]) -> None:
-    (read,) = node.inputs
-    if isinstance(node, StandardiseNode) or read == INPUT:
-        if not (isinstance(node, StandardiseNode) and read == INPUT):
-            raise ArtifactError(f"node {node.name!r} reads {read!r}; expected x in the standardise node only")
+    widths = []
+    if isinstance(node, InputNode):
+        if node.inputs[0] != INPUT:
+            raise ArtifactError(f"node {node.name!r} reads {node.inputs[0]!r}; expected x in the first node only")
         return
-    if read not in earlier:
-        if read in names:
-            raise ArtifactError(f"node {node.name!r} reads {read!r}, which is not before it: the nodes are cyclic")
-        raise ArtifactError(f"node {node.name!r} reads {read!r}, a dangling name; expected an earlier node")
-    source = earlier[read]
-    if isinstance(source, HeadNode):
-        raise ArtifactError(f"node {node.name!r} reads the head {read!r}; expected heads to be read by nobody")
-    if isinstance(node, HeadNode) and not isinstance(source, LinearNode):
-        raise ArtifactError(f"head {node.name!r} reads {read!r} of kind {source.kind!r}; expected a linear node")
-    width = node.input_size if isinstance(node, (LinearNode, GruNode)) else node.size
-    if width != source.output_size:
-        raise ArtifactError(f"node {node.name!r} takes {width} values; expected the {source.output_size} of {read!r}")
+    for read in node.inputs:
+        if read == INPUT:
+            raise ArtifactError(f"node {node.name!r} reads 'x'; expected x in the first node only")
+        if read not in earlier:
+            if read in names:
+                raise ArtifactError(f"node {node.name!r} reads {read!r}, which is not before it: the nodes are cyclic")
+            raise ArtifactError(f"node {node.name!r} reads {read!r}, a dangling name; expected an earlier node")
+        source = earlier[read]
+        if isinstance(source, HeadNode):
+            raise ArtifactError(f"node {node.name!r} reads the head {read!r}; expected heads to be read by nobody")
+        if isinstance(node, HeadNode) and not isinstance(source, _HEAD_SOURCES):
+            expected = "expected a linear, convolution, add or multiply node"
+            raise ArtifactError(f"head {node.name!r} reads {read!r} of kind {source.kind!r}; {expected}")
+        widths.append(source.output_size)
+    if isinstance(node, ConcatenateNode):
+        if node.size != sum(widths):
+            raise ArtifactError(f"node {node.name!r} has size {node.size}; expected the {sum(widths)} of its inputs")
+        return
+    taken = node.input_size if isinstance(node, ProductNode) else node.size
+    for read, width in zip(node.inputs, widths, strict=True):
+        if taken != width:
+            raise ArtifactError(f"node {node.name!r} takes {taken} values; expected the {width} of {read!r}")
 
 
 def _check_output(output: OutputConfig, at: str, nodes: dict[str, Node]) -> None:
@@ -78,7 +98,7 @@ def _check_output(output: OutputConfig, at: str, nodes: dict[str, Node]) -> None
         raise ArtifactError(f"{at} has target {output.target} at a {head.kind} head; expected {expected}")
     if len(output.labels) != head.size:
         raise ArtifactError(f"{at} has {len(output.labels)} labels; expected the {head.size} of {output.node!r}")
-    if output.target in ("step_label", "recording_label") and len(set(output.labels)) != len(output.labels):
+    if output.target.endswith(("_label", "_labels")) and len(set(output.labels)) != len(output.labels):
         raise ArtifactError(f"{at} has a repeated label; expected a different label for each class")
     if output.target == "forecast":
         if output.horizon < 1 or head.size % output.horizon:

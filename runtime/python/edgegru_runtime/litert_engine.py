@@ -31,7 +31,7 @@ class _Session:
         self.path = source.path
         config = source.config
         outputs = [config.node(output.node).output_size for output in config.outputs]
-        sizes = [node.hidden_size for node in config.gru_nodes]
+        sizes = [node.state_size for node in config.state_nodes]
         floats = np.dtype(np.float32)
         expected_in = {"x": (config.input.size, floats)}
         expected_out = {"y" if index == 0 else f"y{index}": (size, floats) for index, size in enumerate(outputs)}
@@ -102,7 +102,7 @@ class LitertEngine:
         """A zero state."""
         if self._source.state == "variables":
             return LitertState([], _Session(self._source))
-        sizes = [node.hidden_size for node in self._source.config.gru_nodes]
+        sizes = [node.state_size for node in self._source.config.state_nodes]
         return LitertState([np.zeros((1, size), self._source.state_dtype) for size in sizes], self._session)
 
     def step(self, state: LitertState, x: array[float]) -> list[list[float]]:

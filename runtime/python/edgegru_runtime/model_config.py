@@ -10,10 +10,13 @@ from dataclasses import dataclass, field
 from typing import Any
 
 FORMAT_VERSION = 1
-SCHEMES = ("float32", "static-w8a8")
+STATIC_SCHEMES = ("static-w8a8", "static-w8a16")  # integers from the input to the decision
+SCHEMES = ("float32", *STATIC_SCHEMES, "dynamic-w8")
 ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid")
+CANDIDATE_ACTIVATIONS = ("tanh", "relu", "linear")  # of a GRU
+UNBOUNDED = ("relu", "linear")  # activations whose values have no bound of their own
 RESETS = ("after", "before")
-TARGETS = ("step_label", "recording_label", "step_value", "recording_value", "forecast")
+TARGETS = ("step_label", "recording_label", "step_labels", "step_value", "recording_value", "forecast")
 
 
 @dataclass(frozen=True)
@@ -28,7 +31,7 @@ class InputConfig:
 
 @dataclass(frozen=True)
 class StandardiseNode:
-    """``(x - mean) / std``; the only node that reads the input ``x``. Tensors ``mean``, ``std``: (size,) float32."""
+    """``(x - mean) / std`` of the input ``x``. Tensors ``mean``, ``std``: (size,) float32."""
 
     name: str
     inputs: tuple[str, ...]
@@ -38,6 +41,49 @@ class StandardiseNode:
     @property
     def output_size(self) -> int:
         return self.size
+
+
+@dataclass(frozen=True)
+class EmbeddingNode:
+    """Row ``⌊x + 1/2⌋`` of a table, for an input ``x`` of one channel; beyond the table its first or last row.
+
+    Tensor ``weight``: (num_embeddings, output_size).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    num_embeddings: int
+    output_size: int
+    kind: str = "embedding"
+
+
+@dataclass(frozen=True)
+class ConvolutionNode:
+    """Causal 1-D convolution over time, ``activation(Σ_k W_k x_(t − (kernel_size − 1 − k) · dilation) + b)``.
+
+    Keeps the last ``(kernel_size − 1) · dilation`` values it read, zero at first. Tensors ``weight``: (output_size,
+    kernel_size, input_size), the oldest step first as in PyTorch's Conv1d; ``bias``: (output_size,).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    input_size: int
+    output_size: int
+    kernel_size: int
+    dilation: int = 1
+    bias: bool = True
+    activation: str = "linear"
+    kind: str = "convolution"
+
+    @property
+    def frames(self) -> int:
+        """How many past values it keeps."""
+        return (self.kernel_size - 1) * self.dilation
+
+    @property
+    def state_size(self) -> int:
+        """Numbers kept between steps: (frames, input_size), the oldest first."""
+        return self.frames * self.input_size
 
 
 @dataclass(frozen=True)
@@ -74,6 +120,44 @@ class GruNode:
     def output_size(self) -> int:
         return self.hidden_size
 
+    @property
+    def state_size(self) -> int:
+        """Numbers kept between steps: h."""
+        return self.hidden_size
+
+    @property
+    def unbounded(self) -> bool:
+        """Whether h has no bound of its own: with a tanh candidate |h| ≤ 1."""
+        return self.candidate_activation in UNBOUNDED
+
+
+@dataclass(frozen=True)
+class ElementwiseNode:
+    """Two values of ``size``, element by element: kind "add" or "multiply". No tensors."""
+
+    name: str
+    inputs: tuple[str, ...]  # two
+    size: int
+    kind: str
+
+    @property
+    def output_size(self) -> int:
+        return self.size
+
+
+@dataclass(frozen=True)
+class ConcatenateNode:
+    """Two or more values side by side, ``size`` numbers in all. No tensors."""
+
+    name: str
+    inputs: tuple[str, ...]
+    size: int
+    kind: str = "concatenate"
+
+    @property
+    def output_size(self) -> int:
+        return self.size
+
 
 @dataclass(frozen=True)
 class HeadNode:
@@ -89,7 +173,9 @@ class HeadNode:
         return self.size
 
 
-Node = StandardiseNode | LinearNode | GruNode | HeadNode
+StateNode = ConvolutionNode | GruNode  # what remembers something from step to step
+ProductNode = LinearNode | ConvolutionNode | GruNode  # what multiplies a matrix with the value it reads
+Node = StandardiseNode | EmbeddingNode | ProductNode | ElementwiseNode | ConcatenateNode | HeadNode
 
 
 @dataclass(frozen=True)
@@ -97,7 +183,8 @@ class OutputConfig:
     """One output: which head gives it and what its numbers mean.
 
     ``labels`` names the numbers (class names; channel names for values). ``target`` is one of ``TARGETS``: a
-    "recording_*" target is read at the last step of a recording, the others at every step. ``horizon``: for "forecast",
+    "recording_*" target is read at the last step of a recording, the others at every step; of "step_labels" any number
+    may hold at once. ``horizon``: for "forecast",
     how many future steps are predicted (labels then run step by step: all channels of t+1, all of t+2, …), else 0.
     """
 
@@ -124,12 +211,15 @@ class QuantizationConfig:
     """Parameters of an integer scheme that are not tensors (docs/quantization.md).
 
     ``operand_scale``: real value of one unit of an operand, by value name: a node's name, or ``NAME.rh`` for ``r ⊙ h``
-    of a GRU with reset before. ``observer``, ``margin``: how the ranges were found.
+    of a GRU with reset before. ``keep``: the scheme of single nodes where it is not the model's. ``observer``,
+    ``margin``: how the ranges were found. ``clips``: the share of values beyond the range in calibration, by value.
     """
 
-    operand_scale: dict[str, float]
+    operand_scale: dict[str, float] = field(default_factory=dict)
+    keep: dict[str, str] = field(default_factory=dict)
     observer: str = "minmax"
     margin: float = 1.0
+    clips: dict[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)
@@ -142,7 +232,7 @@ class ModelConfig:
     nodes: tuple[Node, ...]  # in execution order
     outputs: tuple[OutputConfig, ...]
     decision: DecisionConfig = DecisionConfig()
-    quantization: QuantizationConfig | None = None  # None for float32
+    quantization: QuantizationConfig | None = None  # None for float32 exactly
     data: dict[str, Any] = field(default_factory=dict)  # how to read recordings for it: {"format": …, "options": {…}}
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -154,6 +244,15 @@ class ModelConfig:
         raise KeyError(name)
 
     @property
-    def gru_nodes(self) -> tuple[GruNode, ...]:
+    def state_nodes(self) -> tuple[StateNode, ...]:
         """The nodes that carry state, in execution order: also the order of states everywhere."""
-        return tuple(node for node in self.nodes if isinstance(node, GruNode))
+        return tuple(node for node in self.nodes if isinstance(node, StateNode) and node.state_size)
+
+    @property
+    def static(self) -> bool:
+        """Whether the arithmetic is integer from the input to the decision."""
+        return self.scheme in STATIC_SCHEMES
+
+    def scheme_of(self, name: str) -> str:
+        """The scheme of the node ``name``: what it keeps, or the model's."""
+        return self.scheme if self.quantization is None else self.quantization.keep.get(name, self.scheme)

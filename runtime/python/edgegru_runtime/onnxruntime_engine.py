@@ -61,7 +61,7 @@ class OnnxRuntimeEngine:
         self.x_shape = (*time, 1, config.input.size)
         self.output_shapes = [(*time, 1, size) for size in sizes]
         self.output_names = ["y" if index == 0 else f"y{index}" for index in range(len(sizes))]
-        self.state_sizes = [node.hidden_size for node in config.gru_nodes]
+        self.state_sizes = [node.state_size for node in config.state_nodes]
 
         state_shapes = [(1, size) for size in self.state_sizes]
         floats = {"x": ("tensor(float)", self.x_shape)}

@@ -4,9 +4,12 @@ For a GRU of hidden size H with input x (input_size,) and state h (H,), the rows
 
     r  = σ(W_ir x + b_ir + W_hr h + b_hr)
     z  = σ(W_iz x + b_iz + W_hz h + b_hz)
-    n  = tanh(W_in x + b_in + r ⊙ (W_hn h + b_hn))        reset after the product (PyTorch, cuDNN)
-    n  = tanh(W_in x + b_in + W_hn (r ⊙ h) + b_hn)        reset before it (Cho et al. 2014, arXiv:1406.1078)
-    h' = (1 − z) ⊙ n + z ⊙ h
+    n  = φ(W_in x + b_in + r ⊙ (W_hn h + b_hn))        reset after the product (PyTorch, cuDNN)
+    n  = φ(W_in x + b_in + W_hn (r ⊙ h) + b_hn)        reset before it (Cho et al. 2014, arXiv:1406.1078)
+    h' = (1 − z) ⊙ n + z ⊙ h                           φ: tanh, relu or linear
+
+In ``dynamic-w8`` only the products differ: ``W v`` becomes ``(w8 q) · s_i · s``, where q is v rounded to int8 with
+``s = max(max|v| / 127, 2^-100)``, anew at every step.
 """
 
 from __future__ import annotations
@@ -18,13 +21,24 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_runtime.errors import EngineError
-from edgegru_runtime.model_config import GruNode, LinearNode, StandardiseNode
+from edgegru_runtime.model_config import (
+    ConcatenateNode,
+    ConvolutionNode,
+    ElementwiseNode,
+    EmbeddingNode,
+    GruNode,
+    HeadNode,
+    LinearNode,
+    Node,
+    StandardiseNode,
+)
 
 if TYPE_CHECKING:
     from edgegru_runtime.artifact import Artifact
 
+SMALLEST_STEP = 2.0**-100  # of a value that is quantized: one of zeros is divided by it
 Floats = NDArray[Any]  # float32, or float64 where the engine was built with it
-State = list[Floats]  # h of every GRU, (H,) each
+State = list[Floats]  # the numbers of every state node, flat
 
 
 def sigmoid(value: Floats) -> Floats:
@@ -36,6 +50,11 @@ def softmax(value: Floats) -> Floats:
     """exp(v) / Σ exp(v), with the largest value subtracted first so that it cannot overflow."""
     exponential = np.exp(value - value.max())
     return np.asarray(exponential / exponential.sum())
+
+
+def table_row(x: float, rows: int) -> int:
+    """Which row of a table of ``rows`` an input means: ``⌊x + 1/2⌋``, in float32, or the nearest there is."""
+    return int(np.clip(np.floor(np.float32(x) + np.float32(0.5)), 0, rows - 1))
 
 
 _ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
@@ -51,50 +70,98 @@ _HEADS: dict[str, Callable[[Floats], Floats]] = {
 }
 
 
-class _Linear:
-    """activation(W x + b)."""
+class _Product:
+    """``W v`` for some rows of a matrix; int8 rows have a scale each, and v is quantized anew."""
 
-    def __init__(self, tensors: dict[str, Floats], node: LinearNode) -> None:
-        self.weight = tensors[f"{node.name}.weight"]  # (output_size, input_size)
-        self.bias = tensors.get(f"{node.name}.bias")  # (output_size,)
+    def __init__(self, weight: Floats, scale: Floats | None = None) -> None:
+        self.weight, self.scale = weight, scale  # (rows, columns) float, or int8 values as floats; (rows,)
+
+    def __call__(self, v: Floats) -> Floats:
+        if self.scale is None:
+            return np.asarray(self.weight @ v)
+        step = np.maximum(np.max(np.abs(v)) / v.dtype.type(127), v.dtype.type(SMALLEST_STEP))
+        # Sums of integers below 2^31, exact in float64, rounded once to the type of v.
+        accumulators = (self.weight @ np.rint(v / step).astype(np.float64)).astype(v.dtype)
+        return np.asarray(accumulators * (self.scale * step))
+
+    def __getitem__(self, rows: slice) -> _Product:
+        return _Product(self.weight[rows], None if self.scale is None else self.scale[rows])
+
+
+class _Tensors:
+    """A node's tensors: floats in the engine's type, matrices as products."""
+
+    def __init__(self, artifact: Artifact, node: Node, dtype: type[np.floating[Any]]) -> None:
+        self._artifact, self._node, self._dtype = artifact, node.name, dtype
+
+    def floats(self, name: str) -> Floats | None:
+        full = f"{self._node}.{name}"
+        return self._artifact.array(full).astype(self._dtype) if full in self._artifact.tensors else None
+
+    def product(self, name: str) -> _Product:
+        weight = self._artifact.array(f"{self._node}.{name}")
+        scale = self.floats(f"{name}_scale")
+        flat = weight.reshape(len(weight), -1)
+        return _Product(flat.astype(self._dtype if scale is None else np.float64), scale)
+
+
+class _Linear:
+    """activation(W x + b); a convolution is one over the values that it keeps and x, the oldest first."""
+
+    def __init__(self, tensors: _Tensors, node: LinearNode | ConvolutionNode) -> None:
+        self.product = tensors.product("weight")  # (output_size, input_size or kernel_size · input_size)
+        self.bias = tensors.floats("bias")  # (output_size,)
         self.activation = _ACTIVATIONS[node.activation]
 
     def __call__(self, x: Floats) -> Floats:
-        return self.activation(_affine(self.weight, x, self.bias))
+        return self.activation(_plus(self.product(x), self.bias))
+
+
+class _Embedding:
+    """A row of the table."""
+
+    def __init__(self, tensors: _Tensors, node: EmbeddingNode, dtype: type[np.floating[Any]]) -> None:
+        product = tensors.product("weight")  # (num_embeddings, output_size)
+        scale = 1.0 if product.scale is None else product.scale[:, np.newaxis]
+        self.table = np.asarray(product.weight.astype(dtype) * scale, dtype)
+
+    def __call__(self, x: Floats) -> Floats:
+        return np.asarray(self.table[table_row(float(x[0]), len(self.table))])
 
 
 class _Gru:
     """One step of one GRU; the equations are at the top of this file."""
 
-    def __init__(self, tensors: dict[str, Floats], node: GruNode) -> None:
+    def __init__(self, tensors: _Tensors, node: GruNode) -> None:
         self.size, self.reset = node.hidden_size, node.reset
-        self.weight_ih = tensors[f"{node.name}.weight_ih"]  # (3H, input_size)
-        self.weight_hh = tensors[f"{node.name}.weight_hh"]  # (3H, H)
-        self.bias_ih = tensors.get(f"{node.name}.bias_ih")  # (3H,)
-        self.bias_hh = tensors.get(f"{node.name}.bias_hh")  # (3H,)
+        self.weight_ih = tensors.product("weight_ih")  # (3H, input_size)
+        self.weight_hh = tensors.product("weight_hh")  # (3H, H)
+        self.bias_ih = tensors.floats("bias_ih")  # (3H,)
+        self.bias_hh = tensors.floats("bias_hh")  # (3H,)
+        self.candidate = _ACTIVATIONS[node.candidate_activation]
 
     def after(self, x: Floats, h: Floats) -> Floats:
         """The next h (H,), the reset gate applied after the recurrent product."""
         size = self.size
-        ih = _affine(self.weight_ih, x, self.bias_ih)
-        hh = _affine(self.weight_hh, h, self.bias_hh)
+        ih = _plus(self.weight_ih(x), self.bias_ih)
+        hh = _plus(self.weight_hh(h), self.bias_hh)
         r, z = sigmoid(ih[: 2 * size] + hh[: 2 * size]).reshape(2, size)
-        n = np.tanh(ih[2 * size :] + r * hh[2 * size :])
+        n = self.candidate(ih[2 * size :] + r * hh[2 * size :])
         return np.asarray((1 - z) * n + z * h)
 
     def before(self, x: Floats, h: Floats) -> tuple[Floats, Floats]:
         """The next h and r ⊙ h, (H,) each, the reset gate applied before the recurrent product."""
         rz, n_rows = slice(0, 2 * self.size), slice(2 * self.size, None)
         b_rz, b_n = (None, None) if self.bias_hh is None else (self.bias_hh[rz], self.bias_hh[n_rows])
-        ih = _affine(self.weight_ih, x, self.bias_ih)
-        r, z = sigmoid(ih[rz] + _affine(self.weight_hh[rz], h, b_rz)).reshape(2, self.size)
+        ih = _plus(self.weight_ih(x), self.bias_ih)
+        r, z = sigmoid(ih[rz] + _plus(self.weight_hh[rz](h), b_rz)).reshape(2, self.size)
         rh = r * h
-        n = np.tanh(ih[n_rows] + _affine(self.weight_hh[n_rows], rh, b_n))
+        n = self.candidate(ih[n_rows] + _plus(self.weight_hh[n_rows](rh), b_n))
         return (1 - z) * n + z * h, rh
 
 
 class Reference:
-    """Engine for artifacts of scheme float32: one sample at a time, every operation in ``dtype``."""
+    """Engine for artifacts of float32 and dynamic-w8: one sample at a time, every operation in ``dtype``."""
 
     name = "reference"
 
@@ -107,18 +174,26 @@ class Reference:
         """``trace`` is called at every step with every node's name and value, and with ``NAME.rh`` and r ⊙ h for a
         GRU with reset before: calibration finds its ranges there.
         """
-        assert artifact.config.scheme == "float32"
+        assert not artifact.config.static
         self._dtype, self._trace = dtype, trace
         self._nodes = artifact.config.nodes
         self._outputs = [output.node for output in artifact.config.outputs]
-        self._gru_sizes = [node.hidden_size for node in artifact.config.gru_nodes]
-        self._tensors = {name: artifact.array(name).astype(dtype) for name in artifact.tensors}
-        self._linear = {node.name: _Linear(self._tensors, node) for node in self._nodes if isinstance(node, LinearNode)}
-        self._gru = {node.name: _Gru(self._tensors, node) for node in self._nodes if isinstance(node, GruNode)}
+        self._state_nodes = artifact.config.state_nodes
+        self._layers: dict[str, Any] = {}  # what computes a node with tensors
+        for node in self._nodes:
+            tensors = _Tensors(artifact, node, dtype)
+            if isinstance(node, StandardiseNode):
+                self._layers[node.name] = tensors.floats("mean"), tensors.floats("std")
+            elif isinstance(node, EmbeddingNode):
+                self._layers[node.name] = _Embedding(tensors, node, dtype)
+            elif isinstance(node, (LinearNode, ConvolutionNode)):
+                self._layers[node.name] = _Linear(tensors, node)
+            elif isinstance(node, GruNode):
+                self._layers[node.name] = _Gru(tensors, node)
 
     def new_state(self) -> State:
         """A zero state."""
-        return [np.zeros(size, self._dtype) for size in self._gru_sizes]
+        return [np.zeros(node.state_size, self._dtype) for node in self._state_nodes]
 
     @np.errstate(over="ignore", invalid="ignore")  # what overflows is refused by name below
     def step(self, state: State, x: Sequence[float]) -> list[list[float]]:
@@ -126,31 +201,49 @@ class Reference:
 
         Raises EngineError, leaving the state as it was, where a value leaves the range of ``dtype``.
         """
-        values: dict[str, Floats] = {}
-        next_state: State = []
+        values: dict[str, Floats] = {"x": np.asarray(x, self._dtype)}
+        before = dict(zip((node.name for node in self._state_nodes), state, strict=True))
+        after: dict[str, Floats] = {}
         for node in self._nodes:
-            name = node.name
-            if isinstance(node, StandardiseNode):
-                raw = np.asarray(x, self._dtype)
-                values[name] = (raw - self._tensors[f"{name}.mean"]) / self._tensors[f"{name}.std"]
-            elif isinstance(node, LinearNode):
-                values[name] = self._linear[name](values[node.inputs[0]])
-            elif isinstance(node, GruNode):
-                values[name] = self._step_gru(name, values[node.inputs[0]], state[len(next_state)])
-                next_state.append(values[name])
-            else:
-                values[name] = _HEADS[node.kind](values[node.inputs[0]])
+            value = self._value(node, [values[name] for name in node.inputs], before.get(node.name), after)
+            values[node.name] = value
             if self._trace is not None:
-                self._trace(name, values[name])
-        for name in (*self._gru, *self._outputs):
-            if not np.isfinite(values[name]).all():
+                self._trace(node.name, value)
+        for name, value in [*after.items(), *((name, values[name]) for name in self._outputs)]:
+            if not np.isfinite(value).all():
                 found = f"node {name}: a value left the range of {self._dtype.__name__}"
                 raise EngineError(f"{found}; the step was not taken")
-        state[:] = next_state
+        state[:] = after.values()
         return [values[name].tolist() for name in self._outputs]
 
+    def _value(self, node: Node, inputs: list[Floats], state: Floats | None, after: dict[str, Floats]) -> Floats:
+        """The value of a node, from its inputs and its ``state``; the next state goes into ``after``."""
+        match node:
+            case StandardiseNode():
+                mean, std = self._layers[node.name]
+                return np.asarray((inputs[0] - mean) / std)
+            case EmbeddingNode() | LinearNode():
+                return np.asarray(self._layers[node.name](inputs[0]))
+            case ConvolutionNode():
+                kept = inputs[0] if state is None else np.concatenate([state, inputs[0]])  # no state: a kernel of one
+                if state is not None:
+                    after[node.name] = kept[node.input_size :]
+                taps = kept.reshape(-1, node.input_size)[:: node.dilation]  # (kernel_size, input_size)
+                return np.asarray(self._layers[node.name](taps.reshape(-1)))
+            case GruNode():
+                assert state is not None
+                after[node.name] = self._step_gru(node.name, inputs[0], state)
+                return after[node.name]
+            case ElementwiseNode():
+                left, right = inputs
+                return np.asarray(left + right if node.kind == "add" else left * right)
+            case ConcatenateNode():
+                return np.concatenate(inputs)
+            case HeadNode():
+                return _HEADS[node.kind](inputs[0])
+
     def _step_gru(self, name: str, x: Floats, h: Floats) -> Floats:
-        gru = self._gru[name]
+        gru: _Gru = self._layers[name]
         if gru.reset == "after":
             return gru.after(x, h)
         h_next, rh = gru.before(x, h)
@@ -159,7 +252,7 @@ class Reference:
         return h_next
 
     def state_arrays(self, state: State) -> list[bytes]:
-        """The states as float32 little-endian bytes, one a GRU."""
+        """The states as float32 little-endian bytes, one a state node."""
         return [h.astype("<f4").tobytes() for h in state]
 
     def load_state(self, state: State, blobs: Sequence[bytes]) -> None:
@@ -171,5 +264,5 @@ class Reference:
         return 0
 
 
-def _affine(weight: Floats, x: Floats, bias: Floats | None) -> Floats:
-    return weight @ x if bias is None else weight @ x + bias
+def _plus(value: Floats, bias: Floats | None) -> Floats:
+    return value if bias is None else value + bias

@@ -11,9 +11,12 @@ offset bytes content
 16     32    the model's identity
 48     8     steps since the last reset
 56     8     input values saturated since the last reset
-64     4·ΣH  h of every GRU in execution order: float32, or int32 with 24 fractional bits in integer schemes
+64     4·Σ   the numbers of every state node in execution order: float32, or int32 in static schemes
 then   4     CRC-32 (zlib) of all bytes before it
 ====== ===== ==================================================================
+
+A GRU's are h: in static schemes with 24 fractional bits (of full scale, where it is unbounded). A convolution's are the
+values that it still needs, the oldest first: in static schemes operands.
 """
 
 from __future__ import annotations
@@ -24,15 +27,17 @@ from typing import TYPE_CHECKING
 from zlib import crc32
 
 from edgegru_runtime.errors import StateError
+from edgegru_runtime.fixed_point import STATE_BITS, VALUE_LIMIT
+from edgegru_runtime.model_config import GruNode
+from edgegru_runtime.operands import operand_limit
 
 if TYPE_CHECKING:
-    from edgegru_runtime.model_config import ModelConfig
+    from edgegru_runtime.model_config import ModelConfig, StateNode
 
 STATE_VERSION = 1
 _MAGIC = b"EGRUSTAT"
 _HEADER = struct.Struct("<8sII32sQQ")
 _CHECKSUM = struct.Struct("<I")
-_ONE_Q24 = 1 << 24  # |h| ≤ 1: h is a mean of values of tanh
 
 
 @dataclass(frozen=True)
@@ -82,14 +87,23 @@ def unpack_state(config: ModelConfig, data: bytes) -> SavedState:
 
 
 def _blob_sizes(config: ModelConfig) -> list[int]:
-    return [4 * node.hidden_size for node in config.gru_nodes]
+    return [4 * node.state_size for node in config.state_nodes]
 
 
 def _check_range(config: ModelConfig, blobs: list[bytes]) -> None:
-    """Every h that a stream can reach lies in [-1, 1], a rounding aside; NaN does not."""
-    for node, blob in zip(config.gru_nodes, blobs, strict=True):
-        floating = config.scheme == "float32"
-        numbers = struct.unpack(f"<{len(blob) // 4}{'f' if floating else 'i'}", blob)
-        limit = 1.0 + 2.0**-20 if floating else _ONE_Q24
+    """Every number is one that a stream can reach; NaN is not."""
+    for node, blob in zip(config.state_nodes, blobs, strict=True):
+        numbers = struct.unpack(f"<{len(blob) // 4}{'i' if config.static else 'f'}", blob)
+        limit, unit = _limit(config, node)
         if not all(-limit <= number <= limit for number in numbers):
-            raise StateError(f"the saved state of {node.name} has a value that is not in [-1, 1]")
+            raise StateError(f"the saved state of {node.name} has a value that is not in [-{unit}, {unit}]")
+
+
+def _limit(config: ModelConfig, node: StateNode) -> tuple[float, str]:
+    """The largest magnitude that a state can have, and how it is called."""
+    if isinstance(node, GruNode) and not node.unbounded:  # h is a mean of values of tanh
+        return (1 << STATE_BITS if config.static else 1.0 + 2.0**-20), "1"
+    if not config.static:
+        return 3.4028234663852886e38, "the largest float32"
+    limit = VALUE_LIMIT if isinstance(node, GruNode) else operand_limit(config, node.inputs[0])
+    return limit, str(limit)

@@ -1,0 +1,133 @@
+"""Float tensors to those of an integer scheme: the equations are in docs/quantization.md."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgegru_runtime.artifact import Artifact, is_offset
+from edgegru_runtime.model_config import ConvolutionNode, EmbeddingNode, GruNode, LinearNode, Node
+from edgegru_runtime.tensor import Tensor
+
+BIAS_LIMIT = 2**28  # leaves the accumulator room for 2^31 - 2^28 of products
+Floats = NDArray[np.float64]
+Arrays = dict[str, NDArray[Any]]
+
+
+def quantize_rows(
+    weight: NDArray[Any], bias: Floats | None, operand_scale: Floats
+) -> tuple[NDArray[np.int8], NDArray[np.float32], NDArray[np.int32] | None]:
+    """Float weights (rows, columns) to int8 in [-127, 127], a scale per row, and the row's bias in accumulator units.
+
+    The one place where a float becomes an int8. ``operand_scale`` (rows,): what one unit of the operand is worth. The
+    scale has a floor: a zero row divides by something, and a large bias beside tiny weights fits its accumulator.
+    """
+    floor = np.full(len(weight), 2.0**-100)
+    if bias is not None:
+        floor = np.maximum(floor, np.abs(bias) / (operand_scale * BIAS_LIMIT))
+    scale = np.maximum(np.max(np.abs(weight), axis=1).astype(np.float64) / 127, floor).astype(np.float32)
+    exact_scale = scale.astype(np.float64)
+    rounded = np.clip(np.round(weight.astype(np.float64) / exact_scale[:, None]), -127, 127).astype(np.int8)
+    if bias is None:
+        return rounded, scale, None
+    return rounded, scale, np.round(bias / (exact_scale * operand_scale)).astype(np.int32)
+
+
+def static_tensors(artifact: Artifact, node: Node, scales: dict[str, Floats]) -> dict[str, Tensor]:
+    """The int8 weights of a node, their scales, and its biases, in a static scheme.
+
+    ``scales``: what one unit of each number of an operand is worth, by value name.
+    """
+    match node:
+        case EmbeddingNode():
+            return _prefixed(node.name, _matrix("weight", *_unscaled(artifact, f"{node.name}.weight")))
+        case LinearNode() | ConvolutionNode():
+            return _prefixed(node.name, _linear(artifact, node, scales[node.inputs[0]]))
+        case GruNode():
+            return _prefixed(node.name, _gru(artifact, node, scales))
+        case _:
+            return {}
+
+
+def dynamic_tensors(artifact: Artifact, node: Node) -> dict[str, Tensor]:
+    """The int8 weights of a node and their scales in ``dynamic-w8``; all else stays as it is."""
+    tensors = {}
+    for name, tensor in artifact.tensors.items():
+        if name.startswith(f"{node.name}."):
+            kind = name.removeprefix(f"{node.name}.")
+            if kind.startswith("weight"):
+                tensors |= _prefixed(node.name, _matrix(kind, *_unscaled(artifact, name)))
+            else:
+                tensors[name] = tensor
+    return tensors
+
+
+def folded_biases(artifact: Artifact, node: GruNode) -> tuple[Floats | None, Floats | None]:
+    """The bias added to the input's product (3H,), and b_hn (H,), which reset after the product scales by r."""
+    bias_ih, bias_hh = float64(artifact, f"{node.name}.bias_ih"), float64(artifact, f"{node.name}.bias_hh")
+    if bias_ih is None or bias_hh is None:
+        return None, None
+    if node.reset == "before":
+        return bias_ih + bias_hh, None
+    rz = 2 * node.hidden_size
+    return np.concatenate([bias_ih[:rz] + bias_hh[:rz], bias_ih[rz:]]), bias_hh[rz:]
+
+
+def float64(artifact: Artifact, name: str) -> Floats | None:
+    """A tensor in double precision, None where there is none of that name."""
+    return artifact.array(name).astype(np.float64) if name in artifact.tensors else None
+
+
+def _unscaled(artifact: Artifact, name: str) -> tuple[NDArray[np.int8], NDArray[np.float32], tuple[int, ...]]:
+    """Weights that no operand's scale enters: int8 rows, their scales, and the shape."""
+    weight = artifact.array(name)
+    rounded, scale, _ = quantize_rows(weight.reshape(len(weight), -1), None, np.ones(len(weight)))
+    return rounded, scale, weight.shape
+
+
+def _matrix(kind: str, weight: NDArray[np.int8], scale: NDArray[np.float32], shape: tuple[int, ...]) -> Arrays:
+    return {kind: weight.reshape(shape), f"{kind}_scale": scale}
+
+
+def _linear(artifact: Artifact, node: LinearNode | ConvolutionNode, operand: Floats) -> Arrays:
+    offset = is_offset(artifact.config, node.name)
+    weight, bias = artifact.array(f"{node.name}.weight"), float64(artifact, f"{node.name}.bias")
+    common, share = _common(operand)
+    flat = (weight * share).reshape(len(weight), -1)
+    rounded, scale, inner_bias = quantize_rows(flat, None if offset else bias, np.full(len(weight), common))
+    arrays = _matrix("weight", rounded, scale, weight.shape)
+    if inner_bias is not None:
+        arrays["bias"] = inner_bias
+    if offset:
+        arrays["output_offset"] = artifact.array(f"{node.name}.bias")
+    return arrays
+
+
+def _gru(artifact: Artifact, node: GruNode, scales: dict[str, Floats]) -> Arrays:
+    name, size = node.name, node.hidden_size
+    bias_ih, bias_hn = folded_biases(artifact, node)
+    padded_hn = None if bias_hn is None else np.concatenate([np.zeros(2 * size), bias_hn])
+    x_common, x_share = _common(scales[node.inputs[0]])
+    h_common, h_share = _common(scales[name])
+    n_common, _ = _common(scales[name if node.reset == "after" or node.unbounded else f"{name}.rh"])
+    weight_ih, weight_hh = (artifact.array(f"{name}.{kind}") for kind in ("weight_ih", "weight_hh"))
+    ih = quantize_rows(weight_ih * x_share, bias_ih, np.full(3 * size, x_common))
+    hh = quantize_rows(weight_hh * h_share, padded_hn, np.repeat([h_common, n_common], [2 * size, size]))
+    arrays = _matrix("weight_ih", *ih[:2], weight_ih.shape) | _matrix("weight_hh", *hh[:2], weight_hh.shape)
+    if ih[2] is not None:
+        arrays["bias_ih"] = ih[2]
+    if hh[2] is not None:
+        arrays["bias_hn"] = hh[2][2 * size :]
+    return arrays
+
+
+def _common(operand: Floats) -> tuple[float, Floats]:
+    """The largest scale of an operand's numbers, and the share of it that each has: what columns are multiplied by."""
+    common = float(np.max(operand))
+    return common, operand / common
+
+
+def _prefixed(node: str, arrays: Arrays) -> dict[str, Tensor]:
+    return {f"{node}.{name}": Tensor.from_numpy(array) for name, array in arrays.items()}

@@ -1,0 +1,104 @@
+"""The operations of docs/quantization.md in NumPy. All values are int64 arrays; the document's bounds say which of them
+fit 32 or 16 bits elsewhere.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from edgegru_runtime import fixed_point as fx
+
+Integers = NDArray[np.int64]
+
+_TANH = tuple(np.array(c, np.int64) for c in (fx.TANH_C0, fx.TANH_C1, fx.TANH_C2))
+_EXP2 = tuple(np.array(c, np.int64) for c in (fx.EXP2_C0, fx.EXP2_C1, fx.EXP2_C2))
+
+
+def rounding_shift(value: Integers, shift: int) -> Integers:
+    """``(value + 2^(shift-1)) >> shift``: divide by 2^shift, round half up; the one rounding rule."""
+    shifted: Integers = (value + (1 << (shift - 1))) >> shift
+    return shifted
+
+
+def clamp(value: Integers, limit: int) -> Integers:
+    """Saturate to -limit … limit."""
+    clamped: Integers = np.minimum(np.maximum(value, -limit), limit)
+    return clamped
+
+
+def _interpolate(table: tuple[Integers, ...], segment: Integers, position: Integers) -> Integers:
+    """c0 + p (c1 + p c2), p = position / 2^15 in the segment."""
+    c0, c1, c2 = (c[segment] for c in table)
+    return c0 + rounding_shift(position * (c1 + rounding_shift(position * c2, 15)), 15)
+
+
+def tanh_q15(argument: Integers) -> Integers:
+    """tanh of an argument with 12 fractional bits (saturated to ±8), with 15 fractional bits; odd."""
+    saturated = clamp(argument, fx.ARGUMENT_LIMIT)
+    magnitude = np.abs(saturated)
+    return np.sign(saturated) * _interpolate(_TANH, magnitude >> 9, (magnitude & 511) << 6)
+
+
+def sigmoid_q16(argument: Integers) -> Integers:
+    """sigmoid of an argument with 11 fractional bits, with 16: σ(x) = (1 + tanh(x/2)) / 2, exact after the table."""
+    return 2**15 + tanh_q15(argument)
+
+
+def softmax_q15(argument: Integers) -> Integers:
+    """softmax over an argument (n,) with 16 fractional bits, with 15: 2^(-d·log2 e), d from the largest."""
+    distance = rounding_shift((np.max(argument) - argument) * fx.LOG2_E, fx.LOG2_E_SHIFT)
+    halvings = np.minimum(distance >> 16, 62)
+    fraction = distance & 0xFFFF
+    power = (_interpolate(_EXP2, fraction >> 12, (fraction & 4095) << 3) << 16) >> halvings
+    total = int(np.sum(power))
+    probabilities: Integers = (power * 2**fx.PROBABILITY_BITS + (total >> 1)) // total
+    return probabilities
+
+
+@dataclass(frozen=True)
+class Rescaling:
+    """``R(value; M, t)`` = ``(value · M + 2^(t-1)) >> t``, a multiplier for each number or one for all."""
+
+    multiplier: Integers
+    shift: int
+
+    @classmethod
+    def by(cls, ratio: NDArray[np.float64], where: str) -> Rescaling:
+        """The integers of real factors; raises ArtifactError, naming ``where``, for factors out of range."""
+        integers, shift = fx.multipliers(ratio.tolist(), where)
+        return cls(np.array(integers, np.int64), shift)
+
+    def __call__(self, value: Integers) -> Integers:
+        return rounding_shift(value * self.multiplier, self.shift)
+
+
+@dataclass(frozen=True)
+class PairRescaling:
+    """``R'(a · M_a + b · M_b; t)``: two products added first, rounded once."""
+
+    a: Integers
+    b: Integers
+    shift: int
+
+    @classmethod
+    def by(cls, ratio_a: NDArray[np.float64], ratio_b: NDArray[np.float64], where: str) -> PairRescaling:
+        """The integers of two vectors of real factors with one shift; raises like ``Rescaling.by``."""
+        integers, shift = fx.multipliers([*ratio_a.tolist(), *ratio_b.tolist()], where)
+        a, b = np.split(np.array(integers, np.int64), [len(ratio_a)])
+        return cls(a, b, shift)
+
+    def __call__(self, a: Integers, b: Integers) -> Integers:
+        return rounding_shift(a * self.a + b * self.b, self.shift)
+
+    @property
+    def of_a(self) -> Rescaling:
+        """``R(a; M_a, t)`` alone."""
+        return Rescaling(self.a, self.shift)
+
+    @property
+    def of_b(self) -> Rescaling:
+        """``R(b; M_b, t)`` alone."""
+        return Rescaling(self.b, self.shift)

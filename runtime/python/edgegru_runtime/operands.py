@@ -1,0 +1,97 @@
+"""Operands: which values are multiplied as integers in a static scheme, how wide they are and what they are worth.
+
+A value has one operand, whoever reads it. The operand of a concatenate node is those of its inputs side by side.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from edgegru_runtime.fixed_point import OPERAND_BITS, OPERAND_LIMIT
+from edgegru_runtime.model_config import (
+    UNBOUNDED,
+    ConcatenateNode,
+    ConvolutionNode,
+    ElementwiseNode,
+    EmbeddingNode,
+    GruNode,
+    LinearNode,
+    ModelConfig,
+    Node,
+    ProductNode,
+    StandardiseNode,
+)
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import NDArray
+
+    from edgegru_runtime.artifact import Artifact
+
+
+def operand_names(config: ModelConfig) -> tuple[str, ...]:
+    """The nodes whose values become operands, in execution order: what a matrix or a multiply node reads, what reads
+    the input, and every GRU, whose own matrix reads it.
+    """
+    names = {node.name for node in config.nodes if isinstance(node, (StandardiseNode, EmbeddingNode, GruNode))}
+    readers = [node for node in config.nodes if isinstance(node, ProductNode) or node.kind == "multiply"]
+    for reader in readers:
+        for name in reader.inputs:
+            names.update(pieces(config, name))
+    return tuple(node.name for node in config.nodes if node.name in names)
+
+
+def pieces(config: ModelConfig, name: str) -> tuple[str, ...]:
+    """The nodes whose values stand side by side in the value ``name``: itself, but for a concatenate node."""
+    node = config.node(name)
+    if not isinstance(node, ConcatenateNode):
+        return (name,)
+    return tuple(piece for read in node.inputs for piece in pieces(config, read))
+
+
+def has_full_scale(config: ModelConfig, node: Node) -> bool:
+    """Whether a node has a range of its own for every number of its value (tensor ``full_scale``)."""
+    if isinstance(node, ElementwiseNode):
+        return True
+    if isinstance(node, GruNode):
+        return node.unbounded
+    if isinstance(node, (LinearNode, ConvolutionNode)):
+        return node.activation in UNBOUNDED and node.name in operand_names(config)
+    return False
+
+
+def expected_operands(config: ModelConfig) -> tuple[str, ...]:
+    """Names of the values that need one operand scale for all their numbers, in execution order."""
+    result = []
+    for name in operand_names(config):
+        node = config.node(name)
+        if not has_full_scale(config, node):
+            result.append(name)
+            if isinstance(node, GruNode) and node.reset == "before":
+                result.append(f"{name}.rh")
+    return tuple(result)
+
+
+def operand_bits(config: ModelConfig, name: str) -> int:
+    """8 or 16: the width of the operand of the value ``name``; the larger where a concatenate node has both."""
+    return max(OPERAND_BITS[config.scheme_of(piece)] for piece in pieces(config, name.removesuffix(".rh")))
+
+
+def operand_limit(config: ModelConfig, name: str) -> int:
+    """Where the operand of the value ``name`` saturates."""
+    return OPERAND_LIMIT[operand_bits(config, name)]
+
+
+def operand_scales(artifact: Artifact, name: str) -> NDArray[np.float64]:
+    """What one unit of each number of an operand is worth (size,). ``name``: of a node, or ``NAME.rh``."""
+    import numpy as np  # only engines and the host come here
+
+    config = artifact.config
+    assert config.quantization is not None
+    node = config.node(name.removesuffix(".rh"))
+    if isinstance(node, ConcatenateNode):
+        return np.concatenate([operand_scales(artifact, read) for read in node.inputs])
+    if has_full_scale(config, node):
+        full_scale = artifact.array(f"{node.name}.full_scale").astype(np.float64)
+        return full_scale * 2.0 ** (1 - operand_bits(config, name))
+    return np.full(node.output_size, config.quantization.operand_scale[name])
