@@ -11,7 +11,14 @@ from numpy.typing import NDArray
 from edgegru.observers import OBSERVERS, Observer, new_observer
 from edgegru_runtime.artifact import Artifact, is_offset
 from edgegru_runtime.errors import CalibrationError
-from edgegru_runtime.model_config import UNBOUNDED, ConvolutionNode, HeadNode, LinearNode, ModelConfig
+from edgegru_runtime.model_config import (
+    UNBOUNDED,
+    ConvolutionNode,
+    HeadNode,
+    LinearNode,
+    ModelConfig,
+    StandardiseNode,
+)
 from edgegru_runtime.operands import expected_operands, has_full_scale
 from edgegru_runtime.reference import Reference
 
@@ -21,13 +28,16 @@ ROWS = 512  # steps that are collected before observers see them: they are slow 
 @dataclass(frozen=True)
 class Ranges:
     """What was seen: an observer of every operand by value name; ``units``: one of every number of a node that has a
-    full scale, by node; the largest magnitudes ``output`` (output_size,) by the node an identity head reads, without
+    full scale, by node; ``channels``: one of every channel of a standardised input, about its mean ``centre`` (size,),
+    in standardised units; the largest magnitudes ``output`` (output_size,) by the node an identity head reads, without
     the bias where that is in ``offsets``. ``steps``: how many samples were streamed, of ``recordings``.
     """
 
     observer: str
     operand: dict[str, Observer]
     units: dict[str, list[Observer]]
+    channels: list[Observer]
+    centre: NDArray[np.float64]
     output: dict[str, NDArray[np.float64]]
     offsets: frozenset[str]
     recordings: int
@@ -96,6 +106,7 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
             moved = np.abs(value - offsets[name] if name in offsets else value)
             np.maximum(outputs[name], moved, out=outputs[name])
 
+    channels, centre = _channels(artifact, checked, observer)
     reference = Reference(artifact, trace=observe)
     for x in checked:
         state = reference.new_state()
@@ -104,7 +115,25 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
     for collector in collectors.values():
         collector.flush()
     steps = sum(len(x) for x in checked)
-    return Ranges(observer, operands, units, outputs, frozenset(offsets), len(checked), steps)
+    return Ranges(observer, operands, units, channels, centre, outputs, frozenset(offsets), len(checked), steps)
+
+
+def _channels(
+    artifact: Artifact, recordings: Sequence[NDArray[np.float32]], observer: str
+) -> tuple[list[Observer], NDArray[np.float64]]:
+    """An observer of every channel about its mean, and the means; none for a model that reads rows of a table."""
+    first = artifact.config.nodes[0]
+    if not isinstance(first, StandardiseNode):
+        return [], np.zeros(0)
+    mean, std = (artifact.array(f"{first.name}.{name}").astype(np.float64) for name in ("mean", "std"))
+    observers = [new_observer(observer) for _ in range(first.size)]
+    steps = sum(len(x) for x in recordings)
+    centre = np.sum([np.sum((x - mean) / std, axis=0) for x in recordings], axis=0) / steps
+    for x in recordings:
+        for one, column in zip(observers, np.abs((x - mean) / std - centre).T, strict=True):
+            if len(column):
+                one.observe(column)
+    return observers, np.asarray(centre)
 
 
 def checked_recordings(

@@ -7,6 +7,7 @@ arXiv:2004.09602, section 5).
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Protocol
 
 import numpy as np
@@ -111,6 +112,22 @@ class MseObserver(_HistogramObserver):
             beyond = np.maximum(centres - reach, 0.0)
             errors[index] = np.sum(self.counts * np.where(beyond > 0, beyond**2, rounding[index]))
         return float(candidates[np.argmin(errors)])
+
+
+class EvenedObserver:
+    """Several observers whose values are each divided by a range of their own, and then share one."""
+
+    def __init__(self, observers: Sequence[Observer], divisors: NDArray[np.float64]) -> None:
+        self._pairs = list(zip(observers, divisors.tolist(), strict=True))
+
+    def observe(self, magnitudes: NDArray[np.float64]) -> None:
+        raise AssertionError("its observers have seen everything already")
+
+    def reach(self, limit: int) -> float:
+        return max(observer.reach(limit) / divisor for observer, divisor in self._pairs)
+
+    def beyond(self, reach: float) -> float:
+        return float(np.mean([observer.beyond(reach * divisor) for observer, divisor in self._pairs]))
 
 
 def new_observer(name: str) -> Observer:

@@ -9,12 +9,14 @@ from pathlib import Path
 import numpy as np
 
 from edgegru.calibration import Ranges, calibrate, value_outputs
+from edgegru.equalization import evened_input
 from edgegru.integer_tensors import Floats, dynamic_tensors, static_tensors
 from edgegru.quantization_report import QuantizationReport, advice, quantization_report
 from edgegru.signal_to_noise import measure_signal_to_noise
 from edgegru_export.saving import save_artifact, with_identity
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact, check, keep_choices, read_artifact
+from edgegru_runtime.description import multiply_adds
 from edgegru_runtime.errors import CalibrationError, QuantizationError
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model_config import (
@@ -27,13 +29,25 @@ from edgegru_runtime.model_config import (
     QuantizationConfig,
     StandardiseNode,
 )
-from edgegru_runtime.operands import expected_operands, operand_bits
+from edgegru_runtime.operands import expected_operands, is_evened, operand_bits, pieces
 from edgegru_runtime.tensor import Tensor
 
 DEFAULT_MARGIN = 1.1
 QUANTIZED_SCHEMES = SCHEMES[1:]
-HEADROOM = {8: 1.0, 16: 4.0}  # by bits: how far beyond the margin a value without a bound saturates; 16 bits afford it
+HEADROOM = {8: 1.0, 16: 2.0}  # by bits: how far beyond the margin a value without a bound saturates; 16 bits afford it
+NARROW_INPUT = 0.25  # of a model's multiply-adds, that may have operands of 16 bits for the input's sake
 NARROWEST = 2.0**-6  # of a unit's full scale, over the widest of its node: a unit that slept in calibration may wake up
+
+
+@dataclass(frozen=True)
+class StaticScales:
+    """What calibration decides, all float32 numbers: ``operand`` scales by value name, ``full`` scales by node (size,),
+    ``output`` scales by the node that an identity head reads (size,), both in double precision.
+    """
+
+    operand: dict[str, float]
+    full: dict[str, Floats]
+    output: dict[str, Floats]
 
 
 def quantize_artifact(
@@ -47,13 +61,15 @@ def quantize_artifact(
     """The integer artifact of a float32 one, with operand scales from ``ranges`` times ``margin``.
 
     ``keep``: the scheme of single nodes where it is not ``scheme``: another width of the operand that a node's value
-    becomes in static schemes, "float32" for weights in dynamic-w8, which needs no ``ranges``.
+    becomes in static schemes, "float32" for weights in dynamic-w8, which needs no ``ranges``. What it does not name is
+    as ``default_keep`` says.
 
     Raises QuantizationError where the model is not float32, or scheme, margin or ``keep`` are none; CalibrationError
     where static schemes have no ranges; ArtifactError where a row leaves the arithmetic's range.
     """
     check_request(artifact, scheme, margin, keep)
-    kept = {} if keep is None else {name: chosen for name, chosen in keep.items() if chosen != scheme}
+    wanted = {**default_keep(artifact.config, scheme), **(keep or {})}
+    kept = {name: chosen for name, chosen in wanted.items() if chosen != scheme}
     if scheme == "dynamic-w8":
         quantized = _dynamic(artifact, kept)
     elif ranges is None:
@@ -95,6 +111,8 @@ def quantize(
             raise QuantizationError(f"{path} exists already, expected a new file or --force")
         if not path.parent.is_dir():
             raise QuantizationError(f"{path.parent} is no folder, expected one to write {path.name} in")
+    if report is not None and Path(report).resolve() in (output.resolve(), Path(model).resolve()):
+        raise QuantizationError(f"{report} is a model in this call, expected another file for the report")
     before = read_artifact(model)
     check_request(before, scheme, margin, keep)  # calibration is long, and needs a float model
     recordings, ranges = None, None
@@ -120,6 +138,21 @@ def quantize(
 
         write_report(report, before, after, ranges, recordings, result)
     return result
+
+
+def default_keep(config: ModelConfig, scheme: str) -> dict[str, str]:
+    """The standardised input of a static-w8a8 model has 16 bits where it is narrow: it is what 8 bits cost most, and
+    its products are few (docs/decisions/0009-input-of-16-bits.md).
+    """
+    first = config.nodes[0]
+    readers = [node for node in config.nodes if first.name in node.inputs]
+    recurrent = sum(3 * node.hidden_size**2 for node in readers if isinstance(node, GruNode))
+    share = sum(map(multiply_adds, readers)) - recurrent
+    narrow = share <= NARROW_INPUT * sum(map(multiply_adds, config.nodes))
+    beside_others = any(isinstance(node, ConcatenateNode) for node in readers)  # their products would get 16 bits too
+    if scheme != "static-w8a8" or not isinstance(first, StandardiseNode) or beside_others or not narrow:
+        return {}
+    return {first.name: "static-w8a16"}
 
 
 def check_request(artifact: Artifact, scheme: str, margin: float, keep: Mapping[str, str] | None = None) -> None:
@@ -152,6 +185,7 @@ def _dynamic(artifact: Artifact, keep: dict[str, str]) -> Artifact:
 
 def _static(artifact: Artifact, ranges: Ranges, scheme: str, margin: float, keep: dict[str, str]) -> Artifact:
     config = replace(artifact.config, scheme=scheme, quantization=QuantizationConfig(keep=keep))
+    artifact, ranges = evened_input(artifact, config, ranges)
     scales = initial_scales(artifact, config, ranges, margin)
     quantization = QuantizationConfig(
         operand_scale=scales.operand,
@@ -161,17 +195,6 @@ def _static(artifact: Artifact, ranges: Ranges, scheme: str, margin: float, keep
         clips=_clips(config, ranges, scales.operand, scales.full),
     )
     return integer_artifact(artifact, replace(config, quantization=quantization), scales)
-
-
-@dataclass(frozen=True)
-class StaticScales:
-    """What calibration decides, all float32 numbers: ``operand`` scales by value name, ``full`` scales by node (size,),
-    ``output`` scales by the node that an identity head reads (size,), both in double precision.
-    """
-
-    operand: dict[str, float]
-    full: dict[str, Floats]
-    output: dict[str, Floats]
 
 
 def initial_scales(artifact: Artifact, config: ModelConfig, ranges: Ranges, margin: float) -> StaticScales:
@@ -225,7 +248,12 @@ def _full_scales(config: ModelConfig, ranges: Ranges, margin: float) -> dict[str
         reach = np.array([observer.reach(fx.OPERAND_LIMIT[bits]) for observer in observers]) * margin * HEADROOM[bits]
         if not np.any(reach):
             raise QuantizationError(f"value {name} was zero at every step of the calibration data, expected it to vary")
-        result[name] = np.maximum(reach, NARROWEST * np.max(reach)).astype(np.float32).astype(np.float64)
+        full = np.full_like(reach, np.max(reach))  # with 16 bits all have steps enough in one range
+        if bits == 8:
+            # Half-way between a range each, which leaves small units their steps, and one for all, which leaves the
+            # weights of their columns theirs.
+            full = np.sqrt(np.maximum(reach, NARROWEST * full) * full)
+        result[name] = full.astype(np.float32).astype(np.float64)
     return result
 
 
@@ -238,8 +266,9 @@ def _scales_by_name(
         if node.name in full_scales:
             scales[node.name] = full_scales[node.name] * 2.0 ** (1 - operand_bits(config, node.name))
         elif isinstance(node, ConcatenateNode):
-            if all(name in scales for name in node.inputs):  # else nobody multiplies it
-                scales[node.name] = np.concatenate([scales[name] for name in node.inputs])
+            if all(name in scales for name in pieces(config, node.name)):  # else nobody multiplies it
+                own = np.concatenate([scales[name] for name in pieces(config, node.name)])
+                scales[node.name] = np.full_like(own, np.max(own)) if is_evened(config, node.name) else own
         else:
             for name in (node.name, f"{node.name}.rh"):
                 if name in operand_scale:

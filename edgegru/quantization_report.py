@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru.calibration import Ranges
+from edgegru.equalization import as_standardised_in, evened_input
 from edgegru.integer_tensors import float64, folded_biases
 from edgegru.signal_to_noise import SignalToNoise
 from edgegru_export.dequantization import dequantize
@@ -84,15 +85,15 @@ def advice(scheme: str, noise: SignalToNoise) -> str | None:
 def quantization_report(before: Artifact, after: Artifact, ranges: Ranges | None) -> QuantizationReport:
     """Type, range, scale and error of every tensor and operand; noise, files and metrics are left open."""
     assert after.config.quantization is not None
-    real = dequantize(after)
+    source, real = as_standardised_in(before, after), dequantize(after)
     tensors = []
-    for name, original in _originals(before, after).items():
+    for name, original in _originals(source, after).items():
         if name.endswith(".bias_hn"):
             gru = name.removesuffix(".bias_hn")
             value = real.array(f"{gru}.bias_hh")[-len(original) :]
             bytes_before = 4 * len(original)
         else:
-            value, bytes_before = real.array(name), len(before.tensors[name].data)
+            value, bytes_before = real.array(name), len(source.tensors[name].data)
         tensors.append(_tensor_report(name, original, value.astype(np.float64), bytes_before, after))
     return QuantizationReport(
         scheme=after.config.scheme,
@@ -106,6 +107,7 @@ def quantization_report(before: Artifact, after: Artifact, ranges: Ranges | None
 def _operands(before: Artifact, after: Artifact, ranges: Ranges) -> tuple[OperandReport, ...]:
     config, quantization = after.config, after.config.quantization
     assert quantization is not None
+    _, ranges = evened_input(before, config, ranges)
     reports = []
     names = [name for read in operand_names(config) for name in (read, f"{read}.rh")]
     for name in names:

@@ -4,17 +4,20 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgegru.calibration import value_outputs
+from edgegru.equalization import as_standardised_in
+from edgegru.integer_tensors import dynamic_tensors
 from edgegru_export.dequantization import dequantize
 from edgegru_runtime.artifact import Artifact, is_offset
 from edgegru_runtime.integer_reference import IntegerReference
-from edgegru_runtime.model_config import HeadNode, ModelConfig
+from edgegru_runtime.model_config import HeadNode, ModelConfig, QuantizationConfig
 from edgegru_runtime.reference import Reference
+from edgegru_runtime.tensor import Tensor
 
 STEPS = 20_000  # of the recordings, at most: each costs three engines a step
 LARGEST = 200.0  # dB; equal values have no noise to divide by
@@ -49,13 +52,22 @@ def measure_signal_to_noise(
     before: Artifact, after: Artifact, recordings: Iterable[NDArray[np.float32]], steps: int = STEPS
 ) -> SignalToNoise:
     """Stream the first ``steps`` steps of recordings (T, input_size), each from a zero state, through a float32
-    artifact, the integer artifact made of it and one with int8 weights alone.
+    artifact, the integer artifact made of it and one whose weights alone are int8, a scale a row and nothing else.
     """
     chosen = first_steps(recordings, steps)
-    real = trace(before, chosen)
-    weights = compare(before.config, real, trace(dequantize(after), chosen))
+    real = trace(as_standardised_in(before, after), chosen)
+    weights = compare(before.config, real, trace(as_standardised_in(weights_alone(before), after), chosen))
     model = compare(before.config, real, trace(after, chosen))
     return SignalToNoise(weights, model, output_values(before.config), sum(map(len, chosen)))
+
+
+def weights_alone(artifact: Artifact) -> Artifact:
+    """The float32 artifact with every weight at the nearest of 255 levels of its row."""
+    config = replace(artifact.config, scheme="dynamic-w8", quantization=QuantizationConfig(observer="none"))
+    tensors: dict[str, Tensor] = {}
+    for node in config.nodes:
+        tensors |= dynamic_tensors(artifact, node)
+    return dequantize(Artifact(config, tensors))
 
 
 def output_values(config: ModelConfig) -> tuple[str, ...]:

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import arrays as float_arrays
 
 from edgegru.calibration import calibrate
+from edgegru.equalization import rewritten
 from edgegru.integer_tensors import quantize_rows
 from edgegru.observers import new_observer
 from edgegru.quantization import HEADROOM, NARROWEST, quantize_artifact
@@ -269,12 +270,77 @@ def test_each_unit_without_a_bound_has_its_own_range() -> None:
     ranges = calibrate(artifact, [x[:400]])
     quantized = quantize_artifact(artifact, ranges)
     full = quantized.array("gru0.full_scale")
-    assert full.max() / np.median(full) > 10
-    assert full.min() >= NARROWEST * full.max()
+    reach = np.array([observer.reach(127) for observer in ranges.units["gru0"]]) * 1.1
+    assert reach.max() / np.median(reach) > 10
+    expected = np.sqrt(np.maximum(reach, NARROWEST * reach.max()) * reach.max())
+    np.testing.assert_allclose(full, expected, rtol=1e-6)
     apart = measure_signal_to_noise(artifact, quantized, [x[400:]]).model["output"]
     widest = ranges.units["gru0"][int(np.argmax(full))]
     shared = quantize_artifact(artifact, replace(ranges, units={"gru0": [widest] * 8}))
     assert apart > measure_signal_to_noise(artifact, shared, [x[400:]]).model["output"] + 6
+
+
+def test_a_narrow_input_has_16_bits_unless_told_otherwise() -> None:
+    narrow, wide = random_artifact(3, 2, (16,)), random_artifact(3, 12, (16,))
+    x = _recording(narrow, 600)
+    ranges = calibrate(narrow, [x[:300]])
+    kept = quantize_artifact(narrow, ranges)
+    assert kept.config.scheme_of("standardise") == "static-w8a16"
+    plain = quantize_artifact(narrow, ranges, keep={"standardise": "static-w8a8"})
+    assert plain.config.scheme_of("standardise") == "static-w8a8"
+    with_16, with_8 = (measure_signal_to_noise(narrow, model, [x[300:]]).model["dense"] for model in (kept, plain))
+    assert with_16 > with_8
+    assert _quantized(wide, 50).config.scheme_of("standardise") == "static-w8a8"
+    beside = mixed_artifact(3, 1, 16)  # the input is part of a concatenation, whose other pieces have 8 bits
+    assert _quantized(beside, 50).config.quantization.keep == {}  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize("shape", [{}, {"reset": "before"}, {"input_linear": (12, "tanh")}])
+def test_raw_inputs_are_evened_and_the_model_stays_the_same_function(shape: dict[str, Any]) -> None:
+    artifact = random_artifact(2, 6, (8,), **shape)
+    mean, std = np.array([-40, 0, 0.1, 0, 0, 0], np.float32), np.array([30, 1, 0.5, 1, 2, 0.25], np.float32)
+    scales = {"standardise.mean": Tensor.from_numpy(mean), "standardise.std": Tensor.from_numpy(std)}
+    artifact = replace(artifact, tensors={**artifact.tensors, **scales})
+    raw = rewritten(artifact, np.zeros(6, np.float32), np.ones(6, np.float32))
+    x = _recording(artifact, 900)
+    engines = [Reference(model, np.float64) for model in (artifact, raw)]
+    states = [engine.new_state() for engine in engines]
+    pairs = [[engine.step(state, v)[0] for engine, state in zip(engines, states, strict=True)] for v in x]
+    np.testing.assert_allclose(*np.array(pairs).swapaxes(0, 1), rtol=0, atol=1e-5)
+
+    ranges = calibrate(raw, [x[:500]])
+    keep = {"standardise": "static-w8a8"}
+    evened = quantize_artifact(raw, ranges, keep=keep)
+    assert np.ptp(np.log2(evened.array("standardise.std"))) > 4
+    noise = measure_signal_to_noise(raw, evened, [x[500:]])
+    assert noise.model["standardise"] > 30
+    assert noise.model["dense"] > 25
+    report = quantization_report(raw, evened, ranges)
+    assert all(tensor.relative_error < 0.02 for tensor in report.tensors)
+    # Without: the small channels have no steps left.
+    alike = replace(ranges, channels=[ranges.channels[0]] * 6)
+    assert measure_signal_to_noise(raw, quantize_artifact(raw, alike, keep=keep), [x[500:]]).model["dense"] < 20
+
+
+def test_standardised_inputs_stay_as_they_are() -> None:
+    artifact = random_artifact(3, 12, (6,))
+    quantized = _quantized(artifact)
+    assert quantized.tensors["standardise.std"] == artifact.tensors["standardise.std"]
+
+
+def test_sixteen_bits_side_by_side_leave_the_weights_as_they_are() -> None:
+    """The pieces of a concatenation differ by magnitudes, and yet every weight is at the nearest level of its row."""
+    artifact = mixed_artifact(3, 3, 6, head="identity")
+    arrays = {name: artifact.array(name).copy() for name in artifact.tensors}
+    arrays["standardise.std"] /= 50
+    artifact = replace(artifact, tensors={name: Tensor.from_numpy(array) for name, array in arrays.items()})
+    x = _recording(artifact, 200) * 50
+    ranges = calibrate(artifact, [x])
+    wide = quantize_artifact(artifact, ranges, scheme="static-w8a16")
+    rounded, _, _ = quantize_rows(artifact.array("hidden0.weight"), None, np.ones(6))
+    assert wide.array("hidden0.weight").tolist() == rounded.tolist()
+    narrow = quantize_artifact(artifact, ranges, keep={"standardise": "static-w8a8"})
+    assert narrow.array("hidden0.weight").tolist() != rounded.tolist()
 
 
 def test_what_is_kept_has_the_other_width() -> None:
@@ -338,14 +404,14 @@ def test_the_advice_is_one_sentence_and_only_where_8_bits_cost_much() -> None:
 
 def test_clips_of_the_calibration_data_stay_in_the_file() -> None:
     artifact = random_artifact(3, 4, (6,))
-    x = _recording(artifact, 4000)
+    x = _recording(artifact, 15_000)
     x[7, 0] = artifact.array("standardise.mean")[0] + 40 * artifact.array("standardise.std")[0]
     saturating = quantize_artifact(artifact, calibrate(artifact, [x], "percentile"))
     assert saturating.config.quantization is not None
     share = saturating.config.quantization.clips["standardise"]
     limit = 127 * saturating.config.quantization.operand_scale["standardise"]
     z = (x - artifact.array("standardise.mean")) / artifact.array("standardise.std")
-    assert share == pytest.approx(np.mean(np.abs(z) > limit), rel=0.2)
+    assert 0 < share == pytest.approx(np.mean(np.abs(z) > limit), rel=0.3)
     plain = quantize_artifact(artifact, calibrate(artifact, [x])).config.quantization
     assert plain is not None
     assert plain.clips == {}

@@ -94,20 +94,29 @@ class Document:
         assert config.quantization is not None
         node = config.node(name)
         if node.kind == "concatenate":
-            return [scale for read in node.inputs for scale in self.operand_scales(read)]
+            scales = [scale for piece in self.pieces(name) for scale in self.operand_scales(piece)]
+            return [max(scales)] * len(scales) if self.evened(name) else scales
         if f"{name}.full_scale" in self.artifact.tensors:
             return [full / (128 if self.limit(name) == 127 else 32768) for full in self.tensor(name, "full_scale")]
         return [config.quantization.operand_scale[name]] * node.output_size
+
+    def pieces(self, name: str) -> list[str]:
+        node = self.artifact.config.node(name)
+        return [piece for read in node.inputs for piece in self.pieces(read)] if node.kind == "concatenate" else [name]
+
+    def evened(self, name: str) -> bool:
+        return all(self.limit(piece) == 32767 for piece in self.pieces(name))
 
     def operand(self, name: str) -> list[int]:
         node = self.artifact.config.node(name)
         if node.kind in ("standardise", "embedding"):
             return self.values[name]
-        if node.kind == "concatenate":
-            return [q for read in node.inputs for q in self.operand(read)]
+        if node.kind == "concatenate" and not self.evened(name):
+            return [q for piece in self.pieces(name) for q in self.operand(piece)]
         ratios = [v / s for v, s in zip(self.value_scales[name], self.operand_scales(name), strict=True)]
         multipliers, t = fx.multipliers(ratios, name)
-        return [clamp(r(v, m, t), self.limit(name)) for v, m in zip(self.values[name], multipliers, strict=True)]
+        limit = max(map(self.limit, self.pieces(name)))
+        return [clamp(r(v, m, t), limit) for v, m in zip(self.values[name], multipliers, strict=True)]
 
     def node(self, node: Node, x: Sequence[float]) -> tuple[list[int], list[float]]:
         name = node.name

@@ -23,10 +23,11 @@ from edgegru_runtime.model_config import (
     GruNode,
     HeadNode,
     LinearNode,
+    ModelConfig,
     Node,
     StandardiseNode,
 )
-from edgegru_runtime.operands import operand_limit, operand_names, operand_scales
+from edgegru_runtime.operands import is_evened, operand_limit, operand_names, operand_scales, pieces
 
 if TYPE_CHECKING:
     from edgegru_runtime.artifact import Artifact
@@ -61,7 +62,7 @@ class IntegerReference:
         self.to_operand: dict[str, tuple[Rescaling, int]] = {}  # from value to operand, and where it saturates
         for node in config.nodes:
             self._prepare(artifact, node)
-        for name in operand_names(config):
+        for name in (*operand_names(config), *_evened(config)):
             if not isinstance(config.node(name), (StandardiseNode, EmbeddingNode)):  # their values are operands
                 rescaling = Rescaling.by(self._scale[name] / operand_scales(artifact, name), name)
                 self.to_operand[name] = rescaling, operand_limit(config, name)
@@ -155,3 +156,13 @@ class IntegerReference:
     def clipped(self, state: IntegerState) -> int:
         """Input values saturated since the state was made."""
         return state.clipped
+
+
+def _evened(config: ModelConfig) -> list[str]:
+    """The concatenate nodes whose operands are not just those of their pieces, side by side."""
+    operands = set(operand_names(config))
+    return [
+        node.name
+        for node in config.nodes
+        if isinstance(node, ConcatenateNode) and is_evened(config, node.name) and operands >= {*pieces(config, node.name)}
+    ]

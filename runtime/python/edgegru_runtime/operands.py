@@ -1,6 +1,7 @@
 """Operands: which values are multiplied as integers in a static scheme, how wide they are and what they are worth.
 
-A value has one operand, whoever reads it. The operand of a concatenate node is those of its inputs side by side.
+A value has one operand, whoever reads it. That of a concatenate node has the scales of its pieces, or one scale for all
+where all pieces have 16 bits.
 """
 
 from __future__ import annotations
@@ -77,6 +78,15 @@ def operand_bits(config: ModelConfig, name: str) -> int:
     return max(OPERAND_BITS[config.scheme_of(piece)] for piece in pieces(config, name.removesuffix(".rh")))
 
 
+def is_evened(config: ModelConfig, name: str) -> bool:
+    """Whether the operand of a concatenate node ``name`` has one scale for all its numbers: all pieces have 16 bits.
+
+    Those have bits to spare, and the columns of a matrix that reads numbers of one scale keep their weights as they
+    are. With 8 bits a small piece beside a large one would be left no steps: its columns give way instead.
+    """
+    return all(OPERAND_BITS[config.scheme_of(piece)] == 16 for piece in pieces(config, name))
+
+
 def operand_limit(config: ModelConfig, name: str) -> int:
     """Where the operand of the value ``name`` saturates."""
     return OPERAND_LIMIT[operand_bits(config, name)]
@@ -90,7 +100,8 @@ def operand_scales(artifact: Artifact, name: str) -> NDArray[np.float64]:
     assert config.quantization is not None
     node = config.node(name.removesuffix(".rh"))
     if isinstance(node, ConcatenateNode):
-        return np.concatenate([operand_scales(artifact, read) for read in node.inputs])
+        scales = np.concatenate([operand_scales(artifact, piece) for piece in pieces(config, name)])
+        return np.full_like(scales, np.max(scales)) if is_evened(config, name) else scales
     if has_full_scale(config, node):
         full_scale = artifact.array(f"{node.name}.full_scale").astype(np.float64)
         return full_scale * 2.0 ** (1 - operand_bits(config, name))
