@@ -14,6 +14,7 @@ from edgegru_runtime.errors import CalibrationError
 from edgegru_runtime.model_config import (
     UNBOUNDED,
     ConvolutionNode,
+    GruNode,
     HeadNode,
     LinearNode,
     ModelConfig,
@@ -30,7 +31,8 @@ class Ranges:
     """What was seen: an observer of every operand by value name; ``units``: one of every number of a node that has a
     full scale, by node; ``channels``: one of every channel of a standardised input, about its mean ``centre`` (size,),
     in standardised units; the largest magnitudes ``output`` (output_size,) by the node an identity head reads, without
-    the bias where that is in ``offsets``. ``steps``: how many samples were streamed, of ``recordings``.
+    the bias where that is in ``offsets``; ``moments``: of what matrices multiply, v vᵀ on average (size, size).
+    ``steps``: how many samples were streamed, of ``recordings``.
     """
 
     observer: str
@@ -40,6 +42,7 @@ class Ranges:
     centre: NDArray[np.float64]
     output: dict[str, NDArray[np.float64]]
     offsets: frozenset[str]
+    moments: dict[str, NDArray[np.float64]]
     recordings: int
     steps: int
 
@@ -57,10 +60,13 @@ def value_outputs(config: ModelConfig) -> tuple[str, ...]:
 
 
 class _Collector:
-    """Values step by step on their way to observers: one for all numbers of a value, or one for each."""
+    """Values step by step on their way to observers, one for all numbers of a value or one for each or none, and into
+    ``moment``, where matrices multiply them: the sum of their outer products (size, size).
+    """
 
-    def __init__(self, observers: list[Observer]) -> None:
+    def __init__(self, observers: list[Observer], multiplied: bool) -> None:
         self.observers = observers
+        self.moment: NDArray[np.float64] | float | None = 0.0 if multiplied else None
         self._rows: list[NDArray[np.generic]] = []
 
     def take(self, value: NDArray[np.generic]) -> None:
@@ -71,8 +77,13 @@ class _Collector:
     def flush(self) -> None:
         """Show the observers what they have not seen yet."""
         if self._rows:
-            magnitudes = np.abs(np.array(self._rows, np.float64))
+            values = np.array(self._rows, np.float64)
             self._rows = []
+            if self.moment is not None:
+                self.moment = self.moment + values.T @ values
+            if not self.observers:
+                return
+            magnitudes = np.abs(values)
             columns = magnitudes.T if len(self.observers) > 1 else [magnitudes.reshape(-1)]
             for observer, column in zip(self.observers, columns, strict=True):
                 observer.observe(column)
@@ -96,8 +107,12 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
     }
     outputs = {name: np.zeros(config.node(name).output_size) for name in value_outputs(config)}
     offsets = {name: artifact.array(f"{name}.bias").astype(np.float64) for name in outputs if is_offset(config, name)}
-    collectors = {name: _Collector([one]) for name, one in operands.items()}
-    collectors |= {name: _Collector(many) for name, many in units.items()}
+    multiplied = multiplied_values(config)
+    names = dict.fromkeys((*operands, *units, *multiplied))
+    collectors = {
+        name: _Collector([operands[name]] if name in operands else units.get(name, []), name in multiplied)
+        for name in names
+    }
 
     def observe(name: str, value: NDArray[np.generic]) -> None:
         if name in collectors:
@@ -115,7 +130,31 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
     for collector in collectors.values():
         collector.flush()
     steps = sum(len(x) for x in checked)
-    return Ranges(observer, operands, units, channels, centre, outputs, frozenset(offsets), len(checked), steps)
+    return Ranges(
+        observer=observer,
+        operand=operands,
+        units=units,
+        channels=channels,
+        centre=centre,
+        output=outputs,
+        offsets=frozenset(offsets),
+        moments={name: np.asarray(collectors[name].moment) / steps for name in multiplied},
+        recordings=len(checked),
+        steps=steps,
+    )
+
+
+def multiplied_values(config: ModelConfig) -> tuple[str, ...]:
+    """Names of what matrices multiply: nodes, ``NAME.rh`` of GRUs with reset before, ``NAME.taps`` of convolutions."""
+    names = []
+    for node in config.nodes:
+        if isinstance(node, ConvolutionNode):
+            names.append(f"{node.name}.taps")
+        elif isinstance(node, LinearNode):
+            names.append(node.inputs[0])
+        elif isinstance(node, GruNode):
+            names += [node.inputs[0], node.name, *([f"{node.name}.rh"] if node.reset == "before" else [])]
+    return tuple(dict.fromkeys(names))
 
 
 def _channels(

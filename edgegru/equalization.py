@@ -56,7 +56,11 @@ def evened_input(artifact: Artifact, config: ModelConfig, ranges: Ranges) -> tup
     mean, std = (artifact.array(f"{first}.{name}").astype(np.float64) for name in ("mean", "std"))
     even = rewritten(artifact, (mean + std * ranges.centre).astype(np.float32), (std * reach).astype(np.float32))
     operand = {**ranges.operand, first: EvenedObserver(ranges.channels, reach)}
-    return even, replace(ranges, operand=operand)
+    names = {node.name for node in config.nodes}
+    moments = {  # those of the old input say nothing about the new one
+        name: moment for name, moment in ranges.moments.items() if name not in names or first not in pieces(config, name)
+    }
+    return even, replace(ranges, operand=operand, moments=moments)
 
 
 def rewritten(artifact: Artifact, mean: NDArray[np.float32], std: NDArray[np.float32]) -> Artifact:

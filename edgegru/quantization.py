@@ -194,7 +194,7 @@ def _static(artifact: Artifact, ranges: Ranges, scheme: str, margin: float, keep
         margin=margin,
         clips=_clips(config, ranges, scales.operand, scales.full),
     )
-    return integer_artifact(artifact, replace(config, quantization=quantization), scales)
+    return integer_artifact(artifact, replace(config, quantization=quantization), scales, ranges.moments)
 
 
 def initial_scales(artifact: Artifact, config: ModelConfig, ranges: Ranges, margin: float) -> StaticScales:
@@ -208,14 +208,19 @@ def initial_scales(artifact: Artifact, config: ModelConfig, ranges: Ranges, marg
     return StaticScales(operand, full, output)
 
 
-def integer_artifact(artifact: Artifact, config: ModelConfig, scales: StaticScales) -> Artifact:
-    """The tensors of a static scheme under ``config``, made of a float32 artifact and scales; without identity."""
+def integer_artifact(
+    artifact: Artifact, config: ModelConfig, scales: StaticScales, moments: dict[str, Floats]
+) -> Artifact:
+    """The tensors of a static scheme under ``config``, made of a float32 artifact and scales; without identity.
+
+    ``moments``: of what matrices multiply, for rounding with feedback; {} for the nearest levels.
+    """
     by_name = _scales_by_name(config, scales.operand, scales.full)
     tensors = {f"{name}.full_scale": Tensor.from_numpy(full.astype(np.float32)) for name, full in scales.full.items()}
     for node in config.nodes:
         if isinstance(node, StandardiseNode):
             tensors |= {name: artifact.tensors[name] for name in (f"{node.name}.mean", f"{node.name}.std")}
-        tensors |= static_tensors(artifact, node, by_name)
+        tensors |= static_tensors(artifact, node, by_name, moments)
     for name, step in scales.output.items():
         tensors[f"{name}.output_scale"] = Tensor.from_numpy(step.astype(np.float32))
     return Artifact(config, tensors)

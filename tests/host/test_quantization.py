@@ -14,7 +14,7 @@ from hypothesis.extra.numpy import arrays as float_arrays
 
 from edgegru.calibration import calibrate
 from edgegru.equalization import rewritten
-from edgegru.integer_tensors import quantize_rows
+from edgegru.integer_tensors import quantize_rows, round_with_feedback
 from edgegru.observers import new_observer
 from edgegru.quantization import HEADROOM, NARROWEST, quantize_artifact
 from edgegru.quantization_report import advice, quantization_report
@@ -55,6 +55,39 @@ def test_rows_round_to_the_nearest_of_255_levels(weight: np.ndarray, bias: float
     assert np.all(np.abs(rows * scale[:, None].astype(np.float64) - weight) <= scale[:, None] * 0.5001)
     assert np.all(np.abs(integers * scale.astype(np.float64) * operand - bias) <= scale * operand * 0.5001)
     assert np.max(np.abs(integers.astype(np.int64))) <= 2**28 + 64
+
+
+def test_feedback_rounds_what_moves_together_in_opposite_ways() -> None:
+    """Two columns that always move together: both halves rounded up would add up, one up and one down cancel."""
+    levels, moment = np.array([[0.5, 0.5, 3.0]]), np.array([[1, 1, 0], [1, 1, 0], [0, 0, 1.0]])
+    assert round_with_feedback(levels, moment).sum() == 4.0
+    assert round_with_feedback(levels, np.eye(3)).tolist() == np.round(levels).tolist()
+    assert round_with_feedback(levels, np.zeros((3, 3))).tolist() == np.round(levels).tolist()
+
+
+@settings(max_examples=30, deadline=None)
+@given(st.integers(0, 10_000), st.integers(2, 24))
+def test_feedback_changes_products_less_than_nearest_levels(seed: int, columns: int) -> None:
+    rng = np.random.default_rng(seed)
+    v = rng.normal(size=(2000, columns)) + rng.normal(0, 2, (2000, 1))  # a part in common
+    levels = rng.uniform(-100, 100, (64, columns))
+    rounded = round_with_feedback(levels, v.T @ v / len(v))
+    assert np.all(rounded == np.round(rounded))
+    assert np.max(np.abs(rounded)) <= 127
+    errors = [np.mean(((found - levels) @ v.T) ** 2) for found in (rounded, np.round(levels))]
+    assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_feedback_helps_a_model_on_data_that_it_was_not_calibrated_on(reset: str) -> None:
+    artifact = random_artifact(5, 2, (24,), reset=reset)
+    x = _recording(artifact, 2400)
+    ranges = calibrate(artifact, [x[:1600]])
+    noise = [
+        measure_signal_to_noise(artifact, quantize_artifact(artifact, r, scheme="static-w8a16"), [x[1600:]]).model["dense"]
+        for r in (ranges, replace(ranges, moments={}))
+    ]
+    assert noise[0] > noise[1] + 2
 
 
 def test_a_zero_row_and_a_large_bias_have_a_scale() -> None:
@@ -127,7 +160,8 @@ def test_the_file_shrinks(hidden: int, ratio: float) -> None:
 
 def test_dequantizing_gives_the_rounded_weights_back() -> None:
     artifact = random_artifact(8, 4, (6,), head="identity", hidden_linear=(5, "relu"))
-    quantized = _quantized(artifact)
+    ranges = calibrate(artifact, [_recording(artifact, 200)])
+    quantized = quantize_artifact(artifact, replace(ranges, moments={}))  # to the nearest levels
     real = dequantize(quantized)
     for name in ("gru0.weight_ih", "gru0.weight_hh", "dense.weight", "hidden0.weight"):
         share = np.ones(1)  # of a column in its rows' common scale: dense reads units with a range each
@@ -248,7 +282,7 @@ def test_values_beside_a_large_offset_keep_their_steps(offset: float) -> None:
 def test_sixteen_bits_cost_nothing_beside_int8_weights(reset: str, candidate: str) -> None:
     artifact = mixed_artifact(5, 4, 12, reset=reset, candidate=candidate, head="identity")
     x = _recording(artifact, 1200)
-    ranges = calibrate(artifact, [x[:600]])
+    ranges = replace(calibrate(artifact, [x[:600]]), moments={})  # nearest levels, as what it is compared with has
     noise = {
         scheme: measure_signal_to_noise(artifact, quantize_artifact(artifact, ranges, scheme=scheme), [x[600:]])
         for scheme in ("static-w8a8", "static-w8a16")
@@ -336,6 +370,7 @@ def test_sixteen_bits_side_by_side_leave_the_weights_as_they_are() -> None:
     artifact = replace(artifact, tensors={name: Tensor.from_numpy(array) for name, array in arrays.items()})
     x = _recording(artifact, 200) * 50
     ranges = calibrate(artifact, [x])
+    ranges = replace(ranges, moments={})  # nearest levels, to compare with
     wide = quantize_artifact(artifact, ranges, scheme="static-w8a16")
     rounded, _, _ = quantize_rows(artifact.array("hidden0.weight"), None, np.ones(6))
     assert wide.array("hidden0.weight").tolist() == rounded.tolist()

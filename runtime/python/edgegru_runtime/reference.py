@@ -171,8 +171,8 @@ class Reference:
         dtype: type[np.floating[Any]] = np.float32,
         trace: Callable[[str, Floats], None] | None = None,
     ) -> None:
-        """``trace`` is called at every step with every node's name and value, and with ``NAME.rh`` and r ⊙ h for a
-        GRU with reset before: calibration finds its ranges there.
+        """``trace`` is called at every step with every node's name and value, with ``NAME.rh`` and r ⊙ h for a GRU with
+        reset before, and with ``NAME.taps`` and what a convolution multiplies: calibration learns from them.
         """
         assert not artifact.config.static
         self._dtype, self._trace = dtype, trace
@@ -228,8 +228,10 @@ class Reference:
                 kept = inputs[0] if state is None else np.concatenate([state, inputs[0]])  # no state: a kernel of one
                 if state is not None:
                     after[node.name] = kept[node.input_size :]
-                taps = kept.reshape(-1, node.input_size)[:: node.dilation]  # (kernel_size, input_size)
-                return np.asarray(self._layers[node.name](taps.reshape(-1)))
+                taps = kept.reshape(-1, node.input_size)[:: node.dilation].reshape(-1)  # (kernel_size · input_size,)
+                if self._trace is not None:
+                    self._trace(f"{node.name}.taps", taps)
+                return np.asarray(self._layers[node.name](taps))
             case GruNode():
                 assert state is not None
                 after[node.name] = self._step_gru(node.name, inputs[0], state)
