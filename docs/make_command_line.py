@@ -20,7 +20,7 @@ This page is what `edgegru --help` and `edgegru COMMAND --help` print; `python d
 - Exit status: 0 done; 1 failed, with one sentence that says what was found and what was expected; 2 wrong usage; 130
   interrupted by Ctrl-C (`train` says how to resume; `run` ends well and exits with 0).
 - `run`, `info` and `bench` are those of `python -m edgegru_runtime` on the device, with the same options.
-- Only `train`, and pictures, need the extra: `pip install "edgegru[train]"`.
+- Only `train`, pictures and reports need the extra: `pip install "edgegru[train]"`.
 - Every command is one function of the package with the same name and parameters: `edgegru.quantize(model, calibration,
   output, scheme="static-w8a8")`.
 """
