@@ -33,9 +33,9 @@ _UNREADABLE = (
 class Checkpoint:
     """The state of training after ``epoch`` epochs.
 
-    ``config``: section → key → value, without ``data.path``. ``data``: digest of the sequences. ``average``: running
-    average of weights (those of ``network`` where none is kept) over ``updates`` updates. ``best``: averaged weights
-    after ``best_epoch``. ``history``: a row an epoch.
+    ``config``: what must be the same to go on, section → key → value. ``data``: digest of the sequences. ``average``:
+    running average of weights (those of ``network`` where none is kept) over ``updates`` updates. ``best``: averaged
+    weights after ``best_epoch``. ``history``: a row an epoch.
     """
 
     config: dict[str, dict[str, Any]]
@@ -88,9 +88,8 @@ def load_checkpoint(path: Path, device: torch.device) -> Checkpoint:
     return Checkpoint(**content)
 
 
-def check_checkpoint(checkpoint: Checkpoint, config: TrainConfig, data: str, path: Path) -> None:
+def check_checkpoint(checkpoint: Checkpoint, expected: dict[str, dict[str, Any]], data: str, path: Path) -> None:
     """Raise ConfigError, naming the first difference, for a checkpoint of another configuration or of other data."""
-    expected = comparable_config(config)
     for section, values in expected.items():
         found = checkpoint.config.get(section)
         for key, value in values.items():

@@ -19,6 +19,7 @@ import click
 import edgegru
 from edgegru_runtime.engine import ENGINES
 from edgegru_runtime.errors import EdgegruError
+from edgegru_runtime.model_config import SCHEMES
 
 INTERRUPTED = 130  # what a shell reports for a command ended by Ctrl-C
 INT8_STATE_WARNING = (
@@ -29,6 +30,18 @@ _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 force_option = click.option("--force", is_flag=True, help="Replace the output if it exists.")
+
+
+def _kept(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
+    """NODE=SCHEME, any number of times, by node."""
+    keep: dict[str, str] = {}
+    for value in values:
+        node, _, scheme = value.partition("=")
+        if not node or not scheme:
+            raise click.BadParameter(f"{value!r} was given, expected NODE=SCHEME, for example gru0=static-w8a16.")
+        if keep.setdefault(node, scheme) != scheme:
+            raise click.BadParameter(f"node {node} was given {keep[node]} and {scheme}, expected one scheme.")
+    return keep or None
 
 
 class _RuntimeCommand(click.Command):
@@ -69,6 +82,17 @@ def cli() -> None:
 @click.option("--data", type=click.Path(path_type=Path), help="Recordings, in place of the configuration's data.path.")
 @click.option("--seed", type=click.IntRange(0), help="Seed, in place of the configuration's.")
 @click.option("--device", default="cpu", show_default=True, help="Where torch computes: cpu, cuda, cuda:1 …")
+@click.option(
+    "--qat",
+    type=click.Choice(("static-w8a8", "static-w8a16")),
+    help="Train in the integers of this scheme: quantization-aware training.",
+)
+@click.option(
+    "--from",
+    "from_model",
+    type=click.Path(path_type=Path),
+    help="Float model that --qat starts from; without it one is trained first.",
+)
 @click.option("--resume", is_flag=True, help="Continue from the checkpoint in the output folder.")
 @click.option("--print-config", is_flag=True, help="Print the configuration with all its defaults, and stop.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), help="Folder for the model, checkpoint and history.")
@@ -77,6 +101,8 @@ def train(
     data: Path | None,
     seed: int | None,
     device: str,
+    qat: str | None,
+    from_model: Path | None,
     resume: bool,
     print_config: bool,
     output: Path | None,
@@ -90,7 +116,10 @@ def train(
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
     _require("torch", "training")
-    click.echo(edgegru.train(config, data=data, seed=seed, device=device, resume=resume, output=output))
+    path = edgegru.train(
+        config, data=data, seed=seed, device=device, qat=qat, from_model=from_model, resume=resume, output=output
+    )
+    click.echo(path)
 
 
 @cli.command()
@@ -124,13 +153,24 @@ def evaluate(model: Path, data: Path, engine: str, part: str, plot: Path | None,
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--calibration", type=click.Path(path_type=Path), required=True, help="Recordings that show the ranges.")
+@click.option(
+    "--calibration",
+    type=click.Path(path_type=Path),
+    help="Recordings that show the ranges; only dynamic-w8 needs none.",
+)
 @click.option(
     "--scheme",
-    type=click.Choice(("static-w8a8",)),
+    type=click.Choice(SCHEMES[1:]),
     default="static-w8a8",
     show_default=True,
-    help="Integer arithmetic of the result.",
+    help="Int8 weights, and values of 8 bits, of 16, or float.",
+)
+@click.option(
+    "--keep",
+    multiple=True,
+    callback=_kept,
+    metavar="NODE=SCHEME",
+    help="Another scheme for one node: a width of its value, or float32 in dynamic-w8. May be repeated.",
 )
 @click.option("--data", type=click.Path(path_type=Path), help="Labelled recordings: metric before and after.")
 @click.option(
@@ -147,27 +187,41 @@ def evaluate(model: Path, data: Path, engine: str, part: str, plot: Path | None,
     show_default=True,
     help="How ranges are found.",
 )
+@click.option("--report", type=click.Path(path_type=Path), help="Write an HTML page: ranges, noise, drift, advice.")
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the model.")
 @force_option
 @json_option
 def quantize(
     model: Path,
-    calibration: Path,
+    calibration: Path | None,
     scheme: str,
+    keep: dict[str, str] | None,
     data: Path | None,
     margin: float,
     observer: str,
+    report: Path | None,
     output: Path,
     force: bool,
     as_json: bool,
 ) -> None:
     """Turn the float MODEL into one that computes in integers."""
-    report = edgegru.quantize(
-        model, calibration, output, scheme=scheme, data=data, margin=margin, observer=observer, force=force
+    if report is not None:
+        _require("matplotlib", "a report")
+    result = edgegru.quantize(
+        model,
+        calibration,
+        output,
+        scheme=scheme,
+        keep=keep,
+        data=data,
+        margin=margin,
+        observer=observer,
+        report=report,
+        force=force,
     )
     from edgegru.quantization_text import quantization_text
 
-    _print(report, as_json, quantization_text)
+    _print(result, as_json, quantization_text)
 
 
 @cli.command()

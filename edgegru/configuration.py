@@ -22,7 +22,7 @@ from edgegru_runtime.errors import ArtifactError, ConfigError
 from edgegru_runtime.model_config import ACTIVATIONS, RESETS, DecisionConfig
 
 SCHEDULES = ("one-cycle", "cosine", "constant")
-METRICS = ("auto", "loss", "accuracy", "macro_f1", "mse", "mae")
+METRICS = ("auto", "loss", "accuracy", "macro_f1", "nll", "micro_f1", "mse", "mae")
 CLASS_WEIGHTS = ("none", "balanced")
 SUPERVISIONS = ("last", "all")
 
@@ -50,6 +50,7 @@ class NetworkConfig:
     output_activation: str = setting("relu", "their activation", choices=ACTIVATIONS)
     dropout: float = setting(0.0, "share of each GRU layer's outputs dropped in training", minimum=0.0, below=1.0)
     time_constant: float = setting(32.0, "largest initial time constant of a unit, in steps", minimum=2.0, maximum=1e6)
+    standardise: bool = setting(True, "inputs by mean and standard deviation of the training part; false: as they are")
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
@@ -76,8 +77,10 @@ class TrainingConfig:
         "none", '"none", "balanced", or a weight a class', choices=CLASS_WEIGHTS, minimum=0.0, maximum=1e6
     )
     averaging: float = setting(0.0, "decay of the running average of weights; 0 = none", minimum=0.0, below=1.0)
-    metric: str = setting("auto", 'decides the best epoch; "auto": accuracy, or loss for values', choices=METRICS)
+    metric: str = setting("auto", 'decides the best epoch; "auto": accuracy of classes, else loss', choices=METRICS)
     patience: int = setting(0, "stop after so many epochs without a better; 0 = never", minimum=0, maximum=1_000_000)
+    qat_epochs: int = setting(20, "of quantization-aware training", minimum=1, maximum=1_000_000)
+    qat_learning_rate: float = setting(0.0001, "of AdamW in it, at its highest", above=0.0, maximum=10.0)
     threads: int = setting(1, "CPU threads; more only help networks of several hundred units", minimum=1, maximum=1024)
 
     def __post_init__(self) -> None:

@@ -99,6 +99,15 @@ class DriftReport:
         return max(self.slow_units, key=lambda unit: unit.error)
 
     @property
+    def slowest(self) -> tuple[SlowUnit, ...]:
+        """Of each candidate and time constant the unit that ended farthest from its target."""
+        worst: dict[tuple[str, int], SlowUnit] = {}
+        for unit in self.slow_units:
+            key = unit.candidate, unit.time_constant
+            worst[key] = max(unit, worst.get(key, unit), key=lambda unit: unit.error)
+        return tuple(worst.values())
+
+    @property
     def passed(self) -> bool:
         """Whether nothing drifts and every slow unit arrives."""
         return all(found.passed for found in self.divergences) and self.farthest.error <= SLOW_TOLERANCE
@@ -182,8 +191,8 @@ def _follow(
         for begin in range(start, stop, LOOP_STEPS):  # in parts, so that a long window needs no memory
             end = min(begin + LOOP_STEPS, stop)
             inputs = recording[np.arange(begin, end) % len(recording)]
-            found = run_steps(engine, config, inputs, state=state)
-            expected = run_steps(reference, real.config, inputs, state=reference_state)
+            found = run_steps(engine, integer, inputs, state=state)
+            expected = run_steps(reference, real, inputs, state=reference_state)
             for name in names:
                 error = np.abs(found[name] - expected[name])
                 squares[name][window] += np.sum(np.mean(error**2, axis=1))

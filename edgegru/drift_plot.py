@@ -9,23 +9,35 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from edgegru.drift import SLOW_TOLERANCE, TENTH, DriftReport
-from edgegru.evaluation_plots import save_figure
+from edgegru.evaluation_plots import figure_png, save_figure
+
+_FIGURE_SIZE = (10.0, 7.4)  # inches: still read on a page of half a screen
 
 
 def plot_drift(report: DriftReport, path: str | os.PathLike[str]) -> None:
     """Write the picture as a PNG. Raises EdgegruError where it cannot be written."""
-    figure = Figure(figsize=(13, 4.6), layout="constrained")
-    looped, constant, slow = figure.subplots(1, 3, width_ratios=(3, 3, 2))
-    constant.sharey(looped)
-    _draw_divergence(looped, report, "looped")
-    _draw_divergence(constant, report, "constant")
-    looped.set_ylabel("error: rms (solid), largest (dotted)")
-    _draw_slow_units(slow, report)
+    figure = _draw(report)
     verdict = "stays with" if report.passed else "drifts from"
     files = f"{os.path.basename(report.file)} {verdict} {os.path.basename(report.against)}"
     # A dollar sign in a file's name is a dollar sign.
     figure.suptitle(f"{files} ({report.scheme}, {report.steps} steps)", parse_math=False)
     save_figure(figure, os.fspath(path))
+
+
+def drift_png(report: DriftReport) -> bytes:
+    """The picture without its title, as a PNG to embed."""
+    return figure_png(_draw(report))
+
+
+def _draw(report: DriftReport) -> Figure:
+    figure = Figure(figsize=_FIGURE_SIZE, layout="constrained")
+    panels = figure.subplot_mosaic([["looped", "constant"], ["slow", "slow"]], height_ratios=(3, 2))
+    panels["constant"].sharey(panels["looped"])
+    for input in ("looped", "constant"):
+        _draw_divergence(panels[input], report, input)
+    panels["looped"].set_ylabel("error: rms (solid), largest (dotted)")
+    _draw_slow_units(panels["slow"], report)
+    return figure
 
 
 def _draw_divergence(axes: Axes, report: DriftReport, input: str) -> None:
@@ -39,17 +51,16 @@ def _draw_divergence(axes: Axes, report: DriftReport, input: str) -> None:
     axes.set(yscale="log", xlabel="step (grey: warm-up)", xlim=(0, report.steps))
     axes.set_title(f"{input} input", loc="left")
     axes.grid(alpha=0.3)
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14), ncols=4)
+    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.18), ncols=4)
 
 
 def _draw_slow_units(axes: Axes, report: DriftReport) -> None:
-    """The farthest that a unit of each time constant ended from its target, and how far it may be."""
-    worst: dict[int, float] = {}
-    for unit in report.slow_units:
-        worst[unit.time_constant] = max(unit.error, worst.get(unit.time_constant, 0.0))
-    colours = ["tab:blue" if error <= SLOW_TOLERANCE else "tab:red" for error in worst.values()]
-    axes.bar([str(constant) for constant in worst], list(worst.values()), color=colours)
-    axes.axhline(SLOW_TOLERANCE, color="tab:orange", linestyle="--", label=f"allowed: {SLOW_TOLERANCE:g}")
-    axes.set(yscale="log", ylim=(1e-5, 3), xlabel="time constant, steps", ylabel="largest distance from the target")
+    """The farthest that a unit of each kind ended from its target, and how far it may be."""
+    errors = [unit.error for unit in report.slowest]
+    labels = [f"{unit.candidate}, {unit.time_constant}" for unit in report.slowest]
+    axes.barh(labels, errors, color=["tab:blue" if error <= SLOW_TOLERANCE else "tab:red" for error in errors])
+    axes.axvline(SLOW_TOLERANCE, color="tab:orange", linestyle="--", label=f"allowed: {SLOW_TOLERANCE:g}")
+    axes.invert_yaxis()
+    axes.set(xscale="log", xlim=(1e-8, 3), xlabel="largest distance from the target", ylabel="time constant, steps")
     axes.set_title("slow units", loc="left")
-    axes.legend(frameon=False, fontsize=8, loc="upper center", bbox_to_anchor=(0.5, -0.14))
+    axes.legend(frameon=False, fontsize=8, loc="upper right")

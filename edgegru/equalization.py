@@ -56,10 +56,8 @@ def evened_input(artifact: Artifact, config: ModelConfig, ranges: Ranges) -> tup
     mean, std = (artifact.array(f"{first}.{name}").astype(np.float64) for name in ("mean", "std"))
     even = rewritten(artifact, (mean + std * ranges.centre).astype(np.float32), (std * reach).astype(np.float32))
     operand = {**ranges.operand, first: EvenedObserver(ranges.channels, reach)}
-    names = {node.name for node in config.nodes}
-    moments = {  # those of the old input say nothing about the new one
-        name: moment for name, moment in ranges.moments.items() if name not in names or first not in pieces(config, name)
-    }
+    gone = {node.name for node in config.nodes if first in pieces(config, node.name)}
+    moments = {name: moment for name, moment in ranges.moments.items() if name not in gone}  # of the old input
     return even, replace(ranges, operand=operand, moments=moments)
 
 

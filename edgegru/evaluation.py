@@ -11,10 +11,10 @@ import numpy as np
 
 from edgegru import metrics
 from edgegru.data import LabelledSequence, labelled_sequences
+from edgegru.data.config import CLASS_TARGETS
 from edgegru_runtime import Artifact, Model, load
 from edgegru_runtime.errors import DataError
 
-LABEL_TARGETS = ("step_label", "recording_label")
 _CORNER = "true \\ predicted"
 
 
@@ -23,8 +23,9 @@ class Evaluation:
     """How a model does on labelled recordings.
 
     ``scored`` counts the steps with a target: all of a step target, the last of each recording for a recording target.
-    ``metrics``: "accuracy" and "macro_f1" of classes, "mse" and "mae" of values in the target's own units.
-    ``confusion``: true classes down, predicted across, None for values. ``clipped``: input values that saturated.
+    ``metrics``: "accuracy" and "macro_f1" of classes, "nll" and "micro_f1" of step_labels, "mse" and "mae" of values in
+    the target's own units; edgegru.metrics defines them. ``confusion``: true classes down, predicted across, None for
+    other targets. ``clipped``: input values that saturated.
     """
 
     engine: str
@@ -70,11 +71,11 @@ def evaluate(
     matrix as a PNG.
 
     Raises ArtifactError, DataError, EngineError; DataError also where nothing has a target or ``plot`` is given for
-    values, which have no confusion matrix.
+    a target that has no confusion matrix.
     """
     loaded = _loaded(model, None if engine == "auto" else engine)
     target = loaded.config.outputs[0].target
-    if plot is not None and target not in LABEL_TARGETS:
+    if plot is not None and target not in CLASS_TARGETS:
         raise DataError(f"a confusion matrix needs classes, but the model's target is {target}")
     evaluation = evaluate_sequences(loaded, labelled_sequences(loaded.config, data, part), part=part)
     if plot is not None:
@@ -100,16 +101,21 @@ def evaluate_sequences(model: Model, sequences: Sequence[LabelledSequence], *, p
         targets.append(sequence.target[sequence.mask])
         predictions.append(outputs[sequence.mask])
     all_targets, all_predictions = np.concatenate(targets), np.concatenate(predictions)
-    if output.target in LABEL_TARGETS:
+    counts = None
+    if output.target in CLASS_TARGETS:
         confusion = metrics.confusion_matrix(all_targets, all_predictions.argmax(axis=1), len(output.labels))
         scores = {"accuracy": metrics.accuracy(confusion), "macro_f1": metrics.macro_f1(confusion)}
         counts = tuple(tuple(int(count) for count in row) for row in confusion)
+    elif output.target == "step_labels":
+        scores = {
+            "nll": metrics.negative_log_likelihood(all_targets, all_predictions),
+            "micro_f1": metrics.micro_f1(all_targets, all_predictions),
+        }
     else:
         scores = {
             "mse": metrics.mean_squared_error(all_targets, all_predictions),
             "mae": metrics.mean_absolute_error(all_targets, all_predictions),
         }
-        counts = None
     steps = sum(len(sequence.x) for sequence in sequences)
     return Evaluation(
         engine=model.engine_name,

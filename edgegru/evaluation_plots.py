@@ -67,11 +67,16 @@ def plot_probabilities(
 
 
 def save_figure(figure: Figure, path: str | Path) -> None:
-    """Write a figure as a PNG: the same numbers, the same bytes. Raises EdgegruError where it cannot be written."""
+    """Write a figure as a PNG. Raises EdgegruError where it cannot be written."""
+    try:
+        write_atomically(Path(path), figure_png(figure))
+    except OSError as error:
+        raise EdgegruError(f"cannot write the picture {path}: {error.strerror}") from error
+
+
+def figure_png(figure: Figure) -> bytes:
+    """A figure as a PNG: the same numbers, the same bytes."""
     FigureCanvasAgg(figure)
     picture = io.BytesIO()
     figure.savefig(picture, format="png", dpi=_DPI, metadata={"Software": None})
-    try:
-        write_atomically(Path(path), picture.getvalue())
-    except OSError as error:
-        raise EdgegruError(f"cannot write the picture {path}: {error.strerror}") from error
+    return picture.getvalue()

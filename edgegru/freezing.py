@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from edgegru.configuration import TrainConfig
 from edgegru.data import Dataset, data_section
+from edgegru.data.config import CLASS_TARGETS, VALUE_TARGETS
 from edgegru.network import Network
 from edgegru_export.saving import with_identity
 from edgegru_runtime.artifact import Artifact
@@ -35,11 +36,9 @@ def freeze(network: Network, config: TrainConfig, dataset: Dataset, provenance: 
     Numeric targets: the network gives them in standard deviations; the last linear layer takes the scale in, so that
     the artifact gives their own units.
     """
-    nodes, arrays = _layers(network)
+    nodes, arrays = frozen_layers(network, dataset)
     dense = nodes[-1]
-    if len(dataset.target_mean):
-        _fold_target_scale(arrays, dense.name, dataset.target_mean, dataset.target_std)
-    head = HeadNode("output", (dense.name,), dense.output_size, "identity" if len(dataset.target_mean) else "softmax")
+    head = HeadNode("output", (dense.name,), dense.output_size, _head_kind(dataset.target))
     model = ModelConfig(
         scheme="float32",
         identity="",
@@ -51,6 +50,21 @@ def freeze(network: Network, config: TrainConfig, dataset: Dataset, provenance: 
         provenance=dict(provenance),
     )
     return with_identity(Artifact(model, {name: Tensor.from_numpy(array) for name, array in arrays.items()}))
+
+
+def frozen_layers(network: Network, dataset: Dataset) -> tuple[list[Node], Arrays]:
+    """The nodes before the head in execution order, and their tensors by name."""
+    nodes, arrays = _layers(network)
+    if dataset.target in VALUE_TARGETS:
+        _fold_target_scale(arrays, nodes[-1].name, dataset.target_mean, dataset.target_std)
+    return nodes, arrays
+
+
+def _head_kind(target: str) -> str:
+    """What makes the numbers of the last linear layer what the target needs."""
+    if target in VALUE_TARGETS:
+        return "identity"
+    return "softmax" if target in CLASS_TARGETS else "sigmoid"
 
 
 def _layers(network: Network) -> tuple[list[Node], Arrays]:

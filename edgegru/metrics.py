@@ -1,9 +1,15 @@
-"""What a model is judged by: accuracy, macro-F1 and confusion of classes, squared and absolute error of values."""
+"""What a model is judged by.
+
+Accuracy, macro-F1 and confusion of classes; likelihood and micro-F1 of labels of which any number may hold; squared and
+absolute error of values.
+"""
 
 from __future__ import annotations
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
+
+SMALLEST_PROBABILITY = 2.0**-17  # half the unit of an integer head's probabilities, which may round to 0 or to 1
 
 
 def confusion_matrix(targets: ArrayLike, predictions: ArrayLike, classes: int) -> NDArray[np.int64]:
@@ -41,6 +47,28 @@ def macro_f1(confusion: NDArray[np.int64]) -> float:
     return float(np.nanmean(f1_scores(confusion)))
 
 
+def negative_log_likelihood(targets: ArrayLike, probabilities: ArrayLike) -> float:
+    """``−Σ_k log p_k`` in nats, ``p_k`` the probability given to what is true of label ``k``; the mean over N steps.
+
+    ``targets``: (N, K), 1 where a label holds, 0 where not. ``probabilities``: (N, K) that it holds. Each is clipped to
+    [2⁻¹⁷, 1 − 2⁻¹⁷]: an integer head gives multiples of 2⁻¹⁶, 0 and 1 among them, and no surprise shall be infinite.
+    """
+    holds, likely = _same_shape(targets, probabilities)
+    likely = np.clip(likely, SMALLEST_PROBABILITY, 1.0 - SMALLEST_PROBABILITY)
+    return float(-np.log(np.where(holds == 1.0, likely, 1.0 - likely)).sum(axis=1).mean())
+
+
+def micro_f1(targets: ArrayLike, probabilities: ArrayLike) -> float:
+    """``2 TP / (2 TP + FP + FN)`` over all labels and steps together; a label is predicted from probability 1/2 on.
+
+    Shapes as for ``negative_log_likelihood``. 1 where no label holds and none is predicted.
+    """
+    holds, likely = _same_shape(targets, probabilities)
+    predicted = likely >= 0.5
+    mentions = holds.sum() + predicted.sum()
+    return float(2.0 * holds[predicted].sum() / mentions) if mentions else 1.0
+
+
 def mean_squared_error(targets: ArrayLike, predictions: ArrayLike) -> float:
     """The mean of ``(prediction − target)²`` over all numbers, summed in float64."""
     return float(np.mean(_differences(targets, predictions) ** 2))
@@ -52,8 +80,14 @@ def mean_absolute_error(targets: ArrayLike, predictions: ArrayLike) -> float:
 
 
 def _differences(targets: ArrayLike, predictions: ArrayLike) -> NDArray[np.float64]:
+    target_values, predicted_values = _same_shape(targets, predictions)
+    return predicted_values - target_values
+
+
+def _same_shape(targets: ArrayLike, predictions: ArrayLike) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
+    """Both in float64."""
     target_values = np.asarray(targets, dtype=np.float64)
     predicted_values = np.asarray(predictions, dtype=np.float64)
     if target_values.shape != predicted_values.shape:
         raise ValueError(f"targets of shape {target_values.shape} against predictions of {predicted_values.shape}")
-    return predicted_values - target_values
+    return target_values, predicted_values

@@ -59,6 +59,8 @@ class Network(nn.Module):
     def __init__(self, config: NetworkConfig, mean: Tensor, std: Tensor, output_size: int, seed: int) -> None:
         super().__init__()
         self.config = config
+        if not config.standardise:
+            mean, std = torch.zeros_like(mean), torch.ones_like(std)
         self.register_buffer("mean", mean.to(torch.float32))
         self.register_buffer("std", std.to(torch.float32))
         size = len(mean)
@@ -96,7 +98,7 @@ class Network(nn.Module):
         new_state = []
         for layer, h0 in zip(self.gru_layers, state, strict=True):
             values, last = layer(values, h0.unsqueeze(0))
-            new_state.append(last[0] if lengths is None else _state_at(values, h0, lengths))
+            new_state.append(last[0] if lengths is None else state_at(values, h0, lengths))
             values = self.dropout(values)
         for layer in self.output_layers:
             values = self.output_activation(layer(values))
@@ -109,9 +111,17 @@ def _gru_layer(config: NetworkConfig, input_size: int) -> nn.Module:
     return ResetBeforeGRU(input_size, config.hidden_size, config.bias)
 
 
-def _state_at(outputs: Tensor, h0: Tensor, lengths: Tensor) -> Tensor:
+def state_at(outputs: Tensor, h0: Tensor, lengths: Tensor) -> Tensor:
+    """The last of each lane's ``lengths`` (B,) outputs (B, T, H), or h0 (B, H) where a lane has none."""
     last = (lengths - 1).clamp(min=0).view(-1, 1, 1).expand(-1, 1, outputs.shape[2])
     return torch.where((lengths > 0).unsqueeze(1), outputs.gather(1, last).squeeze(1), h0)
+
+
+def layers_by_name(network: Network) -> dict[str, nn.Module]:
+    """The layers with weights, by the names of their nodes in an artifact."""
+    groups = {"input": network.input_layers, "gru": network.gru_layers, "hidden": network.output_layers}
+    layers = {f"{name}{index}": layer for name, group in groups.items() for index, layer in enumerate(group)}
+    return {**layers, "dense": network.dense}
 
 
 def initialise(network: Network, generator: torch.Generator) -> None:

@@ -29,7 +29,7 @@ from edgegru_runtime.model_config import (
     QuantizationConfig,
     StandardiseNode,
 )
-from edgegru_runtime.operands import expected_operands, is_evened, operand_bits, pieces
+from edgegru_runtime.operands import even_scale, expected_operands, is_evened, operand_bits, pieces
 from edgegru_runtime.tensor import Tensor
 
 DEFAULT_MARGIN = 1.1
@@ -271,9 +271,13 @@ def _scales_by_name(
         if node.name in full_scales:
             scales[node.name] = full_scales[node.name] * 2.0 ** (1 - operand_bits(config, node.name))
         elif isinstance(node, ConcatenateNode):
-            if all(name in scales for name in pieces(config, node.name)):  # else nobody multiplies it
-                own = np.concatenate([scales[name] for name in pieces(config, node.name)])
-                scales[node.name] = np.full_like(own, np.max(own)) if is_evened(config, node.name) else own
+            names = pieces(config, node.name)
+            if not scales.keys() >= {*names}:
+                continue  # nobody multiplies it
+            if is_evened(config, node.name):
+                scales[node.name] = np.full(node.size, even_scale(config, node.name, scales))
+            else:
+                scales[node.name] = np.concatenate([scales[name] for name in names])
         else:
             for name in (node.name, f"{node.name}.rh"):
                 if name in operand_scale:

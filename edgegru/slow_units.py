@@ -24,6 +24,7 @@ from edgegru_runtime.model_config import (
 )
 from edgegru_runtime.tensor import Tensor
 
+CANDIDATES = ("tanh", "linear")  # a state of fixed format, and one whose full scale is calibrated for every unit
 TIME_CONSTANTS = (8, 64, 512)  # steps
 TARGETS = (1.0, 0.5, 0.1, 0.0, -0.1, -0.5, -1.0)
 STARTS = (-1.0, 1.0)  # every target is approached from below and from above
@@ -33,8 +34,12 @@ _LARGEST_CANDIDATE = 0.99999  # tanh never is 1
 
 @dataclass(frozen=True)
 class SlowUnit:
-    """Where a unit that moves by 1/``time_constant`` of its distance each step ended, as its error: |h − target|."""
+    """Where a unit that moves by 1/``time_constant`` of its distance each step ended, as its error: |h − target|.
 
+    ``candidate``: one of ``CANDIDATES``, what its layer has for n.
+    """
+
+    candidate: str
     time_constant: int
     target: float
     start: float
@@ -42,32 +47,36 @@ class SlowUnit:
 
     def __str__(self) -> str:
         way = f"from {self.start:g} to {self.target:g} with a time constant of {self.time_constant} steps"
-        return f"a slow unit on its way {way} ended {self.error:.2g} from its target"
+        return f"a slow {self.candidate} unit on its way {way} ended {self.error:.2g} from its target"
 
 
 def settle_slow_units(scheme: str) -> tuple[SlowUnit, ...]:
-    """Every time constant with every target from every start, as units of one layer quantized to ``scheme``.
+    """Every time constant with every target from every start, as units of one layer a candidate, in ``scheme``.
 
     The gates of the layer have no weights: z and n are constant, as for a unit that holds on to what it has seen.
     """
+    return tuple(unit for candidate in CANDIDATES for unit in _settle(scheme, candidate))
+
+
+def _settle(scheme: str, candidate: str) -> list[SlowUnit]:
     units = [(constant, target, start) for constant in TIME_CONSTANTS for target in TARGETS for start in STARTS]
     constants, targets, starts = np.array(units).T
-    floats = _layer(constants, targets)
-    varied = np.linspace(-1, 1, 16, dtype=np.float32)[:, None]
+    floats = _layer(candidate, constants, targets)
+    steps = SETTLING * max(TIME_CONSTANTS)
+    varied = np.linspace(-1, 1, steps, dtype=np.float32)[:, None]  # as long as units need to show how far they go
     integers = quantize_artifact(floats, calibrate(floats, [varied]), scheme=scheme)
     engine = build_engine(integers)
-    dtype, unit = state_format(integers.config)
+    dtype, (worth,) = state_format(integers)
     state = engine.new_state()
-    engine.load_state(state, [np.round(starts / unit).astype(dtype).tobytes()])
-    steps = SETTLING * max(TIME_CONSTANTS)
-    reached = run_steps(engine, integers.config, np.zeros((steps, 1), np.float32), state=state)["h0"][-1]
-    return tuple(
-        SlowUnit(constant, target, start, abs(float(h) - target))
+    engine.load_state(state, [np.round(starts / worth).astype(dtype).tobytes()])
+    reached = run_steps(engine, integers, np.zeros((steps, 1), np.float32), state=state)["h0"][-1]
+    return [
+        SlowUnit(candidate, constant, target, start, abs(float(h) - target))
         for (constant, target, start), h in zip(units, reached, strict=True)
-    )
+    ]
 
 
-def _layer(constants: NDArray[np.float64], targets: NDArray[np.float64]) -> Artifact:
+def _layer(candidate: str, constants: NDArray[np.float64], targets: NDArray[np.float64]) -> Artifact:
     """The float32 model: 1 − z = 1/constant and n = target for each unit, whatever the input and the state."""
     size = len(constants)
     config = ModelConfig(
@@ -76,13 +85,16 @@ def _layer(constants: NDArray[np.float64], targets: NDArray[np.float64]) -> Arti
         input=InputConfig(1, ("x",), ("",), None),
         nodes=(
             StandardiseNode("standardise", ("x",), 1),
-            GruNode("gru0", ("standardise",), 1, size),
+            GruNode("gru0", ("standardise",), 1, size, candidate_activation=candidate),
             LinearNode("dense", ("gru0",), size, 1),
             HeadNode("output", ("dense",), 1, "identity"),
         ),
         outputs=(OutputConfig("output", "step_value", ("first",)),),
     )
-    candidates = np.arctanh(np.clip(targets, -_LARGEST_CANDIDATE, _LARGEST_CANDIDATE))
+    if candidate == "tanh":
+        candidates = np.arctanh(np.clip(targets, -_LARGEST_CANDIDATE, _LARGEST_CANDIDATE))
+    else:
+        candidates = targets
     arrays = {
         "standardise.mean": np.zeros(1),
         "standardise.std": np.ones(1),

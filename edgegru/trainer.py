@@ -7,22 +7,25 @@ from __future__ import annotations
 
 import hashlib
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
+from torch import nn
 
 from edgegru.augmentation import augment, check_augmentation
 from edgegru.batching import Chunk, Span, chunks, evaluation_plan, training_plan
 from edgegru.checkpoint import Checkpoint, check_checkpoint, comparable_config
-from edgegru.configuration import TrainConfig
+from edgegru.configuration import TrainConfig, TrainingConfig
 from edgegru.data import Dataset, LabelledSequence
+from edgegru.freezing import freeze
 from edgegru.network import Network, State
 from edgegru.objective import make_objective
 from edgegru.schedule import MOMENTUM, rate_and_momentum
+from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ArtifactError, ConfigError, DataError
 
 _ORDER, _AUGMENTATION, _DROPOUT = range(3)  # what a generator is for: each has its own numbers
@@ -36,14 +39,16 @@ class Trainer:
     validated and frozen, the same unless weights are averaged.
     """
 
+    rate_name = "learning_rate"  # the setting of the learning rate
+
     def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
-        check_augmentation(config.augmentation, dataset)
-        if config.training.patience and not dataset.validation:
-            raise ConfigError(
-                f"training.patience is {config.training.patience}, but there is no validation part to judge by: use 0"
-            )
         self.config, self.dataset, self.device = config, dataset, device
-        self.objective = make_objective(config.training, dataset, device)
+        check_augmentation(config.augmentation, dataset)
+        if self.settings.patience and not dataset.validation:
+            raise ConfigError(
+                f"training.patience is {self.settings.patience}, but there is no validation part to judge by: use 0"
+            )
+        self.objective = make_objective(self.settings, dataset, device)
         self.train_sequences = _supervised(dataset.train, config, dataset.target)
         if not self._total_weight(self.train_sequences):
             raise ConfigError("training.class_weights give no step of the training part any weight")
@@ -51,18 +56,23 @@ class Trainer:
             raise DataError("no step of the validation part has a target")
         self.data_digest = _digest(dataset)
         self.network = self._initial_network()
-        self.average = self._initial_network() if config.training.averaging else self.network
-        self.optimiser = _optimiser(self.network, config)
+        self.average = self._initial_network() if self.settings.averaging else self.network
+        self.optimiser = _optimiser(self.network, self.settings)
         self.epoch = self.updates = 0
         self.history: list[dict[str, float]] = []
         self.best_epoch, self.best = 0, _copy(self.average)
 
     @property
+    def settings(self) -> TrainingConfig:
+        """How this training goes."""
+        return self.config.training
+
+    @property
     def judged_by(self) -> str:
         """The column of the history that decides which epoch is best."""
-        metric = self.config.training.metric
+        metric = self.settings.metric
         if metric == "auto":
-            metric = "loss" if len(self.dataset.target_mean) else "accuracy"
+            metric = self.objective.decisive
         return f"{'validation' if self.dataset.validation else 'train'}_{metric}"
 
     @property
@@ -74,8 +84,8 @@ class Trainer:
     @property
     def done(self) -> bool:
         """All epochs are run, or ``patience`` of them passed without a better one."""
-        patience = self.config.training.patience
-        return self.epoch >= self.config.training.epochs or (0 < patience <= self.epoch - self.best_epoch)
+        patience = self.settings.patience
+        return self.epoch >= self.settings.epochs or (0 < patience <= self.epoch - self.best_epoch)
 
     def run_epoch(self) -> dict[str, float]:
         """One pass over the training part and one over the validation part; returns the row of the history."""
@@ -86,8 +96,8 @@ class Trainer:
         row |= {f"validation_{name}": value for name, value in self._validate().items()}
         if not all(math.isfinite(value) for value in row.values()):
             raise ConfigError(
-                f"the loss is no longer finite in epoch {self.epoch + 1}: use a training.learning_rate below "
-                f"{self.config.training.learning_rate}"
+                f"the loss is no longer finite in epoch {self.epoch + 1}: use a training.{self.rate_name} below "
+                f"{self.settings.learning_rate}"
             )
         self.epoch += 1
         self.history.append(row)
@@ -95,16 +105,22 @@ class Trainer:
             self.best_epoch, self.best = self.epoch, _copy(self.average)
         return row
 
-    def best_network(self) -> Network:
-        """The network with the weights of the best epoch: of the last one where there is no validation part."""
+    def artifacts(self, provenance: Mapping[str, Any]) -> dict[str, Artifact]:
+        """The models of the best epoch, of the last one where there is no validation part, by file name; the last of
+        them is what was trained.
+        """
         network = self._initial_network()
         network.load_state_dict(self.best)
-        return network
+        return {"model.safetensors": freeze(network, self.config, self.dataset, provenance)}
+
+    def comparable_config(self) -> dict[str, dict[str, Any]]:
+        """What must be the same to go on from a checkpoint, by section and key."""
+        return {**comparable_config(self.config), "start": {"qat": None, "from": None}}
 
     def checkpoint(self) -> Checkpoint:
         """Everything that ``restore`` needs."""
         return Checkpoint(
-            config=comparable_config(self.config),
+            config=self.comparable_config(),
             data=self.data_digest,
             epoch=self.epoch,
             updates=self.updates,
@@ -118,7 +134,7 @@ class Trainer:
 
     def restore(self, checkpoint: Checkpoint, path: Path) -> None:
         """Go back to where a checkpoint was made. Raises ConfigError for one of another configuration or other data."""
-        check_checkpoint(checkpoint, self.config, self.data_digest, path)
+        check_checkpoint(checkpoint, self.comparable_config(), self.data_digest, path)
         try:
             for weights, network in ((checkpoint.best, self.average), (checkpoint.average, self.average)):
                 network.load_state_dict(weights)
@@ -132,22 +148,22 @@ class Trainer:
 
     def _initial_network(self) -> Network:
         mean, std = torch.from_numpy(self.dataset.mean), torch.from_numpy(self.dataset.std)
-        outputs = len(self.dataset.target_mean) or len(self.dataset.labels)
         with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own first
-            return Network(self.config.model, mean, std, outputs, self.config.training.seed).to(self.device)
+            network = Network(self.config.model, mean, std, len(self.dataset.labels), self.config.training.seed)
+        return network.to(self.device)
 
     def _is_best(self, row: dict[str, float]) -> bool:
         if not self.best_epoch:
             return True
         column, best = self.judged_by, self.history[self.best_epoch - 1]
-        sign = 1 if column.endswith(("accuracy", "macro_f1")) else -1
+        sign = 1 if column.endswith(("accuracy", "f1")) else -1
         return sign * row[column] > sign * best[column]
 
     def _generator(self, purpose: int) -> np.random.Generator:
         return np.random.default_rng([self.config.training.seed, self.epoch, purpose])
 
     def _learn(self) -> dict[str, float]:
-        settings, dataset = self.config.training, self.dataset
+        settings, dataset = self.settings, self.dataset
         sequences = augment(
             self.train_sequences, self.config.augmentation, dataset.mean, dataset.std, self._generator(_AUGMENTATION)
         )
@@ -177,7 +193,7 @@ class Trainer:
         return {f"train_{name}": value for name, value in {"loss": total, **self._measure(results)}.items()}
 
     def _update(self, loss: torch.Tensor, progress: float) -> None:
-        settings = self.config.training
+        settings = self.settings
         rate, momentum = rate_and_momentum(settings, progress)
         for group in self.optimiser.param_groups:
             group["lr"], group["betas"] = rate, (momentum, _BETA2)
@@ -230,14 +246,14 @@ class Trainer:
         return float(self.objective.weights(torch.from_numpy(counted).to(self.device)).sum())
 
 
-def _optimiser(network: Network, config: TrainConfig) -> torch.optim.AdamW:
+def _optimiser(network: nn.Module, settings: TrainingConfig) -> torch.optim.AdamW:
     matrices = [parameter for parameter in network.parameters() if parameter.ndim == 2]
     others = [parameter for parameter in network.parameters() if parameter.ndim != 2]
     groups: list[dict[str, Any]] = [
-        {"params": matrices, "weight_decay": config.training.weight_decay},
+        {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},
     ]
-    return torch.optim.AdamW(groups, lr=config.training.learning_rate, betas=(MOMENTUM, _BETA2), fused=True)
+    return torch.optim.AdamW(groups, lr=settings.learning_rate, betas=(MOMENTUM, _BETA2), fused=True)
 
 
 def _supervised(

@@ -1,4 +1,4 @@
-"""Training: a configuration and recordings in, a folder with a float32 artifact out.
+"""Training: a configuration and recordings in, a folder with an artifact out, float32 or trained in integers.
 
 Everything random is drawn from seed and epoch, so that a run killed at any moment and resumed ends in the same bits as
 one that was never interrupted (on a CPU; CUDA does not promise the order of its sums).
@@ -10,6 +10,7 @@ import csv
 import hashlib
 import io
 import sys
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,11 +23,13 @@ import edgegru
 from edgegru.checkpoint import NAME, comparable_config, load_checkpoint, save_checkpoint
 from edgegru.configuration import TrainConfig, config_to_toml, load_config
 from edgegru.data import prepare
-from edgegru.freezing import freeze
 from edgegru.plotting import plot_history
+from edgegru.quantized_trainer import QuantizedTrainer
+from edgegru.starting_model import read_start
 from edgegru.trainer import Trainer
 from edgegru_export.saving import artifact_bytes, save_artifact, write_atomically
 from edgegru_runtime.errors import ArtifactError, ConfigError, EdgegruError
+from edgegru_runtime.model_config import STATIC_SCHEMES
 
 
 class TrainingInterrupted(EdgegruError):
@@ -40,13 +43,17 @@ def train(
     data: str | Path | None = None,
     seed: int | None = None,
     device: str = "cpu",
+    qat: str | None = None,
+    from_model: str | Path | None = None,
     resume: bool = False,
 ) -> Path:
-    """Train and freeze; returns the path of ``output``/model.safetensors.
+    """Train and freeze; returns the path of ``output``/model.safetensors, with ``qat`` of quantized.safetensors.
 
-    ``data`` and ``seed`` win over the configuration. The output folder also gets checkpoint.pt and history.csv (after
-    every epoch), config.toml and training.png. ``resume`` goes on from the checkpoint; without it a former run in the
-    folder is replaced. Raises ConfigError, DataError, and TrainingInterrupted on Ctrl-C.
+    ``data`` and ``seed`` win over the configuration. ``qat``: a static scheme to train the model in, starting from the
+    float32 model file ``from_model`` (the command's ``--from``), or from one trained here first, in ``output``/float.
+    The output folder also gets checkpoint.pt and history.csv (after every epoch), config.toml and training.png.
+    ``resume`` goes on from the checkpoint; without it a former run in the folder is replaced. Raises ConfigError,
+    DataError, with ``qat`` CalibrationError and QuantizationError, and TrainingInterrupted on Ctrl-C.
     """
     if not isinstance(config, TrainConfig):
         config = load_config(config)
@@ -54,45 +61,65 @@ def train(
         config = replace(config, data=replace(config.data, path=str(data)))
     if seed is not None:
         config = replace(config, training=replace(config.training, seed=seed))
-    torch_device = _device(device)
+    if qat not in (None, *STATIC_SCHEMES):
+        raise ConfigError(f"qat is {qat!r}, expected one of {', '.join(STATIC_SCHEMES)}")
+    if from_model is not None and qat is None:
+        raise ConfigError(f"{from_model} is to start quantization-aware training, expected a scheme for it (--qat)")
+    torch_device, folder = _device(device), Path(output)
     dataset = prepare(config.data, seed=config.training.seed)
     trainer = Trainer(config, dataset, torch_device)
-    _check_model_file(trainer)
-    folder = Path(output)
+    if qat is None:
+        return _train(trainer, folder, resume)
+    if from_model is None:
+        from_model = _train(trainer, folder / "float", resume, whole=folder)
+        resume = resume and (folder / NAME).exists()
+    elif Path(from_model).resolve().parent == folder.resolve():
+        raise ConfigError(f"{from_model} would be replaced by what is trained from it, expected another output folder")
+    start = read_start(from_model, trainer.artifacts({})["model.safetensors"].config)
+    quantized = QuantizedTrainer(config, dataset, torch_device, qat, start)
+    path = _train(quantized, folder, resume)
+    _report_cost(quantized)
+    return path
+
+
+def _train(trainer: Trainer, folder: Path, resume: bool, whole: Path | None = None) -> Path:
+    """All epochs that are left; the path of the model. ``whole``: the folder of the run that this one begins."""
     threads = torch.get_num_threads()
-    torch.set_num_threads(config.training.threads)
+    torch.set_num_threads(trainer.settings.threads)
     try:
-        _run(trainer, folder, resume)
+        if resume:
+            trainer.restore(load_checkpoint(folder / NAME, trainer.device), folder / NAME)
+        _check_model_files(trainer)
+        if not resume:
+            for replaced in (folder, whole or folder):
+                _remove_former_run(replaced)
+            folder.mkdir(parents=True, exist_ok=True)
+            save_checkpoint(trainer.checkpoint(), folder / NAME)
+        _run(trainer, folder)
         return _finish(trainer, folder)
     except OSError as error:
         raise ConfigError(f"cannot write to {error.filename or folder}: {error.strerror}") from error
     except KeyboardInterrupt as error:
         raise TrainingInterrupted(
-            f"interrupted after epoch {trainer.epoch} of {config.training.epochs}: "
+            f"interrupted after epoch {trainer.epoch} of {trainer.settings.epochs}: "
             f"{folder / NAME} can be resumed (--resume)"
         ) from error
     finally:
         torch.set_num_threads(threads)
 
 
-def _check_model_file(trainer: Trainer) -> None:
+def _check_model_files(trainer: Trainer) -> None:
     """Refuse before training what no model file can hold, such as a name of a thousand characters."""
     try:
-        artifact_bytes(freeze(trainer.best_network(), trainer.config, trainer.dataset, {}))
+        for artifact in trainer.artifacts({}).values():
+            artifact_bytes(artifact)
     except ArtifactError as error:
         raise ConfigError(f"no model file can hold these data and this configuration: {error}") from error
 
 
-def _run(trainer: Trainer, folder: Path, resume: bool) -> None:
+def _run(trainer: Trainer, folder: Path) -> None:
     """All epochs that are left, with checkpoint and history after each."""
-    path, epochs = folder / NAME, trainer.config.training.epochs
-    if resume:
-        trainer.restore(load_checkpoint(path, trainer.device), path)
-    else:
-        folder.mkdir(parents=True, exist_ok=True)
-        for stale in ("model.safetensors", "training.png", "history.csv"):
-            (folder / stale).unlink(missing_ok=True)
-        save_checkpoint(trainer.checkpoint(), path)
+    path, epochs = folder / NAME, trainer.settings.epochs
     write_atomically(folder / "config.toml", config_to_toml(trainer.config).encode())
     interval = 0.1 if sys.stderr.isatty() else 10.0  # seconds between two states of the bar; few in a log
     with tqdm(total=epochs, initial=trainer.epoch, desc="training", unit="epoch", mininterval=interval) as progress:
@@ -102,6 +129,11 @@ def _run(trainer: Trainer, folder: Path, resume: bool) -> None:
             write_atomically(folder / "history.csv", _csv(trainer.history).encode())
             progress.set_postfix({name: f"{row[name]:.4g}" for name in trainer.shown}, refresh=False)
             progress.update()
+
+
+def _remove_former_run(folder: Path) -> None:
+    for name in (NAME, "model.safetensors", "quantized.safetensors", "training.png", "history.csv"):
+        (folder / name).unlink(missing_ok=True)
 
 
 def _finish(trainer: Trainer, folder: Path) -> Path:
@@ -116,10 +148,26 @@ def _finish(trainer: Trainer, folder: Path) -> Path:
         "metrics": {name: value for name, value in row.items() if name.startswith(("train_", "validation_"))},
         "versions": {"edgegru": edgegru.__version__, "numpy": np.__version__, "torch": torch.__version__},
     }
-    path = folder / "model.safetensors"
-    save_artifact(freeze(trainer.best_network(), trainer.config, trainer.dataset, provenance), path)
+    for name, artifact in trainer.artifacts(provenance).items():
+        path = folder / name
+        save_artifact(artifact, path)
     plot_history(trainer.history, trainer.best_epoch, folder / "training.png")
     return path
+
+
+def _report_cost(trainer: QuantizedTrainer) -> None:
+    """Say what an epoch took, beside one of float training, which is run for that."""
+    seconds = np.mean([row["seconds"] for row in trainer.history])
+    threads = torch.get_num_threads()
+    torch.set_num_threads(trainer.settings.threads)
+    try:
+        float_trainer = Trainer(trainer.config, trainer.dataset, trainer.device)
+        started = time.monotonic()
+        float_trainer.run_epoch()
+        float_seconds = time.monotonic() - started
+    finally:
+        torch.set_num_threads(threads)
+    print(f"an epoch takes {seconds:.3g} s, {float_seconds:.3g} s in float", file=sys.stderr)
 
 
 def _device(name: str) -> torch.device:

@@ -7,8 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from edgegru.data import Dataset, LabelledSequence
+from edgegru.data.config import VALUE_TARGETS
 
-TARGETS = ("step_label", "recording_label", "step_value", "recording_value", "forecast")
+TARGETS = ("step_label", "recording_label", "step_labels", "step_value", "recording_value", "forecast")
 
 
 def write_recordings(path: Path, target: str, recordings: int = 12, seed: int = 0) -> Path:
@@ -26,6 +27,7 @@ def write_recordings(path: Path, target: str, recordings: int = 12, seed: int = 
             {
                 "step_label": np.where(mean > 20, "high", "low"),
                 "recording_label": np.array(["high" if mean[-1] > 20 else "low"]),
+                "step_labels": np.stack([mean > 18, mean > 20, mean > 22], axis=1).astype(int),
                 "step_value": mean[:, np.newaxis] * 10,
                 "recording_value": np.array([[mean[-1] * 10]]),
                 "forecast": np.zeros((length, 0)),
@@ -58,7 +60,7 @@ def random_dataset(
 ) -> Dataset:
     """A data set that says what an artifact needs: scales, labels, units; ``train`` alone where it is to be trained."""
     generator = np.random.default_rng(0)
-    numeric = not target.endswith("label")
+    numeric = target in VALUE_TARGETS
     return Dataset(
         train=train,
         validation=(),

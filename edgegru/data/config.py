@@ -9,7 +9,10 @@ from typing import Any
 from edgegru_runtime.errors import ConfigError
 from edgegru_runtime.model_config import TARGETS
 
-FORMATS = ("csv-directory", "csv", "npz", "ts", "har_watch_phone")
+CLASS_TARGETS = ("step_label", "recording_label")  # one of several classes
+VALUE_TARGETS = ("step_value", "recording_value", "forecast")  # numbers that have a scale
+NUMERIC_TARGETS = ("step_labels", "step_value", "recording_value")  # made of a recording's numeric y
+FORMATS = ("csv-directory", "csv", "npz", "ts", "har_watch_phone", "polymusic")
 DEVICES = ("watch", "phone")
 TIMESTAMP_UNITS = ("auto", "s", "ms")
 MISSING_RULES = ("hold", "error")
@@ -29,7 +32,7 @@ class DataConfig:
     """
 
     path: str = _option("", "the file or folder; --data wins over it")
-    format: str = _option("auto", "csv-directory, csv, npz, ts or har_watch_phone; auto: by the path")
+    format: str = _option("auto", "csv-directory, csv, npz, ts, har_watch_phone or polymusic; auto: by the path")
     device: str = _option("watch", "har_watch_phone: whose recordings, watch or phone")
     channels: tuple[str, ...] = _option(
         (), "columns to read, in order; []: all without another role; names for ts, npz"
@@ -43,7 +46,9 @@ class DataConfig:
     rate: float = _option(0.0, "resample to this many Hz; 0: as recorded")
     missing: str = _option("hold", "missing values: hold the last one, or error")
     target: str = _option("auto", f"{', '.join(TARGETS)}; auto: by what the recordings have")
-    target_columns: tuple[str, ...] = _option((), "columns of target values; forecast: channels to predict, []: all")
+    target_columns: tuple[str, ...] = _option(
+        (), "columns of target values or of step_labels; forecast: channels to predict, []: all"
+    )
     target_units: tuple[str, ...] = _option((), "one a target column; []: unknown, forecast: the channels' own")
     horizon: int = _option(0, "forecast: how many future steps to predict")
     split: str = _option("auto", "official, group or none; auto: the first of them that is possible")
@@ -75,9 +80,9 @@ class DataConfig:
                 f"data.target is {self.target!r} with data.horizon {self.horizon}: "
                 "a forecast needs a horizon of 1 or more, no other target has one"
             )
-        if self.target_columns and self.target in ("step_label", "recording_label"):
+        if self.target_columns and self.target in CLASS_TARGETS:
             raise ConfigError(
-                f"data.target_columns are for values, but data.target is {self.target!r}: use label_column"
+                f"data.target_columns are for numbers, but data.target is {self.target!r}: use label_column"
             )
         for name in ("validation_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:

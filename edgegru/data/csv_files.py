@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from edgegru.data.config import TIMESTAMP_UNITS, DataConfig
+from edgegru.data.config import CLASS_TARGETS, TIMESTAMP_UNITS, DataConfig
 from edgegru.data.folders import files_below
 from edgegru.data.recordings import Target
 from edgegru.data.samples import Samples, SampleSet
@@ -76,7 +76,7 @@ def _sample_set(samples: Sequence[Samples], roles: _Roles) -> SampleSet:
 
 def _roles(table: Table, config: DataConfig, first: _Roles | None) -> _Roles:
     """Assign the columns. ``first``: the roles in the folder's first file, which sets the order of the channels."""
-    labels_wanted = config.wanted_target in ("step_label", "recording_label")
+    labels_wanted = config.wanted_target in CLASS_TARGETS
     label = _column(table, config.label_column, LABELS)
     if labels_wanted and label is None:
         table.require("label")

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegru.data.config import DataConfig
+from edgegru.data.config import NUMERIC_TARGETS, DataConfig
 from edgegru.data.recordings import Target
 from edgegru.data.samples import Samples, SampleSet, one_name_a_value
 from edgegru_runtime.errors import DataError
@@ -105,10 +105,10 @@ def _targets(path: Path, y: _Array, x: _Array, lengths: NDArray[np.int64], confi
     """Each recording's y: labels where the array has text or whole numbers, else values.
 
     The array's shape says whether they belong to samples or to recordings; where both fit, ``config.target`` does. It
-    can also make whole numbers values.
+    can also make whole numbers values, and those of step_labels.
     """
-    labels = y.dtype.kind in ("USb" if config.target.endswith("_value") else "iuUSb")
-    if not labels and y.dtype.kind not in "iuf":
+    labels = y.dtype.kind in ("US" if config.target in NUMERIC_TARGETS else "iuUSb")
+    if not labels and y.dtype.kind not in "iufb":
         raise DataError(f"{path}: array 'y' is {_kind(y)}, expected labels or numbers")
     per_sample = y.shape == x.shape[:-1] or (not labels and y.shape[:-1] == x.shape[:-1])
     per_recording = y.shape == lengths.shape or (not labels and y.ndim == 2 and len(y) == len(lengths))

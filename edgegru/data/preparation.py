@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegru.data.config import DataConfig
+from edgegru.data.config import CLASS_TARGETS, NUMERIC_TARGETS, VALUE_TARGETS, DataConfig
 from edgegru.data.reading import read_recordings
 from edgegru.data.recordings import Dataset, LabelledSequence, Recording, RecordingSet
 from edgegru.data.splitting import split_recordings
@@ -45,7 +45,7 @@ def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -
         raise DataError("no step of the training part has a target")
     mean, std = _scales([sequence.x for sequence in train])
     target_mean = target_std = np.empty(0, np.float32)
-    if not target.endswith("label"):
+    if target in VALUE_TARGETS:
         target_mean, target_std = _scales([sequence.target[sequence.mask] for sequence in train])
     return Dataset(
         train=train,
@@ -71,8 +71,10 @@ def _outputs(
     config: DataConfig, recordings: RecordingSet, target: str
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
     """Names and units of the outputs and, for a forecast, the numbers of the channels it predicts."""
-    if target.endswith("label"):
+    if target in CLASS_TARGETS:
         return class_names(recordings), (), ()
+    if target == "step_labels":
+        return recordings.targets, (), ()
     columns: tuple[int, ...] = ()
     if target == "forecast":
         names = forecast_columns(config, recordings.channels)
@@ -134,7 +136,7 @@ def labelled_sequences(model_config: ModelConfig, path: str | Path, part: str = 
         columns = tuple(map(recordings.channels.index, forecast_columns(config, recordings.channels)))
         if forecast_labels([recordings.channels[column] for column in columns], output.horizon) != output.labels:
             raise ArtifactError("the model's data section does not name the channels that its output predicts")
-    elif not output.target.endswith("label") and recordings.targets != output.labels:
+    elif output.target not in CLASS_TARGETS and recordings.targets != output.labels:
         raise DataError(
             f"{path} has the target values {', '.join(recordings.targets) or 'none'}, the model gives "
             f"{', '.join(output.labels)}"
@@ -150,7 +152,7 @@ def calibration_sequences(model_config: ModelConfig, path: str | Path) -> tuple[
     The official training part where the publisher made one, else all recordings. Raises like ``labelled_sequences``.
     """
     config, _ = _config_of(model_config)
-    target = config.target if config.target.endswith("_value") else "auto"  # values need no column, labels would
+    target = config.target if config.target in NUMERIC_TARGETS else "auto"  # numbers need no column, labels would
     config = replace(config, target=target, target_columns=(), horizon=0, label_column="", group_column="")
     recordings = _read_for(model_config, config, path).recordings
     train = [recording for recording in recordings if recording.part == "train"]
@@ -187,7 +189,7 @@ def _config_of(model_config: ModelConfig) -> tuple[DataConfig, int]:
             raise ArtifactError(f"the model's data section has an invalid option {name!r}")
         else:
             values[name] = tuple(value) if isinstance(value, list) else value
-    if output.target.endswith("_value"):
+    if output.target in NUMERIC_TARGETS:
         values["target_columns"] = output.labels
     try:
         return DataConfig(

@@ -6,7 +6,7 @@ from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 
-from edgegru.data import csv_files, har_watch_phone, npz_file, ts_file
+from edgegru.data import csv_files, har_watch_phone, npz_file, polymusic, ts_file
 from edgegru.data.cleaning import clean, ticks_per_second
 from edgegru.data.config import DataConfig
 from edgegru.data.recordings import RecordingSet
@@ -20,8 +20,9 @@ READERS: dict[str, Callable[[Path, DataConfig], SampleSet]] = {
     "npz": npz_file.read,
     "ts": ts_file.read,
     "har_watch_phone": har_watch_phone.read,
+    "polymusic": polymusic.read,
 }
-SUFFIXES = {".csv": "csv", ".npz": "npz", ".ts": "ts"}
+SUFFIXES = {".csv": "csv", ".npz": "npz", ".ts": "ts", ".mat": "polymusic"}
 
 
 def read_recordings(path: str | Path, config: DataConfig) -> RecordingSet:
@@ -34,7 +35,7 @@ def read_recordings(path: str | Path, config: DataConfig) -> RecordingSet:
     if not path.exists():
         raise DataError(f"no such file or folder: {path}")
     format_ = detect_format(path, config.device) if config.format == "auto" else config.format
-    if (path.is_dir() and format_ in ("csv", "npz")) or (path.is_file() and format_ == "csv-directory"):
+    if (path.is_dir() and format_ in ("csv", "npz", "polymusic")) or (path.is_file() and format_ == "csv-directory"):
         raise DataError(f"{path} is a {'folder' if path.is_dir() else 'file'}, format {format_!r} does not read it")
     _check_options(format_, config)
     found = READERS[format_](path, config)
@@ -43,7 +44,7 @@ def read_recordings(path: str | Path, config: DataConfig) -> RecordingSet:
     recordings = []
     for samples in found.samples:
         recording = clean(samples, ticks[samples.time_unit], config, found.channels, counts)
-        recordings.append(resample(recording, config.rate) if config.rate else recording)
+        recordings.append(resample(recording, config.rate, config.target) if config.rate else recording)
     names = Counter(recording.name for recording in recordings)
     repeated = next((name for name, count in names.items() if count > 1), None)
     if repeated is not None:
@@ -56,6 +57,7 @@ def read_recordings(path: str | Path, config: DataConfig) -> RecordingSet:
         counts={what: count for what, count in counts.items() if count},
         labels=found.labels,
         targets=found.targets,
+        target=found.target,
     )
 
 

@@ -34,7 +34,7 @@ class RecordingSet:
 
     ``rate``: Hz where resampled or declared, else None. ``counts``: what reading came across, e.g.
     {"equal timestamps": 12, "missing values": 3}. ``labels``: class names in the publisher's order, if declared.
-    ``targets``: a name for each of the K values of a numeric ``y``.
+    ``targets``: a name for each of the K values of a numeric ``y``. ``target``: the kind it is meant for, if declared.
     """
 
     recordings: tuple[Recording, ...]
@@ -44,15 +44,17 @@ class RecordingSet:
     counts: dict[str, int]
     labels: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    target: str = ""
 
 
 @dataclass(frozen=True)
 class LabelledSequence:
     """One recording with what a model should say at its steps.
 
-    ``x``: (T, input_size) float32 in raw units. ``target``: (T,) int64 class numbers or (T, K) float32 values in raw
-    units. ``mask``: (T,) bool, the steps whose target counts: all that have one for step targets, the last for
-    recording targets (whose target stands at every step), those with ``horizon`` steps after them for forecasts.
+    ``x``: (T, input_size) float32 in raw units. ``target``: (T,) int64 class numbers, or (T, K) float32: values in raw
+    units, for "step_labels" 1 where a label holds and 0 where not. ``mask``: (T,) bool, the steps whose target counts:
+    all that have one for step targets, the last for recording targets (whose target stands at every step), those with
+    ``horizon`` steps after them for forecasts.
     """
 
     name: str
@@ -67,8 +69,9 @@ class Dataset:
     """Sequences in three parts that share no group, and what the training part says about scales.
 
     ``mean``, ``std``: (input_size,) float32 over the steps of ``train`` only; std is 1 for a constant channel.
-    ``target_mean``, ``target_std``: (K,) alike for numeric targets, else empty. ``labels``: class names, or a name for
-    each value. ``target``: one of ``edgegru_runtime.model_config.TARGETS``. ``seed``: what the split was drawn with.
+    ``target_mean``, ``target_std``: (K,) alike for values, else empty. ``labels``: a name for each class or value, the
+    outputs of a model. ``target``: one of ``edgegru_runtime.model_config.TARGETS``. ``seed``: what the split was drawn
+    with.
     """
 
     train: tuple[LabelledSequence, ...]

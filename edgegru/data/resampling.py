@@ -14,11 +14,12 @@ MAX_FRAMES = 10_000_000  # more than this from one recording is a mistaken unit 
 AT = 1e-4  # of a frame: a sample this little before a frame counts as at it (timestamps are rounded)
 
 
-def resample(recording: Recording, rate: float) -> Recording:
+def resample(recording: Recording, rate: float, target: str = "auto") -> Recording:
     """The recording at ``rate`` Hz: frame k is the time k / rate after its first sample, up to its last.
 
-    x and numeric targets are linearly interpolated; a label is that of the first sample at or after the frame. A
-    recording without timestamps is returned as it is: ``rate`` then declares what it has. Raises DataError.
+    x and numeric targets are linearly interpolated; a label is that of the first sample at or after the frame, and so
+    are numbers that ``target`` "step_labels" makes labels. A recording without timestamps is returned as it is:
+    ``rate`` then declares what it has. Raises DataError.
     """
     if recording.t is None:
         return recording
@@ -32,7 +33,7 @@ def resample(recording: Recording, rate: float) -> Recording:
     after = np.searchsorted(recording.t, frames - AT / rate)  # the first sample at or after each frame
     after = np.minimum(after, len(recording.t) - 1)
     x = _interpolate(recording.t, recording.x.astype(np.float64), frames, after).astype(np.float32)
-    return replace(recording, t=frames, x=x, y=_resample_target(recording, frames, after))
+    return replace(recording, t=frames, x=x, y=_resample_target(recording, frames, after, target))
 
 
 def _interpolate(
@@ -47,10 +48,10 @@ def _interpolate(
     return np.where(weight == 1.0, high, mixed)  # a frame at a sample is that sample, even beside a missing target
 
 
-def _resample_target(recording: Recording, frames: NDArray[np.float64], after: NDArray[np.intp]) -> Target:
+def _resample_target(recording: Recording, frames: NDArray[np.float64], after: NDArray[np.intp], target: str) -> Target:
     y = recording.y
     if isinstance(y, tuple):
         return tuple(y[index] for index in after)
     if isinstance(y, np.ndarray) and y.ndim == 2 and recording.t is not None:
-        return _interpolate(recording.t, y, frames, after)
+        return y[after] if target == "step_labels" else _interpolate(recording.t, y, frames, after)
     return y

@@ -42,13 +42,17 @@ class Samples:
 
 @dataclass(frozen=True)
 class SampleSet:
-    """All recordings of one file or folder. ``units``, ``labels``, ``targets``: () where the format does not tell."""
+    """All recordings of one file or folder. ``units``, ``labels``, ``targets``: () where the format does not tell.
+
+    ``target``: the kind that a numeric ``y`` is meant for, "" where the format does not tell.
+    """
 
     samples: tuple[Samples, ...]
     channels: tuple[str, ...]
     units: tuple[str, ...] = ()
     labels: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
+    target: str = ""
 
 
 def one_name_a_value(names: tuple[str, ...], size: int, noun: str, path: Path) -> tuple[str, ...]:

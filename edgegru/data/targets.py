@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegru.data.config import DataConfig
+from edgegru.data.config import CLASS_TARGETS, DataConfig
 from edgegru.data.recordings import LabelledSequence, Recording, RecordingSet
 from edgegru_runtime.errors import DataError
 
@@ -29,6 +30,8 @@ def decide_target(config: DataConfig, recordings: RecordingSet) -> str:
         if config.target_columns:
             raise DataError(f"the recordings have labels, not values for target_columns {config.target_columns}")
         return "recording_label" if isinstance(y, str) else "step_label"
+    if recordings.target:
+        return recordings.target
     return "step_value" if y.ndim == 2 else "recording_value"
 
 
@@ -68,14 +71,17 @@ def label_sequence(
 ) -> LabelledSequence:
     """A recording with its targets. Raises DataError where it has none of that kind, or a class not in ``labels``.
 
-    ``columns``, ``horizon``: for "forecast", which channels to predict and how many steps of them.
+    ``labels``: the classes, or the names of the values. ``columns``, ``horizon``: for "forecast", which channels to
+    predict and how many steps of them.
     """
     if target == "forecast":
         values, mask = _forecast(recording.x, columns, horizon)
-    elif target in ("step_label", "recording_label"):
+    elif target in CLASS_TARGETS:
         values, mask = _classes(recording, target, labels)
     else:
         values, mask = _values(recording, target)
+        if target == "step_labels":
+            _check_labels(recording, values, labels)
     return LabelledSequence(recording.name, recording.group, recording.x, values, mask)
 
 
@@ -136,3 +142,14 @@ def _values(recording: Recording, target: str) -> _TargetAndMask:
     if not np.isfinite(narrow).all():
         raise DataError(f"recording {recording.name!r} has a target value beyond the range of float32")
     return narrow, mask
+
+
+def _check_labels(recording: Recording, values: NDArray[Any], labels: Sequence[str]) -> None:
+    """Raise DataError unless every number says that a label holds or does not."""
+    wrong = np.argwhere((values != 0) & (values != 1))
+    if wrong.size:
+        step, column = wrong[0]
+        raise DataError(
+            f"recording {recording.name!r} has {values[step, column]:g} for the label {labels[column]!r} at step "
+            f"{step}, target 'step_labels' needs 0 or 1"
+        )

@@ -102,7 +102,8 @@ def test_a_command_is_one_public_function_with_the_same_parameters(name):
     for parameter in signature.values():
         option = options[parameter.name]
         if parameter.default is inspect.Parameter.empty:
-            assert option.required or parameter.name == "output"  # train --print-config needs no output
+            # train --print-config needs no output, quantize --scheme dynamic-w8 no calibration
+            assert option.required or parameter.name in ("output", "calibration")
         else:
             default = option.get_default(context)
             assert (None if default is UNSET else default) == parameter.default
@@ -168,6 +169,44 @@ def test_quantize_prints_tensors_sizes_and_metrics(folder, capsys):
     assert report["metrics_before"] is None
 
 
+def test_quantize_keeps_single_nodes_and_writes_a_page(folder, capsys, monkeypatch):
+    pages = []
+    monkeypatch.setattr("edgegru.report_page.write_report", lambda path, *_: pages.append(path))
+    arguments = ("quantize", folder / "float.safetensors", "--calibration", folder / "data", "-o", folder / "new")
+    keep = ("--keep", "standardise=static-w8a16", "--keep", "gru0=static-w8a8", "--report", folder / "page.html")
+    assert run(*arguments, *keep, "--json") == 0
+    assert json.loads(capsys.readouterr().out)["keep"] == {"standardise": "static-w8a16"}
+    assert read_artifact(folder / "new").config.quantization.keep == {"standardise": "static-w8a16"}
+    assert pages == [folder / "page.html"]
+
+
+@pytest.mark.parametrize("scheme", ["static-w8a8", "static-w8a16", "dynamic-w8"])
+def test_only_dynamic_weights_need_no_calibration(folder, capsys, scheme):
+    arguments = ("quantize", folder / "float.safetensors", "--scheme", scheme, "-o", folder / "new")
+    if scheme == "dynamic-w8":
+        assert run(*arguments) == 0
+        assert read_artifact(folder / "new").config.scheme == scheme
+    else:
+        assert run(*arguments) == 1
+        assert capsys.readouterr().err.startswith(f"error: {scheme} has no calibration data, expected recordings")
+        assert not (folder / "new").exists()
+
+
+@pytest.mark.parametrize(
+    ("given", "sentence"),
+    [
+        (("gru0",), "'gru0' was given, expected NODE=SCHEME"),
+        (("=static-w8a16",), "'=static-w8a16' was given, expected NODE=SCHEME"),
+        (("gru0=",), "'gru0=' was given, expected NODE=SCHEME"),
+        (("gru0=static-w8a16", "gru0=static-w8a8"), "node gru0 was given static-w8a16 and static-w8a8, expected one"),
+    ],
+)
+def test_a_malformed_keep_is_wrong_usage(capsys, given, sentence):
+    options = [part for value in given for part in ("--keep", value)]
+    assert run("quantize", "m", "--calibration", "d", "-o", "o", *options) == 2
+    assert f"Error: Invalid value for '--keep': {sentence}" in capsys.readouterr().err
+
+
 @pytest.mark.parametrize("model", ["float", "int8"])
 @pytest.mark.parametrize("format", ["onnx", "tflite"])
 def test_export_then_verify(folder, capfd, model, format):
@@ -225,6 +264,7 @@ def test_train_prints_where_the_model_is(folder, capsys):
     [
         ("torch", ("train", "--config", "c.toml", "--data", "d", "-o", "out")),
         ("matplotlib", ("evaluate", "m", "--data", "d", "--plot", "p.png")),
+        ("matplotlib", ("quantize", "m", "--calibration", "d", "-o", "o", "--report", "r.html")),
     ],
 )
 def test_a_missing_extra_is_named(monkeypatch, capsys, module, arguments):

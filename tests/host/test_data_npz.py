@@ -68,7 +68,12 @@ def test_shapes_of_values(
 
 
 @pytest.mark.parametrize(
-    ("y", "target"), [(np.array([7, 9]), "recording_value"), (np.arange(16).reshape(2, 4, 2), "step_value")]
+    ("y", "target"),
+    [
+        (np.array([7, 9]), "recording_value"),
+        (np.arange(16).reshape(2, 4, 2), "step_value"),
+        (np.arange(24).reshape(2, 4, 3) % 2 == 0, "step_labels"),
+    ],
 )
 def test_whole_numbers_are_values_where_the_target_says_so(tmp_path: Path, y: np.ndarray, target: str) -> None:
     found = read(tmp_path, DataConfig(target=target), x=PADDED, y=y)

@@ -1,4 +1,4 @@
-"""From recordings to sequences: all five targets, scales from the training part, and what a model keeps."""
+"""From recordings to sequences: all six targets, scales from the training part, and what a model keeps."""
 
 from __future__ import annotations
 
@@ -83,6 +83,24 @@ def test_values(y: Any, target: str, values: list[list[float]], mask: list[int])
     assert np.isfinite(sequence.target).all()
 
 
+def test_labels_of_which_any_number_holds() -> None:
+    y = np.array([[1, 0], [np.nan, 1], [0, 0], [1, 1]])
+    sequence = label_sequence(recording(y), "step_labels", LABELS)
+    assert sequence.mask.tolist() == [True, False, True, True]
+    assert sequence.target.dtype == np.float32
+    assert sequence.target[sequence.mask].tolist() == [[1, 0], [0, 0], [1, 1]]
+    assert label_sequence(recording(np.array([1.0, 0.0])), "step_labels", LABELS).target.tolist() == [[1, 0]] * 4
+
+
+def test_a_label_that_half_holds_is_refused() -> None:
+    y = np.array([[1, 0], [0, 1], [0, 0.5], [2, 1]])
+    found = "recording 'r' has 0.5 for the label 'v' at step 2, target 'step_labels' needs 0 or 1"
+    with pytest.raises(DataError, match=found):
+        label_sequence(recording(y), "step_labels", LABELS)
+    with pytest.raises(DataError, match="recording 'r' has no target values, but the target is step_labels"):
+        label_sequence(recording(("u",) * 4), "step_labels", LABELS)
+
+
 @given(st.integers(1, 12), st.integers(1, 5), st.lists(st.integers(0, 1), min_size=1, max_size=2, unique=True))
 def test_forecast_is_what_comes_next(length: int, horizon: int, columns: list[int]) -> None:
     sequence = label_sequence(recording(None, length), "forecast", (), columns, horizon)
@@ -112,13 +130,13 @@ def test_targets_that_do_not_fit(y: Any, target: str, words: str) -> None:
         label_sequence(recording(y), target, LABELS)
 
 
-def write_subjects(folder: Path, subjects: int = 5, columns: str = "t,a,b,hot,label") -> Path:
+def write_subjects(folder: Path, subjects: int = 5, columns: str = "t,a,b,hot,wet,dark,label") -> Path:
     """Two recordings of 20 samples at 10 Hz for each subject; a grows with the subject, b is constant."""
     for subject in range(subjects):
         for take in range(2):
             rows = [
                 {"t": str(step * 100), "a": f"{subject + step / 10}", "b": "3", "hot": f"{subject * 10}",
-                 "label": "down" if step < 10 else "up"}
+                 "wet": f"{step % 2}", "dark": f"{subject % 2}", "label": "down" if step < 10 else "up"}
                 for step in range(20)
             ]  # fmt: skip
             path = folder / f"s{subject}" / f"{take}.csv"
@@ -154,6 +172,7 @@ def test_constant_channels_get_scale_one(tmp_path: Path, offset: float) -> None:
     [
         ({}, "step_label", ("down", "up"), ()),
         ({"target_columns": ("hot",), "target_units": ("K",)}, "step_value", ("hot",), ("K",)),
+        ({"target_columns": ("wet", "dark"), "target": "step_labels"}, "step_labels", ("wet", "dark"), ()),
         ({"target_columns": ("hot",), "target": "recording_value"}, "recording_value", ("hot",), ("",)),
         ({"horizon": 2, "units": ("m", "s")}, "forecast", ("a+1", "b+1", "a+2", "b+2"), ("m", "s", "m", "s")),
         ({"horizon": 1, "target_columns": ("b",)}, "forecast", ("b+1",), ("",)),

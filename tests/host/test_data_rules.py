@@ -141,6 +141,13 @@ def test_missing_targets_stay_missing_but_only_around_them() -> None:
     np.testing.assert_array_equal(np.isnan(result.y[:, 0]), [False] * 3 + [True] * 3 + [False] * 3)
 
 
+def test_numbers_that_are_labels_are_not_interpolated() -> None:
+    t = np.array([0.0, 0.09, 0.21])
+    y = np.array([[0.0, 1.0], [1.0, 1.0], [0.0, NAN]])
+    result = resample(recording_of(t, np.zeros((3, 1), np.float32), y), 20, "step_labels")
+    np.testing.assert_array_equal(result.y, [[0, 1], [1, 1], [0, NAN], [0, NAN], [0, NAN]])
+
+
 @pytest.mark.parametrize("last", [29, 30, 31, 32])
 def test_rounded_timestamps_lose_no_frame(last: int) -> None:
     start = 1657533977.81  # UNIX seconds are rounded to 2.4e-7

@@ -41,3 +41,16 @@ def test_the_example_tells_the_numbers_that_were_measured(example: str):
         accuracy, f1 = (summary[f"{precision}_{metric}"] for metric in ("accuracy", "macro_f1"))
         numbers = (f"{score['mean']:.4f} ± {score['sd']:.4f}" for score in (accuracy, f1))
         assert f"| {name} | {' | '.join(numbers)} | {summary[f'{precision}_bytes']['mean']:.0f} |" in page
+
+
+def test_the_example_of_music_tells_the_numbers_that_were_measured():
+    page = (ROOT / "examples" / "polyphonic_music" / "README.md").read_text(encoding="utf-8")
+    results = json.loads((ROOT / "benchmarks" / "results" / "polyphonic_music.json").read_text())
+    for file, title in (("JSB_Chorales", "JSB Chorales"), ("Nottingham", "Nottingham")):
+        summary, seeds = results[file]["summary"], len(results[file]["runs"])
+        for precision, name in (("float", "float32"), ("int8", "int8 (`static-w8a8`)")):
+            scores = [summary[f"{precision}_{metric}"] for metric in ("validation_nll", "test_nll", "test_micro_f1")]
+            numbers = " | ".join(f"{score['mean']:.4f} ± {score['sd']:.4f}" for score in scores)
+            size = f"{summary[f'{precision}_bytes']['mean']:.0f}"
+            assert f"| {title} | {seeds} | {name} | {numbers} | {size} |" in page
+        assert f"{summary['parameters']['mean']:,.0f} parameters" in page

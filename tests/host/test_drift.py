@@ -14,24 +14,26 @@ import pytest
 
 import edgegru
 from edgegru import drift
-from edgegru.calibration import calibrate
 from edgegru.command_line import main
 from edgegru.drift import DriftReport, measure_drift
-from edgegru.quantization import quantize_artifact
-from edgegru.slow_units import STARTS, TARGETS, TIME_CONSTANTS, settle_slow_units
+from edgegru.quantization import DEFAULT_MARGIN
+from edgegru.slow_units import CANDIDATES, STARTS, TARGETS, TIME_CONSTANTS, settle_slow_units
 from edgegru_export.closed_loop import Trajectory, run_steps
 from edgegru_export.saving import save_artifact, with_identity
 from edgegru_export.stimulus import gaussian_input
 from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.engine import build_engine
 from edgegru_runtime.errors import ArtifactError, VerificationError
-from edgegru_runtime.integer_reference import IntegerReference, IntegerState, rounding_shift
+from edgegru_runtime.integer_arithmetic import rounding_shift
+from edgegru_runtime.integer_reference import IntegerReference, IntegerState
 from edgegru_runtime.model_config import GruNode
 from edgegru_runtime.reference import Reference
 from edgegru_runtime.tensor import Tensor
-from tests.builders import from_arrays, random_artifact
+from tests.builders import from_arrays, mixed_artifact, quantized, random_artifact
 
 STEPS = 503  # in windows of 10 and 11
 UNSHORTENED = {name: vars(drift)[name] for name in ("FEWEST_STEPS", "LOOP_STEPS")}
+SCHEMES = ["static-w8a8", "static-w8a16", "dynamic-w8"]
 SHAPE = {"input_size": 2, "hidden_sizes": (4, 3), "output_size": 3}
 
 
@@ -44,11 +46,7 @@ def short_runs(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.fixture
 def all_settle(monkeypatch: pytest.MonkeyPatch) -> None:
     """Leave the slow units out: they take as long as all else."""
-    monkeypatch.setattr(drift, "settle_slow_units", lambda scheme: (drift.SlowUnit(8, 0.0, 1.0, 0.0),))
-
-
-def quantized(artifact: Artifact) -> Artifact:
-    return quantize_artifact(artifact, calibrate(artifact, [gaussian_input(artifact, 400)]))
+    monkeypatch.setattr(drift, "settle_slow_units", lambda scheme: (drift.SlowUnit("tanh", 8, 0.0, 1.0, 0.0),))
 
 
 def with_arrays(artifact: Artifact, edit: Callable[[dict[str, np.ndarray]], None]) -> Artifact:
@@ -58,10 +56,7 @@ def with_arrays(artifact: Artifact, edit: Callable[[dict[str, np.ndarray]], None
 
 
 def both(integer: Artifact, real: Artifact, inputs: np.ndarray) -> tuple[Trajectory, Trajectory]:
-    return (
-        run_steps(IntegerReference(integer), integer.config, inputs),
-        run_steps(Reference(real), real.config, inputs),
-    )
+    return run_steps(build_engine(integer), integer, inputs), run_steps(Reference(real), real, inputs)
 
 
 class NarrowState(IntegerReference):
@@ -72,14 +67,14 @@ class NarrowState(IntegerReference):
     def step(self, state: IntegerState, x: object) -> list[list[float]]:
         outputs = super().step(state, x)  # type: ignore[arg-type]  # passed on
         unused = 24 - self.bits
-        state.h = [rounding_shift(h, unused) << unused for h in state.h]
+        state.numbers = [rounding_shift(h, unused) << unused for h in state.numbers]
         return outputs
 
 
 @pytest.mark.usefixtures("all_settle")
 @pytest.mark.parametrize("head", ["softmax", "sigmoid", "identity"])
 def test_windows_tell_what_a_run_in_one_piece_gives(head: str) -> None:
-    real = random_artifact(4, **SHAPE, head=head)
+    real = random_artifact(8, **SHAPE, head=head)
     integer = quantized(real)
     report = measure_drift(integer, real, STEPS)
     recording = gaussian_input(integer, 90)
@@ -109,15 +104,47 @@ def test_windows_tell_what_a_run_in_one_piece_gives(head: str) -> None:
                 flips = np.any((found[name] >= 0.5) != (expected[name] >= 0.5), axis=1)
             assert divergence.flips == pytest.approx([np.mean(flips[start:stop]) for start, stop in parts])
             assert divergence.flipped == np.mean(flips)
-    if head == "sigmoid":
+    if head != "identity":
         assert any(found.flipped for found in report.divergences)  # so that the comparison means something
 
 
 @pytest.mark.usefixtures("all_settle")
+@pytest.mark.parametrize("scheme", SCHEMES)
 @pytest.mark.parametrize("reset", ["after", "before"])
-def test_a_quantized_model_stays_with_its_float_model(reset: str) -> None:
+def test_a_quantized_model_stays_with_its_float_model(reset: str, scheme: str) -> None:
     real = random_artifact(1, **SHAPE, reset=reset)
-    assert measure_drift(quantized(real), real, STEPS).passed
+    report = measure_drift(quantized(real, scheme), real, STEPS)
+    assert report.passed
+    assert report.scheme == scheme
+
+
+@pytest.mark.usefixtures("all_settle")
+@pytest.mark.parametrize("scheme", SCHEMES)
+@pytest.mark.parametrize("shape", [{"embedding": True}, {"candidate": "relu", "reset": "before"}])
+def test_every_kind_of_node_and_state(scheme: str, shape: dict[str, object]) -> None:
+    """h0 is what a convolution keeps, four operands of three or one; h1 may have no bound."""
+    real = mixed_artifact(1, **shape)
+    integer = quantized(real, scheme)
+    report = measure_drift(integer, real, STEPS)
+    assert report.passed
+    found, expected = both(integer, real, np.tile(gaussian_input(integer, 90), (6, 1))[:STEPS])
+    assert found["h0"].shape == (STEPS, 12)
+    for divergence in report.divergences[:3]:
+        error, name = found[divergence.name] - expected[divergence.name], divergence.name
+        assert divergence.largest == pytest.approx(
+            [np.max(np.abs(error[start:stop])) for start, stop in pairwise((0, *report.window_ends))]
+        )
+        assert divergence.scale == pytest.approx(np.sqrt(np.mean(expected[name] ** 2)))
+
+
+@pytest.mark.usefixtures("all_settle")
+def test_an_unbounded_state_whose_range_is_far_too_narrow_is_caught() -> None:
+    real = random_artifact(1, 2, (4,), candidate="linear")
+    integer = quantized(real)
+    full_scale = Tensor.from_numpy(integer.array("gru0.full_scale") / np.float32(100))
+    wrong = with_identity(replace(integer, tensors={**integer.tensors, "gru0.full_scale": full_scale}))
+    assert measure_drift(integer, real, STEPS).passed
+    assert not measure_drift(wrong, real, STEPS).passed
 
 
 @pytest.mark.usefixtures("all_settle")
@@ -167,17 +194,22 @@ def test_another_model_of_the_same_shape_is_no_source(seed: int) -> None:
     assert not report.passed
 
 
-def test_slow_units_arrive_from_both_sides() -> None:
-    units = settle_slow_units("static-w8a8")
-    assert {(u.time_constant, u.target, u.start) for u in units} == {
-        (constant, target, start) for constant in (8, 64, 512) for target in TARGETS for start in (-1, 1)
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_slow_units_arrive_from_both_sides(scheme: str) -> None:
+    units = settle_slow_units(scheme)
+    assert {(u.candidate, u.time_constant, u.target, u.start) for u in units} == {
+        (candidate, constant, target, start)
+        for candidate in ("tanh", "linear")
+        for constant in (8, 64, 512)
+        for target in TARGETS
+        for start in (-1, 1)
     }
     assert set(TARGETS) == {1, 0.5, 0.1, 0, -0.1, -0.5, -1}
-    assert len(units) == len(TIME_CONSTANTS) * len(TARGETS) * len(STARTS)
+    assert len(units) == len(CANDIDATES) * len(TIME_CONSTANTS) * len(TARGETS) * len(STARTS)
     assert max(unit.error for unit in units) < 0.001
     # What 8 time constants leave of a way of 2 is 2 e^-8: the time constant is the one that was asked for.
-    farthest = next(u for u in units if (u.time_constant, u.target, u.start) == (512, 1, -1))
-    assert farthest.error == pytest.approx(2 * np.exp(-8), rel=0.1)
+    farthest = [u for u in units if (u.time_constant, u.target, u.start) == (512, 1, -1)]
+    assert [unit.error for unit in farthest] == pytest.approx([2 * np.exp(-8)] * 2, rel=0.1)
 
 
 @pytest.mark.parametrize(("bits", "short"), [(15, 512 / 2**16), (8, 512 / 2**9)])
@@ -187,8 +219,15 @@ def test_a_state_of_too_few_bits_is_caught(monkeypatch: pytest.MonkeyPatch, bits
     real = random_artifact(1, 2, (3,))
     report = measure_drift(quantized(real), real, STEPS)
     assert not report.passed
-    assert report.farthest.error == pytest.approx(short, rel=0.1)  # T · 2^-(b+1): docs/decisions/0003
+    # T · 2^-(b+1), of the full scale, which is 1 for tanh and margin · target for linear: docs/decisions/0003
+    for candidate, full_scale in (("tanh", 1.0), ("linear", DEFAULT_MARGIN)):
+        worst = max(unit.error for unit in report.slow_units if unit.candidate == candidate)
+        assert worst == pytest.approx(short * full_scale, rel=0.1)
     assert "with a time constant of 512 steps ended" in str(report)
+    assert {(unit.candidate, unit.time_constant) for unit in report.slowest} == {
+        (candidate, constant) for candidate in CANDIDATES for constant in TIME_CONSTANTS
+    }
+    assert max(unit.error for unit in report.slowest) == report.farthest.error
 
 
 def test_refusals(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +273,7 @@ def test_the_command_prints_a_table_and_draws(folder: Path, capsys: pytest.Captu
     assert "int8.safetensors stays with" in printed.out
     assert re.search(r"^looped +y +[\d.e-]+ +[\d.e-]+ +[\d.e-]+ +[\d.e-]+ +[\d.]+%$", printed.out, re.MULTILINE)
     assert re.search(r"^constant +h1 .* –$", printed.out, re.MULTILINE)
-    assert "farthest of 1: a slow unit on its way from 1 to 0" in printed.out
+    assert "farthest of 1: a slow tanh unit on its way from 1 to 0" in printed.out
     assert printed.err == ""
     assert (folder / "drift.png").stat().st_size > 10_000
 
@@ -252,7 +291,7 @@ def test_json_has_the_windows_and_what_is_allowed(folder: Path, capsys: pytest.C
 def test_drift_is_one_sentence_and_its_picture(
     folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    stuck = drift.SlowUnit(512, 0.5, 1.0, 0.0078)
+    stuck = drift.SlowUnit("linear", 512, 0.5, 1.0, 0.0078)
     monkeypatch.setattr(drift, "settle_slow_units", lambda scheme: (stuck,))
     assert verify(folder, "--plot", folder / "drift.png") == 1
     printed = capsys.readouterr()

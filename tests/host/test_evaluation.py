@@ -81,6 +81,27 @@ def test_values_are_scored_by_squared_and_absolute_error():
     assert "mse" in str(evaluation)
 
 
+def test_labels_of_which_any_number_holds_are_scored_by_likelihood_and_f1():
+    artifact = with_target(random_artifact(2, head="sigmoid"), "step_labels")
+    model, (x, *_) = Model(artifact), recordings(0)
+    probabilities = streamed(model, x)
+    likely = (probabilities >= 0.5).astype(np.float32)
+    evaluation = evaluate_sequences(model, [sequence(x, likely)])
+    expected = -np.log(np.maximum(probabilities, 1 - probabilities)).sum(axis=1).mean()
+    assert evaluation.metrics == pytest.approx({"nll": expected, "micro_f1": 1.0})
+    assert evaluation.confusion is None
+    mask = np.arange(len(x)) < 7
+    worst = evaluate_sequences(model, [sequence(x, 1 - likely, mask)])
+    expected = -np.log(np.minimum(probabilities, 1 - probabilities)[mask]).sum(axis=1).mean()
+    assert (worst.scored, worst.metrics) == (7, pytest.approx({"nll": expected, "micro_f1": 0.0}))
+
+
+def test_a_picture_needs_classes(tmp_path):
+    artifact = with_target(random_artifact(2, head="sigmoid"), "step_labels")
+    with pytest.raises(DataError, match="a confusion matrix needs classes, but the model's target is step_labels"):
+        edgegru.evaluate(artifact, tmp_path, plot=tmp_path / "confusion.png")
+
+
 def test_clipped_values_are_counted_over_all_recordings(artifact):
     sequences = [sequence(np.full((5, 3), 3e38), np.zeros(5, int)) for _ in range(2)]
     evaluation = evaluate_sequences(Model(artifact), sequences)

@@ -49,6 +49,30 @@ def test_float32_values_are_summed_in_float64():
     assert error == pytest.approx(float(np.float32(0.1)), rel=1e-12)
 
 
+HOLDS = [[1, 0, 1], [0, 0, 1]]
+PROBABILITIES = [[0.5, 0.25, 0.25], [0.75, 0.0, 1.0]]
+
+
+def test_likelihood_of_labels_by_hand():
+    first, second = -np.log(0.5 * 0.75 * 0.25), -np.log(0.25)
+    expected = pytest.approx((first + second) / 2, rel=1e-4)  # 0 and 1 that are right still cost log(1 − 2⁻¹⁷)
+    assert metrics.negative_log_likelihood(HOLDS, PROBABILITIES) == expected
+
+
+@pytest.mark.parametrize("holds", [0.0, 1.0])
+def test_the_likelihood_of_what_was_ruled_out_is_finite(holds):
+    assert metrics.negative_log_likelihood([[holds]], [[1 - holds]]) == pytest.approx(17 * np.log(2))
+    assert metrics.negative_log_likelihood([[holds]], [[holds]]) == pytest.approx(2.0**-17, rel=1e-4)
+
+
+def test_micro_f1_by_hand():
+    # Predicted from 1/2 on: one of two right in the first step, one of two in the second; three hold.
+    assert metrics.micro_f1(HOLDS, PROBABILITIES) == pytest.approx(2 * 2 / (3 + 3))
+    assert metrics.micro_f1([[0, 0]], [[0.1, 0.4]]) == 1.0
+    assert metrics.micro_f1([[0, 0]], [[0.1, 0.5]]) == 0.0
+    assert metrics.micro_f1([[1, 0]], [[0.1, 0.4]]) == 0.0
+
+
 @pytest.mark.parametrize("indices", [[-1], [3]])
 def test_an_index_outside_the_classes_is_refused(indices):
     with pytest.raises(ValueError, match=r"\[0, 3\)"):
@@ -60,6 +84,8 @@ def test_different_lengths_are_refused():
         metrics.confusion_matrix([0, 1], [0], 2)
     with pytest.raises(ValueError, match="shape"):
         metrics.mean_squared_error([1.0, 2.0], [1.0])
+    with pytest.raises(ValueError, match="shape"):
+        metrics.negative_log_likelihood([[1.0, 0.0]], [[1.0]])
 
 
 @given(st.lists(st.tuples(st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=60))

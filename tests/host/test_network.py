@@ -102,6 +102,14 @@ def test_inputs_are_standardised() -> None:
     torch.testing.assert_close(model(raw, model.zero_state(1))[0], expected, rtol=0, atol=1e-12)
 
 
+def test_inputs_are_left_as_they_are_where_wanted() -> None:
+    config, mean, std = NetworkConfig(hidden_size=5, standardise=False), torch.full((3,), 7.0), torch.full((3,), 0.01)
+    left, plain = Network(config, mean, std, 4, 0), Network(config, torch.zeros(3), torch.ones(3), 4, 0)
+    raw = torch.randn(1, 5, 3, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(left(raw, left.zero_state(1))[0], plain(raw, plain.zero_state(1))[0], rtol=0, atol=0)
+    assert (left.mean.tolist(), left.std.tolist()) == ([0.0] * 3, [1.0] * 3)
+
+
 def test_initial_weights_come_from_the_seed_alone() -> None:
     torch.manual_seed(1)
     first = network(seed=3).state_dict()

@@ -54,19 +54,37 @@ def test_values_count_in_standard_deviations_and_are_reported_in_their_own_units
     assert measured["mse"] == pytest.approx(float(((std * torch.tensor([1.0, 3.0])) ** 2).mean()))
 
 
+def test_labels_of_which_any_number_holds_cost_the_sum_of_their_own_losses() -> None:
+    objective = make_objective(TrainingConfig(metric="micro_f1"), random_dataset("step_labels", outputs=3), CPU)
+    outputs = torch.tensor([[0.0, math.log(3.0), -math.log(3.0)], [200.0, 0.0, 0.0]])
+    targets = torch.tensor([[1.0, 1.0, 1.0], [0.0, 0.0, 0.0]])
+    expected = torch.tensor([math.log(2) + math.log(4 / 3) + math.log(4), 200 + 2 * math.log(2)])
+    torch.testing.assert_close(objective.losses(outputs, targets), expected)
+    assert objective.weights(targets).tolist() == [1.0, 1.0]
+    predictions = objective.predictions(outputs)
+    torch.testing.assert_close(predictions[0], torch.tensor([0.5, 0.75, 0.25]))
+    measured = objective.measure(targets[:1].numpy(), predictions[:1].numpy())
+    assert measured == pytest.approx({"nll": float(expected[0]), "micro_f1": 2 * 2 / (3 + 2)})
+    assert objective.decisive == "loss"
+
+
 def test_settings_that_do_not_fit_the_target_are_refused() -> None:
     labels = random_dataset(outputs=3, train=random_sequences([4], 3))
     with pytest.raises(ConfigError, match=r"training\.metric is 'mse', expected one of auto, loss, accuracy, macro_f1"):
         make_objective(TrainingConfig(metric="mse"), labels, CPU)
     with pytest.raises(ConfigError, match=r"training\.metric is 'accuracy', expected one of auto, loss, mse, mae"):
         make_objective(TrainingConfig(metric="accuracy"), random_dataset("forecast"), CPU)
+    with pytest.raises(ConfigError, match=r"training\.metric is 'mse', expected one of auto, loss, nll, micro_f1"):
+        make_objective(TrainingConfig(metric="mse"), random_dataset("step_labels"), CPU)
     with pytest.raises(ConfigError, match=r"training\.class_weights has 2 numbers, expected one for each class"):
         make_objective(TrainingConfig(class_weights=(1.0, 2.0)), labels, CPU)
     with pytest.raises(ConfigError, match=r"training\.class_weights"):
         make_objective(TrainingConfig(class_weights=(0.0, 0.0, 0.0)), labels, CPU)
     for setting in ({"class_weights": "balanced"}, {"class_weights": (1.0, 2.0, 3.0)}, {"label_smoothing": 0.1}):
         name = next(iter(setting))
-        with pytest.raises(ConfigError, match=rf"training\.{name} is for labels, but the target is forecast"):
+        with pytest.raises(ConfigError, match=rf"training\.{name} is for classes, but the target is step_labels"):
+            make_objective(TrainingConfig(**setting), random_dataset("step_labels"), CPU)
+        with pytest.raises(ConfigError, match=rf"training\.{name} is for classes, but the target is forecast"):
             make_objective(TrainingConfig(**setting), random_dataset("forecast"), CPU)
 
 

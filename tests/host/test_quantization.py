@@ -378,6 +378,18 @@ def test_sixteen_bits_side_by_side_leave_the_weights_as_they_are() -> None:
     assert narrow.array("hidden0.weight").tolist() != rounded.tolist()
 
 
+@pytest.mark.parametrize("keep", [{"gru0"}, {"standardise"}, {"gru0", "standardise"}])
+def test_sixteen_bits_beside_eight_do_no_harm(keep: set[str]) -> None:
+    """Both are pieces of one concatenation: the columns of the finer one must not be left without weights."""
+    artifact = mixed_artifact(1, 3, 8, reset="before")
+    x = _recording(artifact, 1000)
+    ranges = calibrate(artifact, [x[:500]])
+    kept = quantize_artifact(artifact, ranges, keep=dict.fromkeys(keep, "static-w8a16"))
+    plain = quantize_artifact(artifact, ranges)
+    with_16, with_8 = (measure_signal_to_noise(artifact, model, [x[500:]]).model["dense"] for model in (kept, plain))
+    assert with_16 > with_8 - 0.5
+
+
 def test_what_is_kept_has_the_other_width() -> None:
     artifact = mixed_artifact(3, 3, 6)
     ranges = calibrate(artifact, [_recording(artifact, 200)])

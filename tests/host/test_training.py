@@ -58,14 +58,17 @@ def write_csv(folder: Path, header: str, *lines: str) -> Path:
 
 
 def streamed_metric(model: Path, config: TrainConfig, data: Path) -> float:
-    """Accuracy, or mean squared error, of the validation part, a step at a time on the reference engine."""
+    """Accuracy, likelihood or squared error of the validation part, a step at a time on the reference engine."""
     stream = load(model).stream()
     hits = []
     for sequence in prepare(config.data, data, seed=config.training.seed).validation:
         stream.reset()
         outputs = np.array([stream.step(row) for row in sequence.x])[sequence.mask]
         targets = sequence.target[sequence.mask]
-        hits.append(outputs.argmax(axis=1) == targets if targets.ndim == 1 else (outputs - targets) ** 2)
+        if config.data.target == "step_labels":
+            hits.append(-np.log(np.where(targets == 1, outputs, 1 - outputs)).sum(axis=1))
+        else:
+            hits.append(outputs.argmax(axis=1) == targets if targets.ndim == 1 else (outputs - targets) ** 2)
     return float(np.concatenate(hits).mean())
 
 
@@ -104,6 +107,11 @@ def test_every_target_is_learned_and_streams_as_validated(tmp_path: Path, target
         assert streamed == pytest.approx(best["validation_accuracy"], abs=1e-9)
         assert streamed == max(row["validation_accuracy"] for row in history)
         assert streamed >= 0.85
+    elif target == "step_labels":
+        assert streamed == pytest.approx(best["validation_nll"], rel=1e-4)
+        assert best["validation_loss"] == min(row["validation_loss"] for row in history)
+        assert best["validation_loss"] == pytest.approx(streamed, rel=1e-4)
+        assert best["validation_micro_f1"] > 0.85
     else:
         variance = prepare(config.data, data).target_std.astype(float) ** 2
         assert streamed == pytest.approx(best["validation_mse"], rel=1e-4)

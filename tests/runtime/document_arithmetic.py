@@ -94,8 +94,11 @@ class Document:
         assert config.quantization is not None
         node = config.node(name)
         if node.kind == "concatenate":
-            scales = [scale for piece in self.pieces(name) for scale in self.operand_scales(piece)]
-            return [max(scales)] * len(scales) if self.evened(name) else scales
+            own = {piece: self.operand_scales(piece) for piece in self.pieces(name)}
+            if not self.evened(name):
+                return [scale for piece in self.pieces(name) for scale in own[piece]]
+            fine = [max(own[piece]) / (256 if self.limit(piece) == 127 else 1) for piece in own]
+            return [max(fine)] * node.output_size
         if f"{name}.full_scale" in self.artifact.tensors:
             return [full / (128 if self.limit(name) == 127 else 32768) for full in self.tensor(name, "full_scale")]
         return [config.quantization.operand_scale[name]] * node.output_size
@@ -105,7 +108,7 @@ class Document:
         return [piece for read in node.inputs for piece in self.pieces(read)] if node.kind == "concatenate" else [name]
 
     def evened(self, name: str) -> bool:
-        return all(self.limit(piece) == 32767 for piece in self.pieces(name))
+        return any(self.limit(piece) == 32767 for piece in self.pieces(name))
 
     def operand(self, name: str) -> list[int]:
         node = self.artifact.config.node(name)

@@ -1,11 +1,12 @@
 """Operands: which values are multiplied as integers in a static scheme, how wide they are and what they are worth.
 
 A value has one operand, whoever reads it. That of a concatenate node has the scales of its pieces, or one scale for all
-where all pieces have 16 bits.
+where any piece has 16 bits.
 """
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from edgegru_runtime.fixed_point import OPERAND_BITS, OPERAND_LIMIT
@@ -79,12 +80,21 @@ def operand_bits(config: ModelConfig, name: str) -> int:
 
 
 def is_evened(config: ModelConfig, name: str) -> bool:
-    """Whether the operand of a concatenate node ``name`` has one scale for all its numbers: all pieces have 16 bits.
+    """Whether the operand of a concatenate node ``name`` has one scale for all its numbers: any piece has 16 bits.
 
     Those have bits to spare, and the columns of a matrix that reads numbers of one scale keep their weights as they
     are. With 8 bits a small piece beside a large one would be left no steps: its columns give way instead.
     """
-    return all(OPERAND_BITS[config.scheme_of(piece)] == 16 for piece in pieces(config, name))
+    return operand_bits(config, name) == 16
+
+
+def even_scale(config: ModelConfig, name: str, piece_scales: Mapping[str, NDArray[np.float64]]) -> float:
+    """The one scale of such an operand: the largest that a piece has, or would have with 16 bits.
+
+    ``piece_scales``: those of the pieces' own operands, by name.
+    """
+    bits = {piece: OPERAND_BITS[config.scheme_of(piece)] for piece in pieces(config, name)}
+    return max(float(piece_scales[piece].max()) * 2.0 ** (bits[piece] - 16) for piece in bits)
 
 
 def operand_limit(config: ModelConfig, name: str) -> int:
@@ -100,8 +110,10 @@ def operand_scales(artifact: Artifact, name: str) -> NDArray[np.float64]:
     assert config.quantization is not None
     node = config.node(name.removesuffix(".rh"))
     if isinstance(node, ConcatenateNode):
-        scales = np.concatenate([operand_scales(artifact, piece) for piece in pieces(config, name)])
-        return np.full_like(scales, np.max(scales)) if is_evened(config, name) else scales
+        own = {piece: operand_scales(artifact, piece) for piece in pieces(config, name)}
+        if is_evened(config, name):
+            return np.full(node.size, even_scale(config, name, own))
+        return np.concatenate([own[piece] for piece in pieces(config, name)])
     if has_full_scale(config, node):
         full_scale = artifact.array(f"{node.name}.full_scale").astype(np.float64)
         return full_scale * 2.0 ** (1 - operand_bits(config, name))
