@@ -3,8 +3,8 @@
 Random models of trained magnitude on the inputs of a verification: after one step from a common state; what each
 operator adds to the error of a step; over closed loops, against the float model of the dequantized weights, with the
 decisions that come out otherwise; one layer of slow units whose input is the mean (operands are exactly 0) until it has
-settled: what is left is the state's own doing; what the kernels of TANH and LOGISTIC give for scales of their arguments;
-then the floors that verification must grant such files, and what a wrong file would need.
+settled: what is left is the state's own doing; what the kernels of TANH and LOGISTIC give for scales of their
+arguments; then the floors that verification must grant such files, and what a wrong file would need.
 
     python benchmarks/tflite_error.py          about ten minutes
 """

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -12,8 +12,11 @@ from edgegru.calibration import calibrate
 from edgegru.quantization import quantize_artifact
 from edgegru_export.saving import with_identity
 from edgegru_export.stimulus import gaussian_input
-from edgegru_runtime.artifact import Artifact, expected_tensors
+from edgegru_runtime.artifact import Artifact, expected_tensors, keep_choices
 from edgegru_runtime.model_config import (
+    ACTIVATIONS,
+    CANDIDATE_ACTIVATIONS,
+    RESETS,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -33,6 +36,7 @@ from edgegru_runtime.tensor import Tensor
 
 CALIBRATION_STEPS = 300
 ROWS = 12  # of an embedding's table
+SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)  # where vectors of kernels begin and end
 
 
 def random_config(
@@ -104,6 +108,37 @@ def mixed_config(
     return _with_head(nodes, head, 50.0)
 
 
+def drawn_config(rng: np.random.Generator, sizes: Sequence[int] = SIZES) -> ModelConfig:
+    """A float32 configuration of any kind: of ``random_config`` or ``mixed_config``, layers of any of ``sizes``."""
+
+    def size() -> int:
+        return int(rng.choice(sizes))
+
+    def linear() -> tuple[int, str] | None:
+        return (size(), str(rng.choice(ACTIVATIONS))) if rng.integers(2) else None
+
+    shape: dict[str, Any] = {
+        "output_size": int(rng.integers(1, 10)),
+        "reset": str(rng.choice(RESETS)),
+        "bias": bool(rng.integers(4)),
+        "candidate": str(rng.choice(CANDIDATE_ACTIVATIONS)),
+        "head": str(rng.choice(["softmax", "sigmoid", "identity"])),
+    }
+    input_size = int(rng.integers(1, 14))
+    if rng.integers(2):
+        shape["embedding"] = bool(rng.integers(2))
+        shape |= {"kernel_size": int(rng.integers(1, 5)), "dilation": int(rng.integers(1, 4))}
+        return mixed_config(input_size, size(), convolution=str(rng.choice(ACTIVATIONS)), **shape)
+    hidden_sizes = tuple(size() for _ in range(rng.integers(1, 3)))
+    return random_config(input_size, hidden_sizes, input_linear=linear(), hidden_linear=linear(), **shape)
+
+
+def drawn_keep(rng: np.random.Generator, config: ModelConfig, scheme: str) -> dict[str, str]:
+    """The other width of operands for some nodes that may have it in a static ``scheme``, or for none."""
+    choices, share = keep_choices(changed(config, scheme=scheme)), float(rng.choice([0, 0.3]))
+    return {name: others[0] for name, others in choices.items() if rng.random() < share}
+
+
 def _with_head(nodes: list[Node], head: str, rate: float | None) -> ModelConfig:
     """The nodes and, on the last of them, a head of that kind."""
     first, size = nodes[0], nodes[-1].output_size
@@ -144,7 +179,8 @@ def random_floats(config: ModelConfig, seed: int) -> Artifact:
         arrays[name] = array.astype(np.float32)
     for node in config.nodes:
         if isinstance(node, GruNode) and node.unbounded:
-            arrays[f"{node.name}.weight_hh"][2 * node.hidden_size :] *= 0.5
+            recurrent = arrays[f"{node.name}.weight_hh"][2 * node.hidden_size :]
+            recurrent *= 0.7 / np.linalg.norm(recurrent, 2)  # |h| cannot grow by itself
     return from_arrays(config, arrays)
 
 
@@ -161,22 +197,35 @@ def random_integer_artifact(
     *,
     scheme: str = "static-w8a8",
     keep: Mapping[str, str] | None = None,
+    octaves: float = 0,
     **shape: Any,
 ) -> Artifact:
     """A valid artifact of random integers (not quantized from a float model); ``shape`` as in ``random_config``."""
-    return random_integers(random_config(input_size, hidden_sizes, **shape), seed, scheme, keep)
+    return random_integers(random_config(input_size, hidden_sizes, **shape), seed, scheme, keep, octaves)
 
 
 def random_integers(
-    config: ModelConfig, seed: int, scheme: str = "static-w8a8", keep: Mapping[str, str] | None = None
+    config: ModelConfig,
+    seed: int,
+    scheme: str = "static-w8a8",
+    keep: Mapping[str, str] | None = None,
+    octaves: float = 0,
 ) -> Artifact:
-    """The artifact of random integers of any float32 configuration, in a static scheme."""
+    """The artifact of random integers of any float32 configuration, in a static scheme.
+
+    ``octaves``: by how many powers of two, up or down, every scale may leave its usual range; biases then fill theirs.
+    """
     rng = np.random.default_rng(seed)
+
+    def spread(scales: Any) -> Any:
+        return scales * 2.0 ** rng.uniform(-octaves, octaves, np.shape(scales)) if octaves else scales
+
     config = changed(config, scheme=scheme, quantization=QuantizationConfig(keep=dict(keep or {})))
     scales = {}
     for name in expected_operands(config):
         limit = operand_limit(config, name)
-        scales[name] = 4 / limit if config.node(name.removesuffix(".rh")) is config.nodes[0] else 1 / limit
+        reach = 4 if config.node(name.removesuffix(".rh")) is config.nodes[0] else 1
+        scales[name] = float(spread(reach / limit))
     config = changed(config, quantization=replace(config.quantization, operand_scale=scales))
     arrays: dict[str, np.ndarray] = {}
     for name, (dtype, size) in expected_tensors(config).items():
@@ -187,13 +236,14 @@ def random_integers(
         elif name.endswith(".output_offset"):
             arrays[name] = rng.normal(0, 3, size).astype(np.float32)
         elif name.endswith(".full_scale"):
-            arrays[name] = rng.uniform(0.5, 4, size).astype(np.float32)
+            arrays[name] = spread(rng.uniform(0.5, 4, size)).astype(np.float32)
         elif name.endswith("_scale"):
-            arrays[name] = rng.uniform(0.005, 0.02, size).astype(np.float32)
+            arrays[name] = spread(rng.uniform(0.005, 0.02, size)).astype(np.float32)
         elif dtype == "int8":
             arrays[name] = rng.integers(-127, 128, size, dtype=np.int8)
         else:
-            arrays[name] = rng.integers(-2000, 2001, size, dtype=np.int32)
+            limit = 2**28 if octaves else 2000
+            arrays[name] = rng.integers(-limit, limit + 1, size, dtype=np.int32)
     return from_arrays(config, arrays)
 
 

@@ -1,5 +1,5 @@
-"""The float model that an artifact of int8 weights stands for: the oracle for exports that cannot be bit equal, and what
-int8 weights alone cost.
+"""The float model that an artifact of int8 weights stands for: the oracle for exports that cannot be bit equal, and
+what int8 weights alone cost.
 """
 
 from __future__ import annotations

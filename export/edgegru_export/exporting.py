@@ -95,15 +95,23 @@ def _build(artifact: Artifact, format: str, sequence: bool, state: str, allow_in
             return onnx_float.build(artifact, sequence)
         if sequence:
             raise ExportError(f"the model's scheme is {artifact.config.scheme}, and only float32 has a sequence form")
+        if not artifact.config.static:
+            from edgegru_export import onnx_dynamic
+
+            return onnx_dynamic.build(artifact)
         from edgegru_export import onnx_integer
 
         return onnx_integer.build(artifact)
-    if floating:
+    if not artifact.config.static:
         if allow_int8_state:
-            raise ExportError("an int8 state was allowed for a float32 model, expected an integer scheme")
-        from edgegru_export import tflite_float
+            raise ExportError(f"an int8 state was allowed for a {artifact.config.scheme} model, expected static-w8a8")
+        if floating:
+            from edgegru_export import tflite_float
 
-        return tflite_float.build(artifact, state)
+            return tflite_float.build(artifact, state)
+        from edgegru_export import tflite_dynamic
+
+        return tflite_dynamic.build(artifact, state)
     from edgegru_export import tflite_integer
 
     return tflite_integer.build(artifact, state, allow_int8_state)

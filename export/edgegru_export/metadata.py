@@ -6,6 +6,7 @@ The metadata is one JSON string under the key ``edgegru``: the artifact's config
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from edgegru_runtime.artifact import Artifact
@@ -39,12 +40,19 @@ def output_names(config: ModelConfig) -> tuple[str, ...]:
 
 
 def export_section(
-    artifact: Artifact, *, format: str, form: str = "step", state: str = "io", state_dtype: str
+    artifact: Artifact,
+    *,
+    format: str,
+    form: str = "step",
+    state: str = "io",
+    state_dtype: str,
+    shifts: Sequence[int] | None = None,
 ) -> dict[str, Any]:
     """How the file is to be driven.
 
     ``format``: "onnx" or "tflite"; ``form``: "step" or "sequence"; ``state``: "io" (inputs and outputs) or "variables"
-    (inside the file); ``state_dtype``: "float32", "int32" (Q24) or "int16" (Q15). The shape of a state is that of one
+    (inside the file); ``state_dtype``: "float32", "int32" (as in the integer reference), "int16" or "int8"; ``shifts``:
+    by how many bits the numbers of each state are coarser than the reference's. The shape of a state is that of one
     stream. Mean and std are written down for readers: the standardisation itself happens inside the graph.
     """
     config = artifact.config
@@ -60,6 +68,8 @@ def export_section(
             for node, before, after in names
         ],
     }
+    for entry, shift in zip(section["states"], shifts or (), strict=shifts is not None):
+        entry["shift"] = shift
     if isinstance(first, StandardiseNode):
         section["standardise"] = {field: artifact.array(f"{first.name}.{field}").tolist() for field in ("mean", "std")}
     return section

@@ -5,7 +5,6 @@ Every value is an int64 tensor (batch, n) unless said otherwise; names are those
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -14,8 +13,9 @@ from onnx import TensorProto
 
 from edgegru_export.onnx_graph import Graph
 from edgegru_runtime import fixed_point as fx
+from edgegru_runtime.integer_arithmetic import Integers, PairRescaling, Rescaling
 
-OPERAND_ZERO_POINT = 128  # operands and weights are uint8: signed x unsigned products saturate on some x86 kernels
+ZERO_POINT = 128  # operands and weights are uint8: signed x unsigned products saturate on some x86 kernels
 SHIFT_OFFSET = 2**62  # a multiple of every 2^bits, and above every |value| that is shifted
 
 _TABLES = {
@@ -24,32 +24,19 @@ _TABLES = {
 }
 
 
-@dataclass(frozen=True)
-class Rescaling:
-    """``R(value; M, t)``: multipliers M, one a column or a single one, and the shift t."""
-
-    multiplier: NDArray[np.int64]
-    shift: int
-
-    @classmethod
-    def by(cls, ratio: NDArray[np.float64], where: str) -> Rescaling:
-        """By real factors; raises ArtifactError, naming ``where``, for factors that the arithmetic cannot hold."""
-        integers, shift = fx.multipliers(ratio.tolist(), where)
-        return cls(np.array(integers, np.int64), shift)
-
-
 class FixedPointGraph(Graph):
     """A graph with the document's arithmetic. Operands of methods are names of values, or plain integers."""
 
     def __init__(self) -> None:
         super().__init__()
         self._tanh_table = ""  # made for the first that asks
+        self._bytes: dict[tuple[str, int], list[tuple[str, int, int]]] = {}  # of an operand, by its name and its bits
 
     def number(self, value: int) -> str:
         """An int64 constant without dimensions."""
         return self.constant(str(value), np.array(value, np.int64))
 
-    def integers(self, values: NDArray[np.int64]) -> str:
+    def vector(self, values: Integers) -> str:
         """A vector of integers of its own as a constant."""
         return self.constant(f"{self.scope}.constant{len(self._constants)}", values)
 
@@ -62,35 +49,80 @@ class FixedPointGraph(Graph):
 
     def clamp(self, value: str, limit: int) -> str:
         """Saturate to -limit … limit."""
-        return self.add("Clip", value, self.number(-limit), self.number(limit))
+        return self.between(value, -limit, limit)
+
+    def between(self, value: str, low: int, high: int) -> str:
+        """Saturate to ``low`` … ``high``, integers below 2^53.
+
+        As float64: for int64 Clip, Min, Max, Sign and ReduceMax of ONNX Runtime are wrong about magnitudes from 2^31 to
+        2^32 (github.com/microsoft/onnxruntime/pull/25280). Beyond 2^53 the rounding does not matter: it saturates.
+        """
+        bounds = (self.constant(f"{bound} float64", np.array(bound, np.float64)) for bound in (low, high))
+        return self.to_int64(self.add("Clip", self._to_float64(value), *bounds))
+
+    def _to_float64(self, value: str) -> str:
+        return self.add("Cast", value, to=TensorProto.DOUBLE)
 
     def shift(self, value: str, bits: int) -> str:
         """``R'(value; bits)`` = (value + 2^(bits-1)) >> bits, arithmetic.
 
         Div truncates towards zero, which is a shift for positive values only: 2^62 goes in before and out after.
-        Every value here is below 2^62 (the bounds are in the document), so the sum stays positive and below 2^63.
+        With the rounding term |value| is below 2^62 (the bounds are in the document): the sum is positive and below
+        2^63.
         """
         positive = self.binary("Add", value, SHIFT_OFFSET + (1 << (bits - 1)))
         return self.binary("Sub", self.binary("Div", positive, 1 << bits), SHIFT_OFFSET >> bits)
 
+    def scaled(self, value: str, multiplier: Integers) -> str:
+        """``value · M``, before it is shifted."""
+        return self.binary("Mul", value, self.vector(multiplier))
+
     def rescale(self, value: str, rescaling: Rescaling) -> str:
         """``R(value; M, t)``."""
-        return self.shift(self.binary("Mul", value, self.integers(rescaling.multiplier)), rescaling.shift)
+        return self.shift(self.scaled(value, rescaling.multiplier), rescaling.shift)
+
+    def rescale_pair(self, a: str, b: str, rescaling: PairRescaling) -> str:
+        """``R'(a · M_a + b · M_b; t)``."""
+        both = self.binary("Add", self.scaled(a, rescaling.a), self.scaled(b, rescaling.b))
+        return self.shift(both, rescaling.shift)
 
     def to_operand(self, value: str, rescaling: Rescaling, limit: int) -> str:
-        """``clamp(R(value; M, t))`` as a uint8 operand for ``product``."""
-        return self.offset_operand(self.clamp(self.rescale(value, rescaling), limit))
+        """``clamp(R(value; M, t))``."""
+        return self.clamp(self.rescale(value, rescaling), limit)
 
-    def offset_operand(self, q: str) -> str:
-        """q in -127 … 127 (int64) as uint8 around the zero point."""
-        return self.add("Cast", self.binary("Add", q, OPERAND_ZERO_POINT), to=TensorProto.UINT8)
+    def product(self, operand: str, bits: int, weight: NDArray[Any], name: str) -> str:
+        """``W q`` exactly: operand (batch, columns) of 8 or 16 ``bits``, int8 values (rows, columns) → (batch, rows).
 
-    def product(self, operand: str, weight: NDArray[Any], name: str) -> str:
-        """``W q`` exactly: uint8 operand (batch, columns), int8 weight (rows, columns) → int64 (batch, rows)."""
-        around_zero_point = (weight.T.astype(np.int16) + OPERAND_ZERO_POINT).astype(np.uint8)
-        zero_point = self.constant("zero_point", np.array(OPERAND_ZERO_POINT, np.uint8))
-        stored = self.constant(name, around_zero_point)
-        return self.to_int64(self.add("MatMulInteger", operand, stored, zero_point, zero_point))
+        MatMulInteger takes bytes and adds up in 32 bits, which the sums of a valid model fit, of its high bytes and its
+        low bytes as well.
+        """
+        stored = self.constant(name, (weight.T + ZERO_POINT).astype(np.uint8))
+        parts = []
+        for value, zero_point, factor in self._bytes_of(operand, bits):
+            zero_points = self._zero_point(zero_point), self._zero_point(ZERO_POINT)
+            part = self.to_int64(self.add("MatMulInteger", value, stored, *zero_points))
+            parts.append(part if factor == 1 else self.binary("Mul", part, factor))
+        return parts[0] if len(parts) == 1 else self.add("Add", *parts)
+
+    def _bytes_of(self, operand: str, bits: int) -> list[tuple[str, int, int]]:
+        """An operand as uint8 values with their zero points and factors, made once for all its readers:
+        ``q = Σ (value - zero point) · factor``.
+        """
+        if (operand, bits) not in self._bytes:
+            if bits == 8:
+                found = [(self._to_uint8(self.binary("Add", operand, ZERO_POINT)), ZERO_POINT, 1)]
+            else:
+                positive = self.binary("Add", operand, ZERO_POINT * 256)
+                high, low = self.binary("Div", positive, 256), self.binary("Mod", positive, 256)
+                found = [(self._to_uint8(high), ZERO_POINT, 256), (self._to_uint8(low), 0, 1)]
+            self._bytes[operand, bits] = found
+        return self._bytes[operand, bits]
+
+    def _to_uint8(self, value: str) -> str:
+        return self.add("Cast", value, to=TensorProto.UINT8)
+
+    def _zero_point(self, value: int) -> str:
+        return self.constant(f"zero point {value}", np.array(value, np.uint8))
 
     def tanh(self, argument: str) -> str:
         """``T``: Q12 in, Q15 out, looked up in a table of all 65,535 values.
@@ -118,15 +150,16 @@ class FixedPointGraph(Graph):
 
     def softmax(self, argument: str) -> str:
         """Q16 in, Q15 out, over the columns. Nothing is negative after the first line: Div is a plain shift."""
-        distance = self.binary("Sub", self.add("ReduceMax", argument, axes=[-1], keepdims=1), argument)
+        largest = self.to_int64(self.add("ReduceMax", self._to_float64(argument), axes=[-1], keepdims=1))
+        distance = self.binary("Sub", largest, argument)
         octaves = self.shift(self.binary("Mul", distance, fx.LOG2_E), fx.LOG2_E_SHIFT)
         fraction = self.binary("Mod", octaves, 2**16)
         position = self.binary("Mul", self.binary("Mod", fraction, 4096), 8)
         mantissa = self._interpolate("exp2", self.binary("Div", fraction, 4096), position)
-        halvings = self.add("Clip", self.binary("Div", octaves, 2**16), "", self.number(62))
+        halvings = self.between(self.binary("Div", octaves, 2**16), 0, 62)
         divisor = self.add("Gather", self.constant("powers of two", 2 ** np.arange(63, dtype=np.int64)), halvings)
         power = self.binary("Div", self.binary("Mul", mantissa, 2**16), divisor)
-        total = self.add("ReduceSum", power, self.axes(-1), keepdims=1)
+        total = self.add("ReduceSum", power, self.integers(-1), keepdims=1)
         rounded = self.binary("Add", self.binary("Mul", power, 2**fx.PROBABILITY_BITS), self.binary("Div", total, 2))
         return self.binary("Div", rounded, total)
 

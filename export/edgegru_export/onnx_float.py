@@ -1,113 +1,156 @@
 """A float32 artifact as one ONNX file: the GRU operator per layer, standardisation inside, state in and out.
 
-Step form: ``x`` (batch, input_size), ``h0``… (batch, H) → ``y`` (batch, output_size), ``h0_next``… (batch, H).
-Sequence form: ``x`` (time, batch, input_size) and the same states → ``y`` (time, batch, output_size) and the states
-after the last step. Batch and time are dynamic.
+Step form: ``x`` (batch, input_size), ``h0``… (batch, state_size) → ``y`` (batch, output_size), ``h0_next``… (batch,
+state_size). Sequence form: ``x`` (time, batch, input_size) and the same states → ``y`` (time, batch, output_size) and
+the states after the last step. Batch and time are dynamic.
 """
 
 from __future__ import annotations
 
-from typing import Any, assert_never
+from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_export.gate_order import EDGEGRU, ONNX, reorder_gates
 from edgegru_export.metadata import output_names, state_input_names
-from edgegru_export.onnx_graph import Graph
+from edgegru_export.onnx_graph import LAST, Graph
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
-from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, StandardiseNode
+from edgegru_runtime.model_config import (
+    ConcatenateNode,
+    ConvolutionNode,
+    ElementwiseNode,
+    EmbeddingNode,
+    GruNode,
+    HeadNode,
+    LinearNode,
+    Node,
+    StandardiseNode,
+)
 
-ACTIVATION_OPERATORS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}
 LINEAR_BEFORE_RESET = {"after": 1, "before": 0}
+ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}  # linear: none
+_ELEMENTWISE = {"add": "Add", "multiply": "Mul"}
+_HEADS = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}
+# Attributes of the GRU operator, whose default is tanh; Affine is alpha · x + beta.
+_CANDIDATES: dict[str, dict[str, Any]] = {
+    "tanh": {},
+    "relu": {"activations": ["Sigmoid", "Relu"]},
+    "linear": {"activations": ["Sigmoid", "Affine"], "activation_alpha": [1.0], "activation_beta": [0.0]},
+}
 
 
 def build(artifact: Artifact, sequence: bool = False) -> bytes:
-    """The ONNX file's bytes, checked by ``onnx.checker``. ExportError for what the format cannot express."""
-    config = artifact.config
-    if config.scheme != "float32":
-        raise ExportError(f"the model's scheme is {config.scheme}, and a float ONNX file needs float32")
-    graph = Graph()
-    heads = dict(zip([output.node for output in config.outputs], output_names(config), strict=True))
-    states = dict(zip([node.name for node in config.gru_nodes], state_input_names(config), strict=True))
+    """The ONNX file's bytes, checked by ``onnx.checker``. ExportError for a scheme that is not float32."""
+    if artifact.config.scheme != "float32":
+        raise ExportError(f"the model's scheme is {artifact.config.scheme}, and a float ONNX file needs float32")
+    return FloatModel(artifact, sequence).to_bytes()
 
-    values = {"x": "x"}  # node name → name of its value in the graph, (…, size)
-    for node in config.nodes:
-        graph.scope = node.name
-        source = values[node.inputs[0]]
+
+class FloatModel:
+    """Walks the nodes of an artifact and keeps, by node name, the names of their values in the graph: (…, size)."""
+
+    def __init__(self, artifact: Artifact, sequence: bool = False) -> None:
+        self.artifact, self.config, self.sequence = artifact, artifact.config, sequence
+        self.graph = Graph()
+        config = artifact.config
+        self.heads = dict(zip([output.node for output in config.outputs], output_names(config), strict=True))
+        self.states = dict(zip([node.name for node in config.state_nodes], state_input_names(config), strict=True))
+
+    def to_bytes(self) -> bytes:
+        values = {"x": "x"}
+        for node in self.config.nodes:
+            self.graph.scope = node.name
+            values[node.name] = self.value(node, [values[name] for name in node.inputs])
+        return self.graph.to_bytes(self.artifact, form="sequence" if self.sequence else "step", state_dtype="float32")
+
+    def value(self, node: Node, inputs: list[str]) -> str:
+        """The name of a node's value; its next state goes to its output of the graph."""
         match node:
             case StandardiseNode():
-                values[node.name] = _standardise(graph, artifact, node, source)
+                mean, std = self.tensor(node, "mean"), self.tensor(node, "std")
+                return self.graph.add("Div", self.graph.add("Sub", inputs[0], mean), std)
+            case EmbeddingNode():
+                return self.embedding(node, self.graph.row(inputs[0], node.num_embeddings))
             case LinearNode():
-                values[node.name] = _linear(graph, artifact, node, source)
+                return self.activated(node, self.product(inputs[0], f"{node.name}.weight"))
+            case ConvolutionNode():
+                return self.convolution(node, inputs[0])
             case GruNode():
-                values[node.name] = _gru(graph, artifact, node, source, states[node.name], sequence)
+                return self.gru(node, inputs[0])
+            case ElementwiseNode():
+                return self.graph.add(_ELEMENTWISE[node.kind], *inputs)
+            case ConcatenateNode():
+                return self.graph.add("Concat", *inputs, axis=-1)
             case HeadNode():
-                values[node.name] = _head(graph, node, source, heads[node.name])
-            case _:
-                assert_never(node)
+                attributes = {"axis": -1} if node.kind == "softmax" else {}
+                return self.graph.add(_HEADS[node.kind], *inputs, name=self.heads[node.name], **attributes)
 
-    return graph.to_bytes(artifact, form="sequence" if sequence else "step", state_dtype="float32")
+    def embedding(self, node: EmbeddingNode, row: str) -> str:
+        """The table's rows ``row`` (…), int64 → (…, output_size)."""
+        return self.graph.add("Gather", self.tensor(node, "weight"), row)
 
+    def product(self, source: str, weight: str) -> str:
+        """``W v`` by the tensor ``weight``, whose first axis are its rows: (…, columns) → (…, rows)."""
+        matrix = self.artifact.array(weight)
+        return self.graph.add("MatMul", source, self.graph.constant(weight, matrix.reshape(len(matrix), -1).T))
 
-def _head(graph: Graph, node: HeadNode, source: str, output: str) -> str:
-    match node.kind:
-        case "softmax":
-            return graph.add("Softmax", source, name=output, axis=-1)
-        case "sigmoid":
-            return graph.add("Sigmoid", source, name=output)
-        case "identity":
-            return graph.add("Identity", source, name=output)
-        case _:
-            raise ExportError(f"head {node.name} is of kind {node.kind}, which ONNX export does not know")
+    def activated(self, node: LinearNode | ConvolutionNode, product: str) -> str:
+        """``activation(product + b)``."""
+        value = self.graph.add("Add", product, self.tensor(node, "bias")) if node.bias else product
+        return value if node.activation == "linear" else self.graph.add(ACTIVATIONS[node.activation], value)
 
+    def convolution(self, node: ConvolutionNode, source: str) -> str:
+        graph, name = self.graph, node.name
+        if self.sequence and node.state_size:
+            return self.activated(node, self.convolved_sequence(node, source, self.states[name]))
+        if node.state_size:
+            kept = graph.add("Concat", self.states[name], source, axis=-1)  # (batch, (frames + 1) · input_size)
+            graph.following(node, kept, name=f"{self.states[name]}_next")
+            source = graph.window(node, kept)
+        return self.activated(node, self.product(source, f"{name}.weight"))
 
-def _standardise(graph: Graph, artifact: Artifact, node: StandardiseNode, source: str) -> str:
-    mean, std = (graph.constant(name, artifact.array(name)) for name in (f"{node.name}.mean", f"{node.name}.std"))
-    return graph.add("Div", graph.add("Sub", source, mean), std)
+    def convolved_sequence(self, node: ConvolutionNode, source: str, state: str) -> str:
+        """ONNX's Conv over the kept values and the sequence: X (batch, I, frames + time), W (O, I, kernel_size)."""
+        graph, frames = self.graph, node.frames
+        before = graph.add("Reshape", state, graph.integers(0, frames, node.input_size))
+        kept = graph.add("Concat", graph.add("Transpose", before, perm=[1, 0, 2]), source, axis=0)  # (…, batch, I)
+        last = graph.add("Slice", kept, graph.integers(-frames), graph.integers(LAST), graph.integers(0))
+        flat = graph.integers(0, node.state_size)
+        graph.add("Reshape", graph.add("Transpose", last, perm=[1, 0, 2]), flat, name=f"{state}_next")
+        weight = graph.constant(f"{node.name}.weight_oik", self.array(node, "weight").transpose(0, 2, 1))
+        x = graph.add("Transpose", kept, perm=[1, 2, 0])
+        return graph.add("Transpose", graph.add("Conv", x, weight, dilations=[node.dilation]), perm=[2, 0, 1])
 
+    def gru(self, node: GruNode, source: str) -> str:
+        """ONNX's GRU: X (time, batch, I), W (1, 3H, I), R (1, 3H, H), B (1, 6H) = [Wb, Rb], initial_h (1, batch, H)."""
+        graph, state = self.graph, self.states[node.name]
 
-def _linear(graph: Graph, artifact: Artifact, node: LinearNode, source: str) -> str:
-    name = f"{node.name}.weight"
-    value = graph.add("MatMul", source, graph.constant(name, artifact.array(name).T))  # (input_size, output_size)
-    if node.bias:
-        name = f"{node.name}.bias"
-        value = graph.add("Add", value, graph.constant(name, artifact.array(name)))
-    if node.activation == "linear":
-        return value
-    if node.activation not in ACTIVATION_OPERATORS:
-        raise ExportError(
-            f"linear {node.name} has the activation {node.activation}, and ONNX export knows linear, "
-            + ", ".join(ACTIVATION_OPERATORS)
+        def zrn(tensor: str) -> NDArray[Any]:
+            return reorder_gates(self.array(node, tensor), EDGEGRU, ONNX)
+
+        w = graph.constant(f"{node.name}.weight_ih_zrn", zrn("weight_ih")[None])
+        r = graph.constant(f"{node.name}.weight_hh_zrn", zrn("weight_hh")[None])
+        b = ""
+        if node.bias:
+            b = graph.constant(f"{node.name}.bias_zrn", np.concatenate([zrn("bias_ih"), zrn("bias_hh")])[None])
+        x = source if self.sequence else graph.add("Unsqueeze", source, graph.integers(0))  # (time, batch, I)
+        h = graph.add("Unsqueeze", state, graph.integers(0))  # (1, batch, H)
+        every, last = graph.add_many(
+            "GRU",
+            (x, w, r, b, "", h),
+            (f"{node.name}.every" if self.sequence else "", f"{node.name}.last"),  # (time, 1, batch, H), (1, batch, H)
+            hidden_size=node.hidden_size,
+            linear_before_reset=LINEAR_BEFORE_RESET[node.reset],
+            **_CANDIDATES[node.candidate_activation],
         )
-    return graph.add(ACTIVATION_OPERATORS[node.activation], value)
+        following = graph.add("Squeeze", last, graph.integers(0), name=f"{state}_next")  # (batch, H)
+        return graph.add("Squeeze", every, graph.integers(1)) if self.sequence else following
 
+    def array(self, node: Node, name: str) -> NDArray[Any]:
+        return self.artifact.array(f"{node.name}.{name}")
 
-def _gru(graph: Graph, artifact: Artifact, node: GruNode, source: str, state: str, sequence: bool) -> str:
-    """ONNX's GRU: X (time, batch, I), W (1, 3H, I), R (1, 3H, H), B (1, 6H) = [Wb, Rb], initial_h (1, batch, H)."""
-    if (node.gate_activation, node.candidate_activation) != ("sigmoid", "tanh"):
-        raise ExportError(
-            f"GRU {node.name} has the activations {node.gate_activation} and {node.candidate_activation}, "
-            "and ONNX export knows sigmoid and tanh"
-        )
-
-    def zrn(tensor: str) -> NDArray[Any]:
-        return reorder_gates(artifact.array(f"{node.name}.{tensor}"), EDGEGRU, ONNX)
-
-    w = graph.constant(f"{node.name}.weight_ih_zrn", zrn("weight_ih")[None])
-    r = graph.constant(f"{node.name}.weight_hh_zrn", zrn("weight_hh")[None])
-    b = ""
-    if node.bias:
-        b = graph.constant(f"{node.name}.bias_zrn", np.concatenate([zrn("bias_ih"), zrn("bias_hh")])[None])
-    x = source if sequence else graph.add("Unsqueeze", source, graph.axes(0))  # (time, batch, I)
-    h = graph.add("Unsqueeze", state, graph.axes(0))  # (1, batch, H)
-    every, last = graph.add_many(
-        "GRU",
-        (x, w, r, b, "", h),
-        (f"{node.name}.every" if sequence else "", f"{node.name}.last"),  # (time, 1, batch, H), (1, batch, H)
-        hidden_size=node.hidden_size,
-        linear_before_reset=LINEAR_BEFORE_RESET[node.reset],
-    )
-    following = graph.add("Squeeze", last, graph.axes(0), name=f"{state}_next")  # (batch, H)
-    return graph.add("Squeeze", every, graph.axes(1)) if sequence else following
+    def tensor(self, node: Node, name: str) -> str:
+        """A tensor of the artifact as a constant."""
+        return self.graph.constant(f"{node.name}.{name}", self.array(node, name))

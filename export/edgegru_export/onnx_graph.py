@@ -19,8 +19,10 @@ from edgegru_export.metadata import (
     state_output_names,
 )
 from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.model_config import ConvolutionNode
 
 OPSET = 17  # old enough for runtimes of several years back (1.15.1 was tried), new enough for every operator used
+LAST = 2**62  # a bound beyond every axis
 IR_VERSION = 8  # the IR version that came with opset 17; a newer one is refused by older runtimes
 
 
@@ -41,9 +43,38 @@ class Graph:
             self._constants[name] = numpy_helper.from_array(array, name)
         return name
 
-    def axes(self, *axes: int) -> str:
-        """The constant of axis numbers that several operators take as an input."""
-        return self.constant(f"axes{list(axes)}", np.array(axes, np.int64))
+    def integers(self, *numbers: int) -> str:
+        """The constant vector of axes, sizes or bounds that several operators take as an input."""
+        return self.constant(str(list(numbers)), np.array(numbers, np.int64))
+
+    def real(self, value: float) -> str:
+        """A float32 constant without dimensions."""
+        return self.constant(str(float(value)), np.array(value, np.float32))
+
+    def split(self, value: str, *sizes: int) -> tuple[str, ...]:
+        """The columns of ``value`` in parts of these sizes."""
+        names = [f"{self._new_name()}.{part}" for part in range(len(sizes))]
+        return self.add_many("Split", (value, self.integers(*sizes)), names, axis=-1)
+
+    def row(self, x: str, rows: int) -> str:
+        """Which row of a table of ``rows`` each x (…, 1) means, ``⌊x + 1/2⌋`` or the nearest there is: int64 (…)."""
+        floor = self.add("Floor", self.add("Add", x, self.real(0.5)))
+        nearest = self.add("Clip", floor, self.real(0), self.real(rows - 1))
+        return self.add("Squeeze", self.add("Cast", nearest, to=TensorProto.INT64), self.integers(-1))
+
+    def window(self, node: ConvolutionNode, kept: str) -> str:
+        """The steps that a convolution multiplies, of all that it has: (batch, (frames + 1) · input_size) → (batch,
+        kernel_size · input_size), the oldest first.
+        """
+        columns = np.arange((node.frames + 1) * node.input_size).reshape(-1, node.input_size)[:: node.dilation]
+        if node.dilation == 1:
+            return kept
+        return self.add("Gather", kept, self.constant(f"{node.name}.window", columns.reshape(-1)), axis=1)
+
+    def following(self, node: ConvolutionNode, kept: str, name: str = "") -> str:
+        """The next state of a convolution (batch, state_size): all but the oldest step that it has."""
+        bounds = self.integers(node.input_size), self.integers(LAST), self.integers(1)
+        return self.add("Slice", kept, *bounds, name=name)
 
     def add(self, operator: str, *inputs: str, name: str = "", **attributes: Any) -> str:
         """A node with one output; returns the output's name."""
@@ -68,7 +99,7 @@ class Graph:
         config = artifact.config
         time = ("time",) if form == "sequence" else ()
         state_type = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}[state_dtype]
-        state_sizes = [node.hidden_size for node in config.gru_nodes]
+        state_sizes = [node.state_size for node in config.state_nodes]
         output_sizes = [config.node(output.node).output_size for output in config.outputs]
 
         def values(

@@ -1,202 +1,187 @@
-"""A static-w8a8 artifact as one ONNX file that computes the very integers of docs/quantization.md, bit for bit.
+"""An artifact of a static scheme as one ONNX file that computes the very integers of docs/quantization.md, bit for bit.
 
-One step: ``x`` (batch, input_size) float32, ``h0``… (batch, H) int32 Q24 → ``y`` (batch, output_size) float32,
-``h0_next``… (batch, H) int32 Q24. Batch is dynamic.
+One step: ``x`` (batch, input_size) float32, ``h0``… (batch, state_size) int32 → ``y`` (batch, output_size) float32,
+``h0_next``… (batch, state_size) int32. Batch is dynamic. Every multiplier is the integer reference's own.
 """
 
 from __future__ import annotations
 
-from typing import Any, assert_never
-
 import numpy as np
-from numpy.typing import NDArray
 from onnx import TensorProto
 
 from edgegru_export.metadata import output_names, state_input_names
-from edgegru_export.onnx_fixed_point import FixedPointGraph, Rescaling
+from edgegru_export.onnx_fixed_point import FixedPointGraph
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
-from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, QuantizationConfig, StandardiseNode
+from edgegru_runtime.integer_arithmetic import Integers
+from edgegru_runtime.integer_layers import Elementwise, Embedding, Gru, Head, Linear, Standardise
+from edgegru_runtime.integer_reference import IntegerReference
+from edgegru_runtime.model_config import STATIC_SCHEMES, ConvolutionNode, EmbeddingNode, Node
+from edgegru_runtime.operands import operand_bits
 
 
 def build(artifact: Artifact) -> bytes:
     """The ONNX file's bytes, checked by ``onnx.checker``.
 
-    ExportError for a scheme that is not static-w8a8, ArtifactError for scales outside the arithmetic.
+    ExportError for a scheme that is not static, ArtifactError for scales outside the arithmetic.
     """
-    if artifact.config.scheme != "static-w8a8" or artifact.config.quantization is None:
-        raise ExportError(f"the model's scheme is {artifact.config.scheme}, and an int8 ONNX file needs static-w8a8")
-    return _Step(artifact, artifact.config.quantization).to_bytes()
+    if not artifact.config.static:
+        known = " or ".join(STATIC_SCHEMES)
+        raise ExportError(f"the model's scheme is {artifact.config.scheme}, and an integer ONNX file needs {known}")
+    return _Step(artifact).to_bytes()
 
 
 class _Step:
-    """Walks the artifact's nodes and keeps, by node name, their values, the values' scales and their operands."""
+    """Walks the artifact's nodes and keeps, by node name, their values and their operands: int64 (batch, size)."""
 
-    def __init__(self, artifact: Artifact, quantization: QuantizationConfig) -> None:
+    def __init__(self, artifact: Artifact) -> None:
         self.artifact, self.config = artifact, artifact.config
-        self.operand_scale = quantization.operand_scale
-        self.limit = fx.OPERAND_LIMIT[artifact.config.scheme]
+        self.reference = IntegerReference(artifact)
         self.graph = FixedPointGraph()
-        self.values: dict[str, str] = {}  # int64 (batch, size), before they become operands
-        self.value_scale: dict[str, NDArray[np.float64]] = {}  # (size,): what one unit of the value is worth
-        self.operands: dict[str, str] = {}  # uint8 (batch, size)
-        self.heads = dict(zip([output.node for output in self.config.outputs], output_names(self.config), strict=True))
-        self.states = dict(
-            zip([node.name for node in self.config.gru_nodes], state_input_names(self.config), strict=True)
-        )
+        self.values: dict[str, str] = {}
+        self.operands: dict[str, str] = {}
+        config = artifact.config
+        self.heads = dict(zip([output.node for output in config.outputs], output_names(config), strict=True))
+        self.states = dict(zip([node.name for node in config.state_nodes], state_input_names(config), strict=True))
 
     def to_bytes(self) -> bytes:
         for node in self.config.nodes:
             self.graph.scope = node.name
-            match node:
-                case StandardiseNode():
-                    self.operands[node.name] = self.standardise(node)
-                case LinearNode():
-                    self.values[node.name], self.value_scale[node.name] = self.linear(node)
-                case GruNode():
-                    self.values[node.name] = self.gru(node, self.states[node.name])
-                    self.value_scale[node.name] = np.full(node.hidden_size, 2.0**-fx.STATE_BITS)
-                case HeadNode():
-                    self.head(node, self.heads[node.name])
-                case _:
-                    assert_never(node)
+            layer = self.reference.layers.get(node.name)
+            if isinstance(layer, Head):
+                self.head(layer, node.name, self.values[node.inputs[0]])
+            else:
+                self.values[node.name] = self.value(node, layer)
         return self.graph.to_bytes(self.artifact, form="step", state_dtype="int32")
 
-    def standardise(self, node: StandardiseNode) -> str:
+    def value(self, node: Node, layer: Standardise | Embedding | Linear | Gru | Elementwise | None) -> str:
+        """The name of a node's value; its next state goes to its output of the graph."""
+        match layer:
+            case Standardise():
+                self.operands[node.name] = self.standardise(layer, node.name)
+                return self.operands[node.name]
+            case Embedding():
+                assert isinstance(node, EmbeddingNode)
+                table = self.graph.constant(f"{node.name}.table", layer.table.astype(np.int16))
+                found = self.graph.add("Gather", table, self.graph.row("x", node.num_embeddings))
+                self.operands[node.name] = self.graph.to_int64(found)
+                return self.operands[node.name]
+            case Linear():
+                return self.linear(node, layer)
+            case Gru():
+                return self.gru(node, layer)
+            case Elementwise():
+                return self.elementwise(node, layer)
+            case None:
+                return self.graph.add("Concat", *(self.values[name] for name in node.inputs), axis=-1)
+
+    def standardise(self, layer: Standardise, name: str) -> str:
         """``clamp(⌊a · x + b⌋)``: two float32 operations, each rounded, then saturated before the conversion."""
-        mean, std = (self.artifact.array(f"{node.name}.{field}").tolist() for field in ("mean", "std"))
-        coefficients = fx.input_coefficients(mean, std, self.operand_scale[node.name], node.name)
-        a, b = (
-            self.graph.constant(f"{node.name}.{letter}", np.array(values, np.float32))
-            for letter, values in zip("ab", coefficients, strict=True)
-        )
+        a, b = self.graph.constant(f"{name}.a", layer.a), self.graph.constant(f"{name}.b", layer.b)
         q = self.graph.add("Floor", self.graph.add("Add", self.graph.add("Mul", "x", a), b))
-        bounds = (
-            self.graph.constant(str(float(bound)), np.array(bound, np.float32)) for bound in (-self.limit, self.limit)
-        )
-        return self.graph.offset_operand(self.graph.to_int64(self.graph.add("Clip", q, *bounds)))
+        bounds = self.graph.real(-layer.limit), self.graph.real(layer.limit)
+        return self.graph.to_int64(self.graph.add("Clip", q, *bounds))
 
-    def linear(self, node: LinearNode) -> tuple[str, NDArray[np.float64]]:
-        """The value of ``activation(W q + b)`` and its scale."""
+    def linear(self, node: Node, layer: Linear) -> str:
+        """``activation(W q + b)``, of a convolution over the operands that it keeps and the new one."""
         graph, source = self.graph, node.inputs[0]
-        value = self.product_and_bias(self.operand(source), node.name, "weight", "bias")
-        scale = self.tensor(node.name, "weight_scale").astype(np.float64) * self.operand_scale[source]
-        match node.activation:
-            case "linear":
-                return value, scale
+        operand = self.operand(source)
+        if isinstance(node, ConvolutionNode) and node.state_size:
+            state = self.states[node.name]
+            kept = graph.add("Concat", graph.to_int64(state), operand, axis=-1)
+            graph.add("Cast", graph.following(node, kept), name=f"{state}_next", to=TensorProto.INT32)
+            operand = graph.window(node, kept)
+        product = graph.product(operand, operand_bits(self.config, source), layer.weight, f"{node.name}.weight")
+        accumulator = self.plus(product, layer.bias)
+        match layer.activation:
             case "relu":
-                return graph.add("Max", value, graph.number(0)), scale
+                return graph.between(accumulator, 0, fx.ACCUMULATOR_LIMIT)
             case "tanh":
-                argument = graph.rescale(value, Rescaling.by(scale * 2.0**fx.TANH_ARGUMENT_BITS, node.name))
-                return graph.tanh(argument), np.full_like(scale, 2.0**-fx.CANDIDATE_BITS)
+                return graph.tanh(graph.rescale(accumulator, layer.to_argument))
             case "sigmoid":
-                argument = graph.rescale(value, Rescaling.by(scale * 2.0**fx.SIGMOID_ARGUMENT_BITS, node.name))
-                return graph.sigmoid(argument), np.full_like(scale, 2.0**-fx.GATE_BITS)
+                return graph.sigmoid(graph.rescale(accumulator, layer.to_argument))
             case _:
-                raise ExportError(
-                    f"linear {node.name} has the activation {node.activation}, "
-                    "and ONNX export knows linear, relu, tanh, sigmoid"
-                )
+                return accumulator
 
-    def gru(self, node: GruNode, state: str) -> str:
-        """The next h (batch, H) in Q24, also written to the output ``state_next``."""
-        graph, name, size, source = self.graph, node.name, node.hidden_size, node.inputs[0]
-        n_scale = self.operand_scale[name if node.reset == "after" else f"{name}.rh"]
-        argument = np.repeat([2.0**fx.SIGMOID_ARGUMENT_BITS, 2.0**fx.TANH_ARGUMENT_BITS], [2 * size, size])
-        operand = np.repeat([self.operand_scale[name], n_scale], [2 * size, size])
-        rho_ih = self.tensor(name, "weight_ih_scale").astype(np.float64) * self.operand_scale[source] * argument
-        rho_hh = self.tensor(name, "weight_hh_scale").astype(np.float64) * operand * argument
-        multipliers = Rescaling.by(np.concatenate([rho_ih, rho_hh]), name)
-        m_ih, m_hh = np.split(multipliers.multiplier, 2)
-        shift = multipliers.shift
-        weight_hh = self.tensor(name, "weight_hh")
-
-        h = graph.to_int64(state)
-        to_h_operand = Rescaling.by(np.array([2.0**-fx.STATE_BITS / self.operand_scale[name]]), name)
-        q_h = graph.to_operand(h, to_h_operand, self.limit)
-        acc_ih = self.product_and_bias(self.operand(source), name, "weight_ih", "bias_ih")
-        ih_rz, ih_n = self.split(graph.binary("Mul", acc_ih, graph.integers(m_ih)), "ih", 2 * size, size)
-        if node.reset == "after":
-            acc_hh = self.graph.product(q_h, weight_hh, f"{name}.weight_hh")
-            if f"{name}.bias_hn" in self.artifact.tensors:
-                bias = np.pad(self.tensor(name, "bias_hn").astype(np.int64), (2 * size, 0))  # no bias for r and z here
-                acc_hh = graph.binary("Add", acc_hh, graph.integers(bias))
-            hh_rz, hh_n = self.split(graph.binary("Mul", acc_hh, graph.integers(m_hh)), "hh", 2 * size, size)
-            r, z = self.gates(ih_rz, hh_rz, shift, size)
-            hn = graph.clamp(graph.shift(hh_n, shift), fx.CANDIDATE_ARGUMENT_LIMIT)
+    def gru(self, node: Node, layer: Gru) -> str:
+        """The next h, also written to its output of the graph."""
+        graph, name, size, source = self.graph, node.name, layer.size, node.inputs[0]
+        bits = operand_bits(self.config, name)
+        rz, n_rows = slice(0, 2 * size), slice(2 * size, None)
+        h = graph.to_int64(self.states[name])
+        q_h = graph.to_operand(h, layer.h_operand, layer.limit)
+        product = graph.product(
+            self.operand(source), operand_bits(self.config, source), layer.weight_ih, f"{name}.weight_ih"
+        )
+        ih_rz, ih_n = graph.split(self.plus(product, layer.bias_ih), 2 * size, size)
+        if layer.reset == "after":
+            product = graph.product(q_h, bits, layer.weight_hh, f"{name}.weight_hh")
+            hh_rz, hh_n = graph.split(product, 2 * size, size)
+            r, z = self.gates(layer, ih_rz, hh_rz)
+            hn = graph.clamp(graph.rescale(self.plus(hh_n, layer.bias_hn), layer.n.of_b), layer.candidate_limit)
             r_hn = graph.shift(graph.binary("Mul", r, hn), fx.GATE_BITS)
-            n = graph.tanh(graph.binary("Add", graph.shift(ih_n, shift), r_hn))
+            argument = graph.binary("Add", graph.rescale(ih_n, layer.n.of_a), r_hn)
         else:
-            acc_rz = graph.product(q_h, weight_hh[: 2 * size], f"{name}.weight_hh_rz")
-            hh_rz = graph.binary("Mul", acc_rz, graph.integers(m_hh[: 2 * size]))
-            r, z = self.gates(ih_rz, hh_rz, shift, size)
+            r, z = self.gates(layer, ih_rz, graph.product(q_h, bits, layer.weight_hh[rz], f"{name}.weight_hh_rz"))
             rh = graph.shift(graph.binary("Mul", r, h), fx.GATE_BITS)
-            to_rh_operand = Rescaling.by(np.array([2.0**-fx.STATE_BITS / n_scale]), name)
-            q_rh = graph.to_operand(rh, to_rh_operand, self.limit)
-            acc_hn = graph.product(q_rh, weight_hh[2 * size :], f"{name}.weight_hh_n")
-            hh_n = graph.binary("Mul", acc_hn, graph.integers(m_hh[2 * size :]))
-            n = graph.tanh(graph.shift(graph.binary("Add", ih_n, hh_n), shift))
-
-        n_q24 = graph.binary("Mul", n, 2 ** (fx.STATE_BITS - fx.CANDIDATE_BITS))
-        new_part = graph.binary("Mul", graph.binary("Sub", graph.number(2**fx.GATE_BITS), z), n_q24)
+            q_rh = graph.to_operand(rh, layer.rh_operand, layer.limit)
+            hh_n = graph.product(q_rh, bits, layer.weight_hh[n_rows], f"{name}.weight_hh_n")
+            argument = graph.rescale_pair(ih_n, hh_n, layer.n)
+        n = self.candidate(layer, argument)
+        new_part = graph.binary("Mul", graph.binary("Sub", graph.number(2**fx.GATE_BITS), z), n)
         h_next = graph.shift(graph.binary("Add", new_part, graph.binary("Mul", z, h)), fx.GATE_BITS)
-        graph.add("Cast", h_next, name=f"{state}_next", to=TensorProto.INT32)
+        graph.add("Cast", h_next, name=f"{self.states[name]}_next", to=TensorProto.INT32)
         return h_next
 
-    def head(self, node: HeadNode, output: str) -> None:
-        """Integers to the graph output ``output``: float32(integer) · float32(scale), and the offset of values."""
-        graph, source = self.graph, node.inputs[0]
-        value, scale = self.values[source], self.value_scale[source]
-        match node.kind:
-            case "softmax":
-                argument = graph.rescale(value, Rescaling.by(scale * 2.0**fx.SOFTMAX_ARGUMENT_BITS, node.name))
-                integers = graph.softmax(graph.clamp(argument, 2**30))
-                output_scale: NDArray[Any] = np.array(2.0**-fx.PROBABILITY_BITS, np.float32)
-            case "sigmoid":
-                argument = graph.rescale(value, Rescaling.by(scale * 2.0**fx.SIGMOID_ARGUMENT_BITS, node.name))
-                integers = graph.sigmoid(argument)
-                output_scale = np.array(2.0**-fx.GATE_BITS, np.float32)
-            case "identity":
-                output_scale = scale.astype(np.float32)
-                if f"{source}.output_scale" in self.artifact.tensors:
-                    output_scale = self.tensor(source, "output_scale")
-                    value = graph.rescale(value, Rescaling.by(scale / output_scale.astype(np.float64), node.name))
-                integers = graph.clamp(value, fx.OUTPUT_LIMIT)
-            case _:
-                raise ExportError(f"head {node.name} is of kind {node.kind}, which ONNX export does not know")
-        real = graph.add("Cast", integers, to=TensorProto.FLOAT)
-        factor = graph.constant(f"{node.name}.scale", output_scale)
-        if node.kind == "identity" and f"{source}.output_offset" in self.artifact.tensors:
-            offset = graph.constant(f"{node.name}.offset", self.tensor(source, "output_offset"))
-            graph.add("Add", graph.add("Mul", real, factor), offset, name=output)
+    def gates(self, layer: Gru, ih_rz: str, hh_rz: str) -> tuple[str, ...]:
+        """r and z (batch, H) in Q16."""
+        rz = self.graph.sigmoid(self.graph.rescale_pair(ih_rz, hh_rz, layer.rz))
+        return self.graph.split(rz, layer.size, layer.size)
+
+    def candidate(self, layer: Gru, argument: str) -> str:
+        """n in units of the state."""
+        graph = self.graph
+        if layer.candidate == "tanh":
+            return graph.binary("Mul", graph.tanh(argument), 2 ** (fx.STATE_BITS - fx.CANDIDATE_BITS))
+        return graph.between(argument, 0 if layer.candidate == "relu" else -fx.VALUE_LIMIT, fx.VALUE_LIMIT)
+
+    def elementwise(self, node: Node, layer: Elementwise) -> str:
+        graph = self.graph
+        if layer.kind == "add":
+            a, b = (self.values[name] for name in node.inputs)
+            return graph.clamp(graph.rescale_pair(a, b, layer.sum), fx.VALUE_LIMIT)
+        a, b = (self.operand(name) for name in node.inputs)
+        return graph.clamp(graph.rescale(graph.binary("Mul", a, b), layer.product), fx.VALUE_LIMIT)
+
+    def head(self, layer: Head, name: str, value: str) -> None:
+        """Integers to their output of the graph: float32(integer) · float32(scale), and the offset of values."""
+        graph = self.graph
+        integers = value if layer.rescaling is None else graph.rescale(value, layer.rescaling)
+        if layer.kind == "softmax":
+            integers = graph.softmax(graph.clamp(integers, 2**30))
+        elif layer.kind == "sigmoid":
+            integers = graph.sigmoid(integers)
         else:
-            graph.add("Mul", real, factor, name=output)
+            integers = graph.clamp(integers, fx.OUTPUT_LIMIT)
+        real = graph.add("Cast", integers, to=TensorProto.FLOAT)
+        scale = graph.constant(f"{name}.scale", np.asarray(layer.output_scale))
+        if layer.output_offset is None:
+            graph.add("Mul", real, scale, name=self.heads[name])
+        else:
+            offset = graph.constant(f"{name}.offset", layer.output_offset)
+            graph.add("Add", graph.add("Mul", real, scale), offset, name=self.heads[name])
 
-    def operand(self, source: str) -> str:
-        """The uint8 operand of a node's value, made once for all its readers."""
-        if source not in self.operands:
-            rescaling = Rescaling.by(self.value_scale[source] / self.operand_scale[source], source)
-            self.operands[source] = self.graph.to_operand(self.values[source], rescaling, self.limit)
-        return self.operands[source]
+    def operand(self, name: str) -> str:
+        """The operand of a node's value, made once for all its readers."""
+        if name not in self.operands:
+            if name in self.reference.to_operand:
+                self.operands[name] = self.graph.to_operand(self.values[name], *self.reference.to_operand[name])
+            else:  # a concatenate node
+                pieces = [self.operand(piece) for piece in self.config.node(name).inputs]
+                self.operands[name] = self.graph.add("Concat", *pieces, axis=-1)
+        return self.operands[name]
 
-    def gates(self, ih_rz: str, hh_rz: str, shift: int, size: int) -> tuple[str, ...]:
-        """r and z (batch, H) in Q16: products added first, rounded once."""
-        rz = self.graph.sigmoid(self.graph.shift(self.graph.binary("Add", ih_rz, hh_rz), shift))
-        return self.split(rz, "gate", size, size)
-
-    def product_and_bias(self, operand: str, node: str, weight: str, bias: str) -> str:
-        """``W q + b`` (batch, rows), without b where the artifact has none."""
-        accumulator = self.graph.product(operand, self.tensor(node, weight), f"{node}.{weight}")
-        if f"{node}.{bias}" not in self.artifact.tensors:
-            return accumulator
-        return self.graph.binary("Add", accumulator, self.graph.integers(self.tensor(node, bias).astype(np.int64)))
-
-    def split(self, value: str, name: str, *sizes: int) -> tuple[str, ...]:
-        """The columns of ``value`` in parts of these sizes."""
-        names = [f"{self.graph.scope}/{name}_{index}" for index in range(len(sizes))]
-        parts = self.graph.constant(f"split{list(sizes)}", np.array(sizes, np.int64))
-        return self.graph.add_many("Split", (value, parts), names, axis=-1)
-
-    def tensor(self, node: str, name: str) -> NDArray[Any]:
-        return self.artifact.array(f"{node}.{name}")
+    def plus(self, accumulator: str, bias: Integers) -> str:
+        """``accumulator + bias``, nothing where that is zero."""
+        return self.graph.binary("Add", accumulator, self.graph.vector(bias)) if bias.any() else accumulator

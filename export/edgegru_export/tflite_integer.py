@@ -1,93 +1,45 @@
-"""A static-w8a8 artifact as one TFLite file: int8 weights, int16 activations and state (or, on request, all int8).
+"""A static-w8a8 or static-w8a16 artifact as one TFLite file: int8 weights, int16 activations and states (or, of
+static-w8a8 and on request, all int8).
 
-Every product is a CONV_2D 1×1, the one matrix product of TFLite that takes int8 weights with a scale per row, exists
-with int16 activations, and runs alike in LiteRT, tflite-runtime 2.14 and TFLite Micro. The artifact's int8 weights and
-scales enter unchanged. The ranges of values between the products are TFLite's own and so is its rounding, which makes
-the file close to docs/quantization.md, not equal to it; docs/export-tflite.md has the operators and the measurements.
+Every product is a CONV_2D, the one matrix product of TFLite that takes int8 weights with a scale per row, exists with
+int16 activations, and runs alike in LiteRT, tflite-runtime 2.14 and TFLite Micro. The artifact's int8 weights enter
+unchanged, and 16-bit operands are the artifact's own. The ranges of values between the products are TFLite's own and so
+is its rounding, which makes the file close to docs/quantization.md, not equal to it; docs/export-tflite.md has the
+operators and the measurements.
 
-Values are (1, 1, 1, size) between the standardisation and the heads; standardisation and heads compute in float32.
+Values are (1, 1, 1, size) between the input and the heads, both of which compute in float32.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
-from edgegru_export.tflite_model import FLOAT, TensorKind, Value
-from edgegru_export.tflite_step import StepBuilder, refuse_activations
+from edgegru_export.tflite_model import FLOAT, NO_ACTIVATION, RELU, TensorKind, Value
+from edgegru_export.tflite_ranges import INT8, INT16, Floats, Precision, Quantity, Rows
+from edgegru_export.tflite_step import StepBuilder
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
-from edgegru_runtime.fixed_point import OPERAND_LIMIT
-from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, Node, StandardiseNode
+from edgegru_runtime.fixed_point import STATE_BITS
+from edgegru_runtime.model_config import (
+    STATIC_SCHEMES,
+    ConcatenateNode,
+    ConvolutionNode,
+    ElementwiseNode,
+    EmbeddingNode,
+    GruNode,
+    HeadNode,
+    LinearNode,
+    ModelConfig,
+    Node,
+    StandardiseNode,
+)
+from edgegru_runtime.operands import has_full_scale, operand_bits, operand_names, operand_scales, pieces
 
-SMALLEST_RANGE = 2.0**-20  # no range is zero, not even that of a product of zero weights
 LARGEST_RESCALING = 2.0**7  # of an accumulator; TFLite's kernels shift to the left by at most 7 bits
-_RELU, _NO_ACTIVATION, _VALID_PADDING = 1, 0, 1  # enumerations of the schema
-
-
-@dataclass(frozen=True)
-class Precision:
-    """How activations are stored, and where they saturate."""
-
-    limit: int  # largest stored magnitude
-    symmetric: TensorKind  # what TANH gives, and the state: -1 … 1
-    gate: TensorKind  # what LOGISTIC gives: 0 … 1
-    sigmoid_argument: TensorKind
-    tanh_argument: TensorKind
-    product_range: float  # of the products that add up to an argument
-    output_headroom: float  # an output may exceed its calibrated range by this factor
-    bias_dtype: str
-    accumulator_limit: float  # of a product with its bias, as TFLite's kernels demand
-
-    def ranged(self, largest: float) -> TensorKind:
-        """Values of magnitude up to ``largest``."""
-        return TensorKind(self.symmetric.dtype, largest / self.limit)
-
-
-# Arguments at powers of two are exact in LOGISTIC and TANH, whose tables end at ±10.7 and ±5.3. Products have a wider
-# range than their sums, because two of opposite sign may cancel.
-INT16 = Precision(
-    limit=2**15 - 1,
-    symmetric=TensorKind("int16", 2.0**-15),
-    gate=TensorKind("int16", 2.0**-15),
-    sigmoid_argument=TensorKind("int16", 2.0**-11),
-    tanh_argument=TensorKind("int16", 2.0**-12),
-    product_range=32.0,
-    output_headroom=4.0,
-    bias_dtype="int64",
-    accumulator_limit=2.0**47,
-)
-# Of 8 bits there are none to spare: the ranges are as narrow as random models of trained magnitude bear.
-INT8 = Precision(
-    limit=2**7 - 1,
-    symmetric=TensorKind("int8", 2.0**-7),
-    gate=TensorKind("int8", 2.0**-8, -(2**7)),
-    sigmoid_argument=TensorKind("int8", 6.0 / 127),
-    tanh_argument=TensorKind("int8", 3.0 / 127),
-    product_range=6.0,
-    output_headroom=1.0,
-    bias_dtype="int32",
-    accumulator_limit=2.0**31,
-)
-
-
-@dataclass(frozen=True)
-class _Rows:
-    """Some rows of a product ``weight · scale · operand + bias``, scale and bias in real units."""
-
-    weight: NDArray[np.int8]  # (rows, columns)
-    scale: NDArray[np.float64]  # (rows,)
-    bias: NDArray[np.float64]  # (rows,)
-
-    def __getitem__(self, rows: slice) -> _Rows:
-        return _Rows(self.weight[rows], self.scale[rows], self.bias[rows])
-
-    def largest(self, operand: float) -> float:
-        """What no value of the product exceeds while no operand exceeds ``operand``."""
-        weights = np.sum(np.abs(self.weight.astype(np.int64)), axis=1) * self.scale
-        return max(float(np.max(weights * operand + np.abs(self.bias))), SMALLEST_RANGE)
+UNIT_WEIGHT = 64  # of products that only rescale
+OPERAND_HEADROOM = {8: 1.0, 16: 2.0}  # by bits: what quantization leaves an operand beyond the calibrated range
 
 
 def build(artifact: Artifact, state: str = "io", allow_int8_state: bool = False) -> bytes:
@@ -96,182 +48,339 @@ def build(artifact: Artifact, state: str = "io", allow_int8_state: bool = False)
     ``allow_int8_state``: activations and state as int8, for devices without int16 kernels. Such a state has 7
     fractional bits, and a slow unit stops far from its target: whoever asks for it must be warned.
     """
+    if allow_int8_state:
+        _refuse_wide_operands(artifact.config)
     return _IntegerStep(artifact, INT8 if allow_int8_state else INT16).build(state)
 
 
-class _IntegerStep(StepBuilder):
-    scheme = "static-w8a8"
+def _refuse_wide_operands(config: ModelConfig) -> None:
+    """Raises ExportError where 8 bits would lose what the model's 16 bits are for; those of the input may be."""
+    if config.scheme == "static-w8a16":
+        raise ExportError("an int8 state was allowed for a static-w8a16 model, expected static-w8a8")
+    first = config.nodes[0]
+    for name in operand_names(config) if config.static else ():
+        beside_others = any(
+            isinstance(node, ConcatenateNode) or (isinstance(node, ConvolutionNode) and node.state_size)
+            for node in config.nodes
+            if name in node.inputs
+        )
+        if operand_bits(config, name) == 16 and (name != first.name or beside_others):
+            raise ExportError(f"an int8 state was allowed, and {name} is kept at 16 bits, expected static-w8a8")
+
+
+class _IntegerStep(StepBuilder[Quantity]):
+    schemes = STATIC_SCHEMES
 
     def __init__(self, artifact: Artifact, precision: Precision) -> None:
-        super().__init__(artifact, precision.symmetric)
-        self.precision = precision
-        self._output_range: dict[str, NDArray[np.float64]] = {}  # of linear nodes with a range for every output
+        super().__init__(artifact, precision.fraction)
+        self.precision, self.fraction = precision, precision.fraction
 
-    def standardise(self, node: StandardiseNode, x: Value) -> Value:
-        shape = (1, 1, 1, node.size)
-        mean, std = (
-            self.graph.constant(f"{node.name}.{field}", self.tensor(node, field).reshape(shape))
-            for field in ("mean", "std")
-        )
+    def state_shifts(self) -> list[int]:
+        coarser = STATE_BITS + 1 - self.precision.bits
+        shifts = []
+        for node in self.config.state_nodes:
+            if isinstance(node, ConvolutionNode):
+                shifts.append(0)  # it keeps the operands of the reference
+            else:
+                shifts.append(coarser + (0 if self._bounded(node) else round(np.log2(self._widened(node.name)))))
+        return shifts
+
+    def standardise(self, node: StandardiseNode, x: Value) -> Quantity:
+        shape, unit = (1, 1, 1, node.size), self._operand_unit(node.name)
+        spread = self.tensor(node, "std") * (unit / self._step)  # to a share of the operand's range at once
+        mean = self.graph.constant(f"{node.name}.mean", self.tensor(node, "mean").reshape(shape))
+        std = self.graph.constant(f"{node.name}.std", spread.astype(np.float32).reshape(shape))
         centred = self.graph.add("SUB", [x, mean], f"{node.name}.centred", shape, FLOAT)
-        value = self.graph.add("DIV", [centred, std], f"{node.name}.float", shape, FLOAT)
-        return self.graph.add("QUANTIZE", [value], node.name, shape, self._operand_kind(node.name))
+        share = self.graph.add("DIV", [centred, std], f"{node.name}.float", shape, FLOAT)
+        return Quantity(self._unary("QUANTIZE", share, node.name, self.fraction), unit, self._reach(node))
 
-    def linear(self, node: LinearNode, source: Value) -> Value:
-        name, precision = node.name, self.precision
-        rows = self._rows(node, "weight", "bias", node.inputs[0])
-        match node.activation:
-            case "tanh":
-                argument = self._product(source, rows, precision.tanh_argument, f"{name}.sum")
-                return self._unary("TANH", argument, name, precision.symmetric)
-            case "sigmoid":
-                argument = self._product(source, rows, precision.sigmoid_argument, f"{name}.sum")
-                return self._unary("LOGISTIC", argument, name, precision.gate)
-            case "linear" | "relu":
-                pass
-            case _:
-                raise ExportError(
-                    f"linear {name} has the activation {node.activation}, "
-                    "and TFLite export knows linear, relu, tanh, sigmoid"
-                )
-        if name in self._operand_scale:
-            kind = self._operand_kind(name)
-        elif f"{name}.output_scale" in self.artifact.tensors:
-            # TFLite has one scale for all channels of a result. So each output becomes a fraction of its own range
-            # here, which the head multiplies back in float.
-            ranges = self.tensor(node, "output_scale").astype(np.float64) * 2.0**15 * precision.output_headroom
-            self._output_range[name] = ranges
-            rows = replace(rows, scale=rows.scale / ranges, bias=rows.bias / ranges)
-            kind = precision.symmetric
-        else:
-            kind = precision.ranged(rows.largest(self._largest_operand(source)))
-        return self._product(source, rows, kind, name, relu=node.activation == "relu")
+    def embedding(self, node: EmbeddingNode, row: Value) -> Quantity:
+        shape, unit = (1, 1, 1, node.output_size), self._operand_unit(node.name)
+        real = self.tensor(node, "weight") * self.tensor(node, "weight_scale").astype(np.float64)[:, np.newaxis]
+        stored = np.clip(np.floor(real / unit + 0.5), -self.precision.limit, self.precision.limit)
+        table = (stored * self._step).astype(np.float32).reshape(node.num_embeddings, *shape[1:])
+        weight = self.graph.constant(f"{node.name}.weight", table)
+        share = self.graph.add("GATHER", [weight, row], f"{node.name}.float", shape, FLOAT, axis=0)
+        return Quantity(self._unary("QUANTIZE", share, node.name, self.fraction), unit, self._reach(node))
 
-    def gru(self, node: GruNode, source: Value, h: Value, next_name: str) -> tuple[Value, Value]:
-        refuse_activations(node)
+    def linear(self, node: LinearNode, source: Quantity) -> Quantity:
+        rows = self._rows(node, "weight", "bias", node.inputs[0], source)
+        return self._activated(node, source.tensor, rows, source.reach)
+
+    def convolution(
+        self, node: ConvolutionNode, source: Quantity, kept: Value | None, next_name: str
+    ) -> tuple[Quantity, Value | None]:
+        name, graph, frames, after = node.name, self.graph, source.tensor, None
+        if kept is not None:  # the state holds the very operands of the artifact
+            unit = operand_scales(self.artifact, node.inputs[0])
+            source = self._rescaled(source, unit, self.fraction, f"{name}.x")
+            before = graph.reshape(kept, f"{name}.kept", (1, node.frames, 1, node.input_size))
+            frames = graph.concatenate([before, source.tensor], f"{name}.frames", axis=1)
+            after = graph.reshape(graph.drop_first(frames, f"{name}.newest", axis=1, count=1), next_name, kept.shape)
+        rows = self._rows(node, "weight", "bias", node.inputs[0], source)
+        return self._activated(node, frames, rows, source.reach, node.dilation), after
+
+    def gru(self, node: GruNode, source: Quantity, h: Value, next_name: str) -> tuple[Quantity, Value]:
         name, size, precision = node.name, node.hidden_size, self.precision
-        rz, n_rows = slice(0, 2 * size), slice(2 * size, None)
-        h = self.graph.reshape(h, f"{name}.h", (1, 1, 1, size))
-        weight_ih = self._rows(node, "weight_ih", "bias_ih", node.inputs[0])
-        weight_hh = self._rows(node, "weight_hh", None, name)
+        rz = slice(0, 2 * size)
+        unit = self._full_unit(node) if node.unbounded else np.full(size, self._step)
+        state = Quantity(self.graph.reshape(h, f"{name}.h", (1, 1, 1, size)), unit, self._reach(node))
+        rows_ih = self._rows(node, "weight_ih", "bias_ih", node.inputs[0], source)
+        rows_hh = self._rows(node, "weight_hh", None, name, state)
+        gates_x = self._addend(source, rows_ih[rz], precision.gate_range, f"{name}.rz_x")
+        gates_h = self._addend(state, rows_hh[rz], precision.gate_range, f"{name}.rz_h")
+        argument = self._binary("ADD", gates_x, gates_h, f"{name}.rz_sum", precision.sigmoid_argument)
+        gates = self._unary("LOGISTIC", argument, f"{name}.rz", precision.gate)
+        r, z = self.graph.split(gates, [f"{name}.r", f"{name}.z"])
+        h_next = self._mix(name, z, self._candidate(node, source, rows_ih, state, rows_hh, r), state.tensor)
+        return Quantity(h_next, unit, state.reach), self.graph.reshape(h_next, next_name, (1, size))
 
-        rz_x = self._addend(source, weight_ih[rz], f"{name}.rz_x")
-        rz_h = self._addend(h, weight_hh[rz], f"{name}.rz_h")
-        argument = self._binary("ADD", rz_x, rz_h, f"{name}.rz_sum", precision.sigmoid_argument)
-        r, z = self.graph.split(
-            self._unary("LOGISTIC", argument, f"{name}.rz", precision.gate), [f"{name}.r", f"{name}.z"]
-        )
-        n_x = self._addend(source, weight_ih[n_rows], f"{name}.n_x")
-        if node.reset == "after":
-            weight_hn = weight_hh[n_rows]
-            if node.bias:
-                real_bias = self.tensor(node, "bias_hn") * (weight_hn.scale * self._operand_scale[name])
-                weight_hn = replace(weight_hn, bias=real_bias)
-            n_h = self._addend(h, weight_hn, f"{name}.n_h")
-            n_h = self._binary("MUL", r, n_h, f"{name}.n_rh", n_h.kind)
+    def _candidate(
+        self, node: GruNode, source: Quantity, rows_ih: Rows, state: Quantity, rows_hh: Rows, r: Value
+    ) -> Value:
+        """n, in units of the state or, where those are too small for it, in wider ones that its scale tells."""
+        name, n_rows, precision = node.name, slice(2 * node.hidden_size, None), self.precision
+        rows_x, rows_h, read = rows_ih[n_rows], rows_hh[n_rows], state
+        if node.reset == "before":
+            read = replace(state, tensor=self._binary("MUL", r, state.tensor, f"{name}.rh", self.fraction))
+            rows_h = self._rows(node, "weight_hh", None, f"{name}.rh", read)[n_rows]
+        elif node.bias:
+            accumulator = self._accumulator(node, "weight_hh", name)[n_rows]
+            rows_h = replace(rows_h, bias=self.tensor(node, "bias_hn") * accumulator)
+        parts = ((source, rows_x, f"{name}.n_x"), (read, rows_h, f"{name}.n_h"))
+        if not node.unbounded:
+            n_x, n_h = (self._addend(part, rows, precision.candidate_range, title) for part, rows, title in parts)
         else:
-            rh = self._binary("MUL", r, h, f"{name}.rh", precision.symmetric)
-            n_h = self._addend(rh, weight_hh[n_rows], f"{name}.n_rh")
+            own = [rows.over(state.unit) for _, rows, _ in parts]
+            seldom = [2 * np.max(rows.often(part.reach)) for rows, (part, _, _) in zip(own, parts, strict=True)]
+            widening = self._widening(max(seldom))
+            kind = self._wide(widening)
+            n_x, n_h = (
+                self._product(part.tensor, rows.over(state.unit * widening), kind, title) for part, rows, title in parts
+            )
+        if node.reset == "after":
+            n_h = self._binary("MUL", r, n_h, f"{name}.n_rh", n_h.kind)
+        if node.unbounded:
+            return self._binary("ADD", n_x, n_h, f"{name}.n", n_x.kind, relu=node.candidate_activation == "relu")
         argument = self._binary("ADD", n_x, n_h, f"{name}.n_sum", precision.tanh_argument)
-        n = self._unary("TANH", argument, f"{name}.n", precision.symmetric)
-        h_next = self._mix(name, z, n, h)
-        return h_next, self.graph.reshape(h_next, next_name, (1, size))
+        return self._unary("TANH", argument, f"{name}.n", self.fraction)
 
-    def head(self, node: HeadNode, source: Value, output_name: str) -> Value:
-        value = self._unary("DEQUANTIZE", source, f"{node.name}.float", FLOAT)
-        if node.inputs[0] in self._output_range:
-            ranges = self._output_range[node.inputs[0]].astype(np.float32).reshape(value.shape)
-            factor = self.graph.constant(f"{node.name}.range", ranges)
-            value = self._binary("MUL", value, factor, f"{node.name}.unit", FLOAT)
+    def elementwise(self, node: ElementwiseNode, a: Quantity, b: Quantity) -> Quantity:
+        name, unit = node.name, self._full_unit(node)
+        if node.kind == "add":
+            left, right = self._summand(a, unit, f"{name}.a"), self._summand(b, unit, f"{name}.b")
+            value = self._binary("ADD", left, right, name, self.fraction)
+        else:
+            factor = a.unit * b.unit / (unit * self._scale(b.tensor.kind))
+            largest = float(np.max(factor))
+            kind = replace(self.fraction, scale=self._step * largest)
+            scaled = self._rescaled(a, a.unit * largest / factor, kind, f"{name}.a")
+            value = self._binary("MUL", scaled.tensor, b.tensor, name, self.fraction)
+        return Quantity(value, unit, self._reach(node))
+
+    def concatenate(self, node: ConcatenateNode, sources: list[Quantity]) -> Quantity:
+        name = node.name
+        units = np.concatenate([source.unit for source in sources])
+        if {*pieces(self.config, name)} <= {*operand_names(self.config)}:
+            units = self._operand_unit(name)
+        ends = np.cumsum([len(source.unit) for source in sources])[:-1]
+        parts = [
+            self._rescaled(source, unit, self.fraction, f"{name}.{read}")
+            for read, source, unit in zip(node.inputs, sources, np.split(units, ends), strict=True)
+        ]
+        value = self.graph.concatenate([part.tensor for part in parts], name, axis=3)
+        unit, reach = (np.concatenate([getattr(part, field) for part in parts]) for field in ("unit", "reach"))
+        return Quantity(value, unit, reach)
+
+    def head(self, node: HeadNode, source: Quantity, output_name: str) -> Value:
+        value = self._unary("DEQUANTIZE", source.tensor, f"{node.name}.float", FLOAT)
+        factor = source.unit / self._scale(source.tensor.kind)
+        if np.any(factor != 1):
+            units = self.graph.constant(f"{node.name}.unit", factor.astype(np.float32).reshape(value.shape))
+            value = self._binary("MUL", value, units, f"{node.name}.real", FLOAT)
         if f"{node.inputs[0]}.output_offset" in self.artifact.tensors:
             offset = self.artifact.array(f"{node.inputs[0]}.output_offset").reshape(value.shape)
             moved = self.graph.constant(f"{node.name}.offset", offset)
             value = self.graph.add("ADD", [value, moved], f"{node.name}.moved", value.shape, FLOAT)
-        match node.kind:
-            case "softmax":
-                value = self.graph.add("SOFTMAX", [value], node.name, value.shape, FLOAT, beta=1.0)
-            case "sigmoid":
-                value = self._unary("LOGISTIC", value, node.name, FLOAT)
-            case "identity":
-                pass
-            case _:
-                raise ExportError(f"head {node.name} is of kind {node.kind}, which TFLite export does not know")
+        if node.kind == "softmax":
+            value = self.graph.add("SOFTMAX", [value], node.name, value.shape, FLOAT, beta=1.0)
+        elif node.kind == "sigmoid":
+            value = self._unary("LOGISTIC", value, node.name, FLOAT)
         return self.graph.reshape(value, output_name, (1, node.size))
+
+    def _activated(
+        self, node: LinearNode | ConvolutionNode, source: Value, rows: Rows, reach: Floats, dilation: int = 1
+    ) -> Quantity:
+        """The node's activation of a product; ``reach``: of what it multiplies."""
+        name, precision = node.name, self.precision
+        if node.activation in ("tanh", "sigmoid"):
+            operator, kind, result = {
+                "tanh": ("TANH", precision.tanh_argument, self.fraction),
+                "sigmoid": ("LOGISTIC", precision.sigmoid_argument, precision.gate),
+            }[node.activation]
+            over = rows.over(np.full(node.output_size, self._scale(kind)))
+            argument = self._product(source, over, kind, f"{name}.sum", dilation=dilation)
+            value = self._unary(operator, argument, name, result)
+            return Quantity(value, np.full(node.output_size, self._scale(result)), self._reach(node))
+        readers = [reader for reader in self.config.nodes if name in reader.inputs]
+        kind = self.fraction
+        if has_full_scale(self.config, node):
+            unit = self._full_unit(node)
+        elif len(readers) == 1 and isinstance(readers[0], ElementwiseNode):  # a sum: a product's were operands
+            unit = self._full_unit(readers[0])
+            widening = self._widening(2 * np.max(rows.over(unit).often(reach)))
+            kind, unit = self._wide(widening), unit * widening
+        elif f"{name}.output_scale" in self.artifact.tensors:
+            unit = self.tensor(node, "output_scale") * (2.0**15 * precision.output_headroom * self._step)
+        else:
+            ranged = self._ranged(rows, reach, precision.output_range)
+            unit = np.full(node.output_size, self._scale(ranged))
+            if all(isinstance(reader, HeadNode) for reader in readers):
+                kind = ranged
+        relu = node.activation == "relu"
+        value = self._product(source, rows.over(unit), kind, name, relu=relu, dilation=dilation)
+        return Quantity(value, unit, self._reach(node))
 
     def _mix(self, name: str, z: Value, n: Value, h: Value) -> Value:
         """(1 − z) ⊙ n + z ⊙ h. With n + z ⊙ (h − n) units that move slowly stop farther from their target,
         because h − n needs twice the range.
         """
         precision = self.precision
-        halved = replace(precision.symmetric, scale=2.0 / (precision.limit + 1))  # holds 1 exactly
+        halved = TensorKind(precision.dtype, 2 * self._step)  # holds 1 exactly
         ones = self.graph.constant(f"{name}.one", np.full(z.shape, (precision.limit + 1) // 2, halved.dtype), halved)
         new = self._binary("SUB", ones, z, f"{name}.one_minus_z", precision.gate)
-        new_part = self._binary("MUL", new, n, f"{name}.n_part", precision.symmetric)
-        old_part = self._binary("MUL", z, h, f"{name}.h_part", precision.symmetric)
-        return self._binary("ADD", new_part, old_part, name, precision.symmetric)
+        new_part = self._binary("MUL", new, n, f"{name}.n_part", self.fraction)
+        old_part = self._binary("MUL", z, h, f"{name}.h_part", self.fraction)
+        return self._binary("ADD", new_part, old_part, name, self.fraction)
 
     @property
-    def _operand_scale(self) -> dict[str, float]:
-        assert self.config.quantization is not None
-        return self.config.quantization.operand_scale
+    def _step(self) -> float:
+        """The unit of a value as a share of its range."""
+        return self._scale(self.fraction)
 
-    def _operand_kind(self, name: str) -> TensorKind:
-        """An operand's calibrated range, in steps as fine as this precision has."""
-        return self.precision.ranged(OPERAND_LIMIT[self.scheme] * self._operand_scale[name])
+    @staticmethod
+    def _scale(kind: TensorKind) -> float:
+        assert kind.scale is not None
+        return kind.scale
 
-    def _largest_operand(self, source: Value) -> float:
-        """The magnitude at which an operand saturates."""
-        assert source.kind.scale is not None
-        return source.kind.scale * (self.precision.limit - source.kind.zero_point)
+    def _widened(self, name: str) -> float:
+        """What the range of a value is here, over that of the artifact's operand, whose width leaves it less headroom
+        or more.
+        """
+        return self.precision.headroom / OPERAND_HEADROOM[operand_bits(self.config, name)]
 
-    def _rows(self, node: Node, weight: str, bias: str | None, operand: str) -> _Rows:
-        """The rows of a matrix, its integer bias in real units; ``operand``: what the artifact multiplies it with."""
-        scale = self.tensor(node, f"{weight}_scale").astype(np.float64)
-        real_bias = np.zeros(len(scale))
+    def _operand_unit(self, name: str) -> Floats:
+        """What one unit of each number of an operand is worth here: as fine as this precision."""
+        excess = operand_bits(self.config, name) - self.precision.bits
+        return operand_scales(self.artifact, name) * (2.0**excess * self._widened(name))
+
+    def _full_unit(self, node: Node) -> Floats:
+        """What one unit of each number of a value with a full scale is worth."""
+        return self.tensor(node, "full_scale").astype(np.float64) * (self._step * self._widened(node.name))
+
+    def _bounded(self, node: Node) -> bool:
+        """Whether an activation bounds its value by 1."""
+        layer = isinstance(node, (GruNode, LinearNode, ConvolutionNode))
+        return layer and not has_full_scale(self.config, node)
+
+    def _reach(self, node: Node) -> Floats:
+        """The largest stored magnitude to expect of each number of its value."""
+        headroom = 1.0 if self._bounded(node) else self.precision.headroom
+        return np.full(node.output_size, (self.precision.limit + 1) / headroom)
+
+    def _widening(self, largest: float) -> int:
+        """The power of two by which a range has to be wider for numbers up to ``largest``, in units."""
+        widening = 1
+        while largest > widening * self.precision.limit and widening < self.precision.most_widening:
+            widening *= 2
+        return widening
+
+    def _wide(self, widening: int) -> TensorKind:
+        """Shares of a range, as the others are, which is so much wider."""
+        return replace(self.fraction, scale=self._step * widening)
+
+    def _accumulator(self, node: Node, weight: str, operand: str) -> Floats:
+        """What one unit of each accumulator is worth in the artifact, which multiplies the rows with ``operand``."""
+        common = np.max(operand_scales(self.artifact, operand))
+        return np.asarray(self.tensor(node, f"{weight}_scale").astype(np.float64) * common)
+
+    def _rows(self, node: Node, weight: str, bias: str | None, operand: str, source: Quantity) -> Rows:
+        """The rows of a matrix over ``source``; ``operand``: what the artifact multiplies it with."""
+        accumulator = self._accumulator(node, weight, operand)
+        real_bias = np.zeros(len(accumulator))
         if bias is not None and f"{node.name}.{bias}" in self.artifact.tensors:
-            real_bias = self.tensor(node, bias) * (scale * self._operand_scale[operand])
-        return _Rows(self.tensor(node, weight), scale, real_bias)
+            real_bias = self.tensor(node, bias) * accumulator
+        finer = source.unit[0] / operand_scales(self.artifact, operand)[0]  # the same for all numbers
+        return Rows(self.tensor(node, weight), accumulator * finer, real_bias)
 
-    def _addend(self, source: Value, rows: _Rows, name: str) -> Value:
-        """A product that is added to another: no wider than it can get, and saturating at the range for products."""
-        largest = min(rows.largest(self._largest_operand(source)), self.precision.product_range)
-        return self._product(source, rows, self.precision.ranged(largest), name)
+    def _summand(self, part: Quantity, unit: Floats, name: str) -> Value:
+        """A value in units of a sum, or in wider ones that its scale tells: two that cancel may exceed their sum."""
+        if np.allclose(part.unit / unit, self._scale(part.tensor.kind) / self._step, rtol=1e-12, atol=0):
+            return part.tensor
+        widening = self._widening(float(np.max(part.reach * part.unit / unit)))
+        return self._rescaled(part, unit * widening, self._wide(widening), name).tensor
 
-    def _product(self, source: Value, rows: _Rows, kind: TensorKind, name: str, relu: bool = False) -> Value:
-        """``rows`` times ``source``: a convolution over one pixel that has as many channels as ``rows`` has columns.
+    def _ranged(self, rows: Rows, reach: Floats, limit: float) -> TensorKind:
+        """The kind of a product: no wider than it can get, and wider than ``limit`` only where it often is."""
+        most = float(np.max(rows.largest(np.full(len(reach), self.precision.limit + 1.0))))
+        return self.precision.ranged(min(most, max(limit, float(np.max(rows.often(reach))))))
+
+    def _addend(self, source: Quantity, rows: Rows, limit: float, name: str) -> Value:
+        """A product that is added to another, for an argument that saturates."""
+        kind = self._ranged(rows, source.reach, limit)
+        return self._product(source.tensor, rows.over(np.full(len(rows.scale), self._scale(kind))), kind, name)
+
+    def _rescaled(self, quantity: Quantity, unit: Floats, kind: TensorKind, name: str) -> Quantity:
+        """The same numbers in other units; a DEPTHWISE_CONV_2D where they differ."""
+        if quantity.tensor.kind == kind and np.allclose(quantity.unit, unit, rtol=1e-12, atol=0):
+            return quantity
+        size = len(unit)
+        weight = np.full((1, 1, 1, size), UNIT_WEIGHT, np.int8)
+        rows = Rows(weight.reshape(size, 1), quantity.unit / UNIT_WEIGHT, np.zeros(size)).over(unit)
+        value = self._product(quantity.tensor, replace(rows, weight=weight), kind, name, depthwise=True)
+        limit = self.precision.limit + 1
+        return Quantity(value, unit, np.asarray(np.minimum(quantity.reach * quantity.unit / unit, limit)))
+
+    def _product(
+        self,
+        source: Value,
+        rows: Rows,
+        kind: TensorKind,
+        name: str,
+        *,
+        relu: bool = False,
+        dilation: int = 1,
+        depthwise: bool = False,
+    ) -> Value:
+        """``rows``, their scales and biases in units of the result, times ``source``: a convolution over an image of
+        one pixel a frame, which has as many channels as ``rows`` has columns.
 
         The zero bias where the model has none keeps the accumulators of every runtime at their full width.
         """
-        assert source.kind.scale is not None
-        assert kind.scale is not None
-        count, columns = rows.weight.shape
-        accumulator_scale = rows.scale * source.kind.scale
-        bias = np.round(rows.bias / accumulator_scale)
-        operands = np.sum(np.abs(rows.weight.astype(np.int64)), axis=1) * (self.precision.limit + 1.0)
-        if np.any(operands + np.abs(bias) >= self.precision.accumulator_limit):
+        precision = self.precision
+        count = len(rows.scale)
+        weight = rows.weight if depthwise else rows.weight.reshape(count, -1, 1, source.shape[-1])
+        bias = np.round(rows.bias / rows.scale)
+        operands = np.sum(np.abs(rows.weight.astype(np.int64)).reshape(count, -1), axis=1) * (precision.limit + 1.0)
+        if np.any(operands + np.abs(bias) >= precision.accumulator_limit):
             raise ExportError(f"{name}: a bias is too large for TFLite's accumulators beside the scale of its weights")
-        if np.any(accumulator_scale / kind.scale >= LARGEST_RESCALING):
+        if np.any(rows.scale >= LARGEST_RESCALING):
             raise ExportError(f"{name}: a weight scale is too large for TFLite's rescaling of accumulators")
+        scales = rows.scale * self._scale(kind)  # of accumulators; TFLite rescales them by this over the result's scale
+        weight_scales = scales / self._scale(source.kind)
         inputs = [
             source,
-            self.graph.row_scaled_constant(f"{name}.weight", rows.weight.reshape(count, 1, 1, columns), rows.scale),
-            self.graph.row_scaled_constant(f"{name}.bias", bias.astype(self.precision.bias_dtype), accumulator_scale),
+            self.graph.row_scaled_constant(f"{name}.weight", weight, weight_scales, axis=3 if depthwise else 0),
+            self.graph.row_scaled_constant(f"{name}.bias", bias.astype(precision.bias_dtype), scales),
         ]
-        return self.graph.add(
-            "CONV_2D",
-            inputs,
-            name,
-            (1, 1, 1, count),
-            kind,
-            padding=_VALID_PADDING,
-            strideW=1,
-            strideH=1,
-            fusedActivationFunction=_RELU if relu else _NO_ACTIVATION,
-        )
+        if depthwise:
+            return self.graph.convolve(inputs, name, kind, operator="DEPTHWISE_CONV_2D", depthMultiplier=1)
+        return self.graph.convolve(inputs, name, kind, relu=relu, dilation=dilation)
 
     def _unary(self, operator: str, value: Value, name: str, kind: TensorKind) -> Value:
         return self.graph.add(operator, [value], name, value.shape, kind)
 
-    def _binary(self, operator: str, a: Value, b: Value, name: str, kind: TensorKind) -> Value:
+    def _binary(self, operator: str, a: Value, b: Value, name: str, kind: TensorKind, relu: bool = False) -> Value:
         options = {} if operator == "MUL" else {"potScaleInt16": False}  # scales need not be powers of two
-        return self.graph.add(operator, [a, b], name, a.shape, kind, **options)
+        fused = RELU if relu else NO_ACTIVATION
+        return self.graph.add(operator, [a, b], name, a.shape, kind, fusedActivationFunction=fused, **options)

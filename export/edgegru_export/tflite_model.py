@@ -22,6 +22,9 @@ from edgegru_runtime.exported import CHECKSUM_DIGITS, CHECKSUM_START, file_check
 SCHEMA_VERSION = 3
 FILE_IDENTIFIER = b"TFL3"
 BUFFER_ALIGNMENT = 16  # bytes; what the schema demands of constants, which runtimes use in place
+NO_ACTIVATION, RELU = 0, 1  # enumerations of the schema
+VALID_PADDING = 1
+FLOAT32_TYPE, INT32_TYPE = 0, 2
 TENSOR_TYPES = {
     "float32": schema.TensorType.FLOAT32,
     "int8": schema.TensorType.INT8,
@@ -37,12 +40,16 @@ _OPERATORS: dict[str, tuple[str, dict[str, int]]] = {
     "ADD": ("AddOptions", {"float32": 1, "int8": 2, "int16": 3}),
     "ASSIGN_VARIABLE": ("AssignVariableOptions", {}),
     "CALL_ONCE": ("CallOnceOptions", {}),
-    "CONCATENATION": ("ConcatenationOptions", {}),
-    "CONV_2D": ("Conv2DOptions", {"int8": 3, "int16": 4}),
+    "CAST": ("CastOptions", {}),
+    "CONCATENATION": ("ConcatenationOptions", {"float32": 1, "int8": 2, "int16": 3}),
+    "CONV_2D": ("Conv2DOptions", {"float32": 1, "int8": 3, "int16": 4}),
+    "DEPTHWISE_CONV_2D": ("DepthwiseConv2DOptions", {"int8": 3, "int16": 5}),
     "DEQUANTIZE": ("DequantizeOptions", {"int8": 2, "int16": 3}),
     "DIV": ("DivOptions", {}),
     "FULLY_CONNECTED": ("FullyConnectedOptions", {}),
+    "GATHER": ("GatherOptions", {}),
     "LOGISTIC": ("", {"float32": 1, "int8": 2, "int16": 3}),
+    "MINIMUM": ("MaximumMinimumOptions", {}),
     "MUL": ("MulOptions", {"float32": 1, "int8": 2, "int16": 4}),
     "QUANTIZE": ("QuantizeOptions", {}),
     "READ_VARIABLE": ("ReadVariableOptions", {}),
@@ -50,6 +57,7 @@ _OPERATORS: dict[str, tuple[str, dict[str, int]]] = {
     "RESHAPE": ("ReshapeOptions", {}),
     "SOFTMAX": ("SoftmaxOptions", {}),
     "SPLIT": ("SplitOptions", {"float32": 1, "int8": 2, "int16": 4}),
+    "STRIDED_SLICE": ("StridedSliceOptions", {"float32": 1, "int8": 2, "int16": 4}),
     "SUB": ("SubOptions", {"float32": 1, "int8": 2, "int16": 5}),
     "TANH": ("", {"float32": 1, "int8": 2, "int16": 3}),
     "VAR_HANDLE": ("VarHandleOptions", {}),
@@ -179,11 +187,11 @@ class Subgraph:
         assert kind.dtype == array.dtype.name
         return self._tensor(name, array.shape, kind, self._store(array))
 
-    def row_scaled_constant(self, name: str, array: NDArray[Any], scales: NDArray[np.float64]) -> Value:
-        """A stored tensor with one scale an entry of its first axis."""
+    def row_scaled_constant(self, name: str, array: NDArray[Any], scales: NDArray[Any], axis: int = 0) -> Value:
+        """A stored tensor with one scale an entry of an ``axis``."""
         value = self._tensor(name, array.shape, TensorKind(array.dtype.name), self._store(array))
         self.table.tensors[value.index].quantization = schema.QuantizationParametersT(
-            scale=np.asarray(scales, np.float32), zeroPoint=np.zeros(len(scales), np.int64), quantizedDimension=0
+            scale=np.asarray(scales, np.float32), zeroPoint=np.zeros(len(scales), np.int64), quantizedDimension=axis
         )
         return value
 
@@ -201,6 +209,34 @@ class Subgraph:
         self._operator(operator, inputs, [result], options)
         return result
 
+    def convolve(
+        self,
+        inputs: Sequence[Value],
+        name: str,
+        kind: TensorKind,
+        *,
+        operator: str = "CONV_2D",
+        relu: bool = False,
+        dilation: int = 1,
+        **options: Any,
+    ) -> Value:
+        """``inputs``: an image (1, frames, 1, columns), weights (rows, …) and biases, for one pixel (1, 1, 1, rows)."""
+        rows = inputs[-1].shape[0]
+        return self.add(
+            operator,
+            inputs,
+            name,
+            (1, 1, 1, rows),
+            kind,
+            padding=VALID_PADDING,
+            strideW=1,
+            strideH=1,
+            dilationHFactor=dilation,
+            dilationWFactor=1,
+            fusedActivationFunction=RELU if relu else NO_ACTIVATION,
+            **options,
+        )
+
     def split(self, value: Value, names: Sequence[str]) -> list[Value]:
         """Cut the last axis into equal parts, called ``names``."""
         parts = len(names)
@@ -209,6 +245,30 @@ class Subgraph:
         results = [self._tensor(name, shape, value.kind) for name in names]
         self._operator("SPLIT", [axis, value], results, {"numSplits": parts}, typed_by=value)
         return results
+
+    def concatenate(self, values: Sequence[Value], name: str, axis: int) -> Value:
+        """Values of one kind side by side along ``axis``."""
+        first = values[0]
+        assert all(value.kind == first.kind for value in values)
+        length = sum(value.shape[axis] for value in values)
+        shape = (*first.shape[:axis], length, *first.shape[axis + 1 :])
+        return self.add("CONCATENATION", values, name, shape, first.kind, axis=axis)
+
+    def drop_first(self, value: Value, name: str, axis: int, count: int) -> Value:
+        """All but the first ``count`` entries along ``axis``."""
+        rank = len(value.shape)
+        begin = np.zeros(rank, np.int32)
+        begin[axis] = count
+        places = [
+            self.constant(f"{name}.{field}", array)
+            for field, array in (
+                ("begin", begin),
+                ("end", np.array(value.shape, np.int32)),
+                ("strides", np.ones(rank, np.int32)),
+            )
+        ]
+        shape = (*value.shape[:axis], value.shape[axis] - count, *value.shape[axis + 1 :])
+        return self.add("STRIDED_SLICE", [value, *places], name, shape, value.kind)
 
     def reshape(self, value: Value, name: str, shape: tuple[int, ...]) -> Value:
         """The same numbers in another shape."""

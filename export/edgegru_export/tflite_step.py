@@ -1,14 +1,14 @@
 """The frame that every TFLite step has in common: inputs, states, outputs, signatures, metadata. Batch size 1.
 
-Signature ``step``: inputs ``x`` (1, input_size) and, with state "io", ``h0``… (1, H); outputs ``y`` (1, output_size)
-and, with state "io", ``h0_next``…. With state "variables" the states are resource variables in the file, zero at the
-first run, and a second signature, ``reset``, sets them to zero again.
+Signature ``step``: inputs ``x`` (1, input_size) and, with state "io", ``h0``… (1, state size); outputs ``y`` (1,
+output_size) and, with state "io", ``h0_next``…. With state "variables" the states are resource variables in the file,
+zero at the first run, and a second signature, ``reset``, sets them to zero again.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from typing import Any, assert_never
+from typing import Any, Generic, TypeVar, assert_never
 
 import numpy as np
 from numpy.typing import NDArray
@@ -20,49 +20,86 @@ from edgegru_export.metadata import (
     state_input_names,
     state_output_names,
 )
-from edgegru_export.tflite_model import FLOAT, Model, Subgraph, TensorKind, Value
+from edgegru_export.tflite_model import FLOAT, FLOAT32_TYPE, INT32_TYPE, RELU, Model, Subgraph, TensorKind, Value
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
-from edgegru_runtime.model_config import GruNode, HeadNode, LinearNode, Node, StandardiseNode
+from edgegru_runtime.model_config import (
+    ConcatenateNode,
+    ConvolutionNode,
+    ElementwiseNode,
+    EmbeddingNode,
+    GruNode,
+    HeadNode,
+    LinearNode,
+    Node,
+    StandardiseNode,
+)
 
 STEP, RESET = "step", "reset"  # signature keys
 STATES = ("io", "variables")
 
+NodeValue = TypeVar("NodeValue")  # what a subclass knows about the value of a node
 
-class StepBuilder(ABC):
+
+class StepBuilder(ABC, Generic[NodeValue]):
     """Builds one file from one artifact; subclasses say how each kind of node is computed."""
 
-    scheme: str  # the artifact's scheme that it can express
+    schemes: tuple[str, ...]  # of the artifacts that it expresses
 
     def __init__(self, artifact: Artifact, state_kind: TensorKind) -> None:
-        """Raises ExportError where the artifact has another scheme."""
-        if artifact.config.scheme != self.scheme:
-            raise ExportError(
-                f"the model's scheme is {artifact.config.scheme}, and this TFLite form needs {self.scheme}"
-            )
+        """Raises ExportError where the artifact has another scheme, or what no TFLite form knows."""
+        if artifact.config.scheme not in self.schemes:
+            known = " or ".join(self.schemes)
+            raise ExportError(f"the model's scheme is {artifact.config.scheme}, and this TFLite form needs {known}")
         self.artifact, self.config = artifact, artifact.config
         self.state_kind = state_kind
         self.model = Model()
         self.graph: Subgraph = self.model.add_subgraph(STEP)
+        for node in self.config.nodes:
+            _refuse_unknown(node)
 
     def tensor(self, node: Node, field: str) -> NDArray[Any]:
         """A tensor of a node of the artifact."""
         return self.artifact.array(f"{node.name}.{field}")
 
-    @abstractmethod
-    def standardise(self, node: StandardiseNode, x: Value) -> Value:
-        """(x - mean) / std, as an operand."""
+    def state_shifts(self) -> list[int] | None:
+        """By how many bits the numbers of each state are coarser than the integer reference's; None for floats."""
+        return None
 
     @abstractmethod
-    def linear(self, node: LinearNode, source: Value) -> Value:
+    def standardise(self, node: StandardiseNode, x: Value) -> NodeValue:
+        """(x - mean) / std."""
+
+    @abstractmethod
+    def embedding(self, node: EmbeddingNode, row: Value) -> NodeValue:
+        """A row of the table, which ``row`` (1,) int32 names."""
+
+    @abstractmethod
+    def linear(self, node: LinearNode, source: NodeValue) -> NodeValue:
         """activation(W source + b)."""
 
     @abstractmethod
-    def gru(self, node: GruNode, source: Value, h: Value, next_name: str) -> tuple[Value, Value]:
-        """The next state as an operand, and as the state (1, H) called ``next_name``."""
+    def convolution(
+        self, node: ConvolutionNode, source: NodeValue, kept: Value | None, next_name: str
+    ) -> tuple[NodeValue, Value | None]:
+        """Its value, and what it keeps (1, state size) for the next step, called ``next_name``; ``kept``: from the
+        step before, None where it keeps nothing.
+        """
 
     @abstractmethod
-    def head(self, node: HeadNode, source: Value, output_name: str) -> Value:
+    def gru(self, node: GruNode, source: NodeValue, h: Value, next_name: str) -> tuple[NodeValue, Value]:
+        """The next state as a value, and as the state (1, H) called ``next_name``."""
+
+    @abstractmethod
+    def elementwise(self, node: ElementwiseNode, a: NodeValue, b: NodeValue) -> NodeValue:
+        """a + b or a ⊙ b."""
+
+    @abstractmethod
+    def concatenate(self, node: ConcatenateNode, sources: list[NodeValue]) -> NodeValue:
+        """The values side by side."""
+
+    @abstractmethod
+    def head(self, node: HeadNode, source: NodeValue, output_name: str) -> Value:
         """The output (1, size) in float32, called ``output_name``."""
 
     def build(self, state: str) -> bytes:
@@ -71,7 +108,7 @@ class StepBuilder(ABC):
         config, graph = self.config, self.graph
         names_in, names_out = state_input_names(config), state_output_names(config)
         inputs = {"x": graph.input("x", (1, config.input.size), FLOAT)}
-        shapes = {name: (1, gru.hidden_size) for name, gru in zip(names_in, config.gru_nodes, strict=True)}
+        shapes = {name: (1, node.state_size) for name, node in zip(names_in, config.state_nodes, strict=True)}
         variables: dict[str, Value] = {}
         if state == "io":
             h = {name: graph.input(name, shape, self.state_kind) for name, shape in shapes.items()}
@@ -89,45 +126,80 @@ class StepBuilder(ABC):
                 graph.assign(variables[name], value)
             self.model.add_signature(RESET, self._add_zeroing(RESET), {}, {})
         self.model.add_signature(STEP, graph, inputs, outputs)
-        section = export_section(self.artifact, format="tflite", state=state, state_dtype=self.state_kind.dtype)
+        section = export_section(
+            self.artifact, format="tflite", state=state, state_dtype=self.state_kind.dtype, shifts=self.state_shifts()
+        )
         return self.model.to_bytes(metadata_json(self.artifact, section))
 
     def _add_nodes(self, x: Value, h: list[Value]) -> tuple[dict[str, Value], list[Value]]:
-        """The outputs by name, in declared order, and the next state of every GRU, from ``x`` and the states ``h``."""
+        """The outputs by name, in declared order, and the next state of every state node, from ``x`` and the states."""
         declared = [output.node for output in self.config.outputs]
         names = dict(zip(declared, output_names(self.config), strict=True))
         states = iter(zip(h, state_output_names(self.config), strict=True))
-        values, next_states = {"x": x}, []
+        values: dict[str, NodeValue] = {}
+        outputs: dict[str, Value] = {}
+        next_states: list[Value] = []
         for node in self.config.nodes:
-            source = values[node.inputs[0]]
+            sources = [values[name] for name in node.inputs if name in values]  # the input x is none
             match node:
                 case StandardiseNode():
-                    values[node.name] = self.standardise(node, source)
+                    values[node.name] = self.standardise(node, x)
+                case EmbeddingNode():
+                    values[node.name] = self.embedding(node, self._row(node, x))
                 case LinearNode():
-                    values[node.name] = self.linear(node, source)
+                    values[node.name] = self.linear(node, sources[0])
+                case ConvolutionNode():
+                    kept, next_name = next(states) if node.state_size else (None, "")
+                    values[node.name], after = self.convolution(node, sources[0], kept, next_name)
+                    next_states += [] if after is None else [after]
                 case GruNode():
                     before, next_name = next(states)
-                    values[node.name], after = self.gru(node, source, before, next_name)
+                    values[node.name], after = self.gru(node, sources[0], before, next_name)
                     next_states.append(after)
+                case ElementwiseNode():
+                    values[node.name] = self.elementwise(node, sources[0], sources[1])
+                case ConcatenateNode():
+                    values[node.name] = self.concatenate(node, sources)
                 case HeadNode():
-                    values[node.name] = self.head(node, source, names[node.name])
+                    outputs[node.name] = self.head(node, sources[0], names[node.name])
                 case _:
                     assert_never(node)
-        return {names[node]: values[node] for node in declared}, next_states
+        return {names[node]: outputs[node] for node in declared}, next_states
+
+    def _row(self, node: EmbeddingNode, x: Value) -> Value:
+        """⌊x + 1/2⌋ (1,) int32, or the nearest row there is. CAST cuts fractions off, of numbers from 0 on."""
+        graph, name = self.graph, node.name
+        x = graph.reshape(x, f"{name}.x", (1,))
+        half = graph.constant(f"{name}.half", np.array([0.5], np.float32))
+        last = graph.constant(f"{name}.last", np.array([node.num_embeddings - 0.5], np.float32))
+        shifted = graph.add("ADD", [x, half], f"{name}.shifted", (1,), FLOAT, fusedActivationFunction=RELU)
+        bounded = graph.add("MINIMUM", [shifted, last], f"{name}.bounded", (1,), FLOAT)
+        kind = TensorKind("int32")
+        return graph.add("CAST", [bounded], f"{name}.row", (1,), kind, inDataType=FLOAT32_TYPE, outDataType=INT32_TYPE)
 
     def _add_zeroing(self, name: str) -> Subgraph:
         """A subgraph that sets every state to zero."""
         graph = self.model.add_subgraph(name)
-        for node, variable in zip(self.config.gru_nodes, state_input_names(self.config), strict=True):
-            zero = np.zeros((1, node.hidden_size), self.state_kind.dtype)
+        for node, variable in zip(self.config.state_nodes, state_input_names(self.config), strict=True):
+            zero = np.zeros((1, node.state_size), self.state_kind.dtype)
             graph.assign(graph.variable(variable), graph.constant(f"{variable}.zero", zero, self.state_kind))
         return graph
 
 
-def refuse_activations(node: GruNode) -> None:
-    """Raises ExportError where a GRU has other activations than sigmoid and tanh."""
-    if (node.gate_activation, node.candidate_activation) != ("sigmoid", "tanh"):
-        raise ExportError(
-            f"GRU {node.name} has the activations {node.gate_activation} and {node.candidate_activation}, "
-            "and TFLite export knows sigmoid and tanh"
-        )
+def _refuse_unknown(node: Node) -> None:
+    """Raises ExportError for activations and heads that no TFLite form knows."""
+    known: tuple[str, ...]
+    match node:
+        case LinearNode() | ConvolutionNode():
+            found, known = node.activation, ("linear", "relu", "tanh", "sigmoid")
+        case GruNode() if node.gate_activation != "sigmoid":
+            found, known = node.gate_activation, ("sigmoid",)
+        case GruNode():
+            found, known = node.candidate_activation, ("tanh", "relu", "linear")
+        case HeadNode():
+            found, known = node.kind, ("softmax", "sigmoid", "identity")
+        case _:
+            return
+    if found not in known:
+        what = "is of kind" if isinstance(node, HeadNode) else "has the activation"
+        raise ExportError(f"{node.kind} {node.name} {what} {found}, and TFLite export knows {', '.join(known)}")

@@ -13,9 +13,15 @@ FLOAT_OWN_WALK = 4  # times the steps of the comparison, over which that error i
 ONNX_INTEGER_TOLERANCE = 0.0  # of integer ONNX files: none, every value equal
 SMALLEST_SPREAD = 1e-6  # of values, over their magnitude: what moves less is float32's own rounding
 
+DYNAMIC_LARGEST_FACTOR = 2.0  # of dynamic ONNX files: over what rounding values to int8 does to a step of the model …
+DYNAMIC_RMS_FACTOR = 0.25  # … which a value near a tie may cost in a few steps, not in all
+
 TFLITE_FACTOR = 1.5
 TFLITE_RMS_FLOOR = 1e-3
 TFLITE_LARGEST_FLOOR = 1e-2
+
+ONE_STEP_FLOOR = 2.0  # the rms error of h after one step: units in the last place of the file's states
+SINGLE_STEPS = 200  # steps from a common state, over which that error is measured
 
 INT8_STATE_RMS_FLOOR = 0.05  # of TFLite files whose state is int8 by request
 INT8_STATE_LARGEST_FLOOR = 0.4

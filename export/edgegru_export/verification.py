@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from edgegru_export import tolerances
 from edgegru_export.closed_loop import Trajectory, run_parts, run_steps
+from edgegru_export.closeness import OneStep, measure_one_step, other_decisions
 from edgegru_export.dequantization import dequantize
 from edgegru_export.identity import verify_identity
 from edgegru_export.metadata import output_names, state_input_names, state_output_names
@@ -25,7 +26,7 @@ from edgegru_runtime.errors import ArtifactError, VerificationError
 from edgegru_runtime.exported import EXPORTED_SUFFIXES, ExportedFile
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model import Model, load
-from edgegru_runtime.model_config import LinearNode, ModelConfig
+from edgegru_runtime.model_config import ConvolutionNode, GruNode, LinearNode, ModelConfig
 from edgegru_runtime.reference import Reference
 
 
@@ -43,6 +44,7 @@ class Deviation:
     rms: float
     rms_tolerance: float | None  # None where the largest says enough
     of_spread: bool = False
+    own_rms: float | None = None  # of the reference's own rounding, where a file is held to that
 
     @property
     def passed(self) -> bool:
@@ -71,11 +73,21 @@ class VerificationReport:
     steps: int
     identity: str  # of the model, the same in the file and in the artifact
     deviations: tuple[Deviation, ...]  # outputs in declared order, then states in execution order
+    operators: int | None = None  # of a TFLite file, that one step executes
+    one_step: OneStep | None = None  # of an integer TFLite file whose states can be set
+    other_decisions: float | None = None  # the share of steps at which a rounded TFLite file decides otherwise
 
     @property
     def passed(self) -> bool:
         """Whether every output and state is within its tolerance."""
-        return all(deviation.passed for deviation in self.deviations)
+        steps_well = self.one_step is None or self.one_step.passed
+        return steps_well and all(deviation.passed for deviation in self.deviations)
+
+    @property
+    def rms_ratio(self) -> float | None:
+        """The rms error over the reference's own, the largest of all outputs and states that have one."""
+        ratios = [d.rms / d.own_rms for d in self.deviations if d.own_rms]
+        return max(ratios, default=None)
 
     @property
     def largest_error(self) -> float:
@@ -84,7 +96,8 @@ class VerificationReport:
 
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data for JSON."""
-        return {**asdict(self), "passed": self.passed, "largest_error": self.largest_error}
+        derived = {"passed": self.passed, "largest_error": self.largest_error, "rms_ratio": self.rms_ratio}
+        return {**asdict(self), **derived}
 
     def __str__(self) -> str:
         verdict = "computes" if self.passed else "does not compute"
@@ -92,6 +105,14 @@ class VerificationReport:
         shown = [str(d) for d in self.deviations if not d.exact and (self.passed or not d.passed)]
         if self.passed and exact:
             shown.append(f"{', '.join(exact)} equal in every bit")
+        if self.one_step is not None and (self.passed or not self.one_step.passed):
+            shown.append(str(self.one_step))
+        if self.passed and self.rms_ratio is not None:
+            shown.append(f"rms at most {self.rms_ratio:.2f} times the reference's own")
+        if self.passed and self.other_decisions is not None:
+            shown.append(f"another decision than the reference's in {self.other_decisions:.2%} of the steps")
+        if self.passed and self.operators is not None:
+            shown.append(f"{self.operators} operators a step")
         where = f"in {self.engine} over {self.steps} closed-loop steps"
         return f"{self.file} {verdict} what its model computes {where}: {'; '.join(shown)}"
 
@@ -118,8 +139,13 @@ def verify(
     _check_metadata(exported, artifact)
     if exported.engine == "onnxruntime" and artifact.config.scheme == "float32":
         _check_formulation(exported, artifact)
-    deviations = tuple(_deviations(model, exported, artifact, steps))
-    report = VerificationReport(name, model.engine_name, steps, artifact.config.identity, deviations)
+    report = VerificationReport(name, model.engine_name, steps, artifact.config.identity, ())
+    if exported.engine == "litert" and artifact.config.scheme != "float32":
+        report = _verify_rounded(report, model, exported, artifact)
+    else:
+        report = replace(report, deviations=tuple(_deviations(model, exported, artifact, steps)))
+    if exported.engine == "litert":
+        report = replace(report, operators=_operators(name))
     if not report.passed:
         raise VerificationError(str(report))
     return report
@@ -153,7 +179,7 @@ def _check_formulation(exported: ExportedFile, artifact: Artifact) -> None:
     except DecodeError:
         raise ArtifactError(f"{exported.path} is no whole ONNX file") from None
     operators = [node for node in graph.node if node.op_type == "GRU"]
-    nodes = artifact.config.gru_nodes
+    nodes = [node for node in artifact.config.nodes if isinstance(node, GruNode)]
     if len(operators) != len(nodes):
         raise VerificationError(f"{exported.path} has {len(operators)} GRU operators, expected {len(nodes)}")
     for operator, node in zip(operators, nodes, strict=True):
@@ -170,16 +196,16 @@ def _deviations(model: Model, exported: ExportedFile, artifact: Artifact, steps:
     """Closed loop on both sides: each output and state with what is allowed for this kind of file."""
     if artifact.config.scheme == "float32":
         yield from _float_deviations(model, exported, artifact, steps)
-    elif exported.engine == "onnxruntime":
+    elif artifact.config.static:
         yield from _onnx_integer_deviations(model, artifact, steps)
     else:
-        yield from _tflite_integer_deviations(model, exported, artifact, steps)
+        yield from _onnx_dynamic_deviations(model, artifact, steps)
 
 
 def _float_deviations(model: Model, exported: ExportedFile, artifact: Artifact, steps: int) -> Iterator[Deviation]:
     inputs = gaussian_input(artifact, steps)
-    expected = run_steps(Reference(artifact), artifact.config, inputs)
-    exact = run_steps(Reference(artifact, np.float64), artifact.config, inputs)
+    expected = run_steps(Reference(artifact), artifact, inputs)
+    exact = run_steps(Reference(artifact, np.float64), artifact, inputs)
     if exported.form == "sequence":
         cuts = (0, 1, steps // 3)
         found = run_parts(exported, inputs, cuts)
@@ -187,14 +213,14 @@ def _float_deviations(model: Model, exported: ExportedFile, artifact: Artifact, 
         for name in state_input_names(artifact.config):
             expected[name], exact[name] = expected[name][last_of_parts], exact[name][last_of_parts]
     else:
-        found = run_steps(model.engine, artifact.config, inputs, states=exported.state == "io")
+        found = run_steps(model.engine, artifact, inputs, states=exported.state == "io")
     measures = measures_by_name(artifact.config, expected)
     own = {name: measures[name].errors(expected[name], exact[name])[0] for name in found}
     deviations = list(_held_to_own_error(found, expected, own, measures))
     if not all(deviation.passed for deviation in deviations):
         # Where a model magnifies rounding, its largest error is made in a few moments, which a short walk may miss.
         longer = gaussian_input(artifact, steps * tolerances.FLOAT_OWN_WALK)
-        single, double = (run_steps(Reference(artifact, d), artifact.config, longer) for d in (np.float32, np.float64))
+        single, double = (run_steps(Reference(artifact, d), artifact, longer) for d in (np.float32, np.float64))
         own = {name: max(own[name], measures[name].errors(single[name], double[name])[0]) for name in found}
         deviations = list(_held_to_own_error(found, expected, own, measures))
     yield from deviations
@@ -215,32 +241,76 @@ def _held_to_own_error(
 def _onnx_integer_deviations(model: Model, artifact: Artifact, steps: int) -> Iterator[Deviation]:
     jumps = steps // 5
     inputs = np.concatenate([gaussian_input(artifact, steps - jumps), jumping_input(artifact, jumps)])
-    expected = run_steps(IntegerReference(artifact), artifact.config, inputs)
+    expected = run_steps(IntegerReference(artifact), artifact, inputs)
     measures = measures_by_name(artifact.config, expected)
-    for name, values in run_steps(model.engine, artifact.config, inputs).items():
+    for name, values in run_steps(model.engine, artifact, inputs).items():
         largest, rms = measures[name].errors(values, expected[name])
         yield Deviation(name, largest, tolerances.ONNX_INTEGER_TOLERANCE, rms, None, measures[name].of_spread)
 
 
-def _tflite_integer_deviations(
-    model: Model, exported: ExportedFile, artifact: Artifact, steps: int
-) -> Iterator[Deviation]:
+def _onnx_dynamic_deviations(model: Model, artifact: Artifact, steps: int) -> Iterator[Deviation]:
+    """After a step that rounded a value the other way the reference's state is taken over: the difference would go
+    around for many steps.
+    """
     inputs = gaussian_input(artifact, steps)
+    expected = run_steps(Reference(artifact), artifact, inputs)
     dequantized = dequantize(artifact)
-    expected = run_steps(Reference(dequantized), dequantized.config, inputs)
-    integers = run_steps(IntegerReference(artifact), artifact.config, inputs)
-    found = run_steps(model.engine, artifact.config, inputs, states=exported.state == "io")
+    unrounded = run_steps(Reference(dequantized), dequantized, inputs, along=expected)
+    measures = measures_by_name(artifact.config, expected)
+    for name, values in run_steps(model.engine, artifact, inputs, along=expected).items():
+        measure = measures[name]
+        rounding_largest, rounding_rms = measure.errors(unrounded[name], expected[name])
+        largest, rms = measure.errors(values, expected[name])
+        floor = tolerances.FLOAT_TOLERANCE * measure.magnitude + measure.resolution
+        largest_tolerance = tolerances.DYNAMIC_LARGEST_FACTOR * rounding_largest + floor
+        rms_tolerance = tolerances.DYNAMIC_RMS_FACTOR * rounding_rms + floor
+        yield Deviation(name, largest, largest_tolerance, rms, rms_tolerance, measure.of_spread)
+
+
+def _verify_rounded(
+    report: VerificationReport, model: Model, exported: ExportedFile, artifact: Artifact
+) -> VerificationReport:
+    """TFLite files that round in their own way: file and reference are compared with the same third."""
+    inputs = gaussian_input(artifact, report.steps)
+    dequantized = dequantize(artifact)
+    expected = run_steps(Reference(dequantized), dequantized, inputs)
+    reference = IntegerReference(artifact) if artifact.config.static else Reference(artifact)
+    own = run_steps(reference, artifact, inputs)
+    found = run_steps(model.engine, artifact, inputs, states=exported.state == "io")
+    one_step = None
+    if artifact.config.static and exported.state == "io":
+        first = inputs[: tolerances.SINGLE_STEPS]
+        one_step = measure_one_step(model.engine, exported, artifact, first)
+    return replace(
+        report,
+        deviations=tuple(_held_to_reference(found, expected, own, artifact.config, exported.state_dtype)),
+        one_step=one_step,
+        other_decisions=other_decisions(artifact.config, found, own),
+    )
+
+
+def _held_to_reference(
+    found: Trajectory, expected: Trajectory, own: Trajectory, config: ModelConfig, state_dtype: str
+) -> Iterator[Deviation]:
+    """``expected``: of the float model; ``own``: of the reference."""
     largest_floor, rms_floor = tolerances.TFLITE_LARGEST_FLOOR, tolerances.TFLITE_RMS_FLOOR
-    if exported.state_dtype == "int8":
+    if state_dtype == "int8":
         largest_floor, rms_floor = tolerances.INT8_STATE_LARGEST_FLOOR, tolerances.INT8_STATE_RMS_FLOOR
-    measures, factor = measures_by_name(artifact.config, expected), tolerances.TFLITE_FACTOR
+    measures, factor = measures_by_name(config, expected), tolerances.TFLITE_FACTOR
     for name, values in found.items():
         measure = measures[name]
-        own_largest, own_rms = measure.errors(integers[name], expected[name])
+        own_largest, own_rms = measure.errors(own[name], expected[name])
         largest, rms = measure.errors(values, expected[name])
         largest_tolerance = factor * own_largest + largest_floor * measure.magnitude + measure.resolution
         rms_tolerance = factor * own_rms + rms_floor * measure.magnitude + measure.resolution
-        yield Deviation(name, largest, largest_tolerance, rms, rms_tolerance, measure.of_spread)
+        yield Deviation(name, largest, largest_tolerance, rms, rms_tolerance, measure.of_spread, own_rms)
+
+
+def _operators(path: str) -> int:
+    from edgegru_export.tflite_model import operator_count  # only here: tflite-runtime brings no schema
+
+    with open(path, "rb") as file:
+        return operator_count(file.read())
 
 
 @dataclass(frozen=True)
@@ -274,7 +344,8 @@ def measures_by_name(config: ModelConfig, expected: Trajectory) -> dict[str, Mea
             unit = np.maximum(np.maximum(moves, tolerances.SMALLEST_SPREAD * largest), np.finfo(np.float32).tiny)
             # A runtime may begin a sum with the bias: then every product added rounds by half a step of the offset.
             source = config.node(head.inputs[0])
-            roundings = source.input_size / 2 if isinstance(source, LinearNode) else 0.0
+            columns = source.input_size if isinstance(source, (LinearNode, ConvolutionNode)) else 0
+            roundings = columns * (source.kernel_size if isinstance(source, ConvolutionNode) else 1) / 2
             step = float(np.max(np.spacing(largest.astype(np.float32)) / unit))
             measures[name] = Measure(unit, 1.0, (1 + roundings) * step, of_spread=True)
         else:

@@ -412,7 +412,8 @@ setting("another kernel", "nodes.1.kernel_size", 4, "tensor 'conv0.weight' is in
 setting("concatenation of one", "nodes.3.inputs", ["gru0"], "expected a list of 2 to 64", GOOD_MIXED)
 setting("wrong concatenation", "nodes.3.size", 9, "node 'both' has size 9; expected the 8 of its inputs", GOOD_MIXED)
 setting("sum of three", "nodes.5.inputs", ["hidden0", "gru0", "conv0"], "expected a list of 2", GOOD_MIXED)
-setting("sum of two sizes", "nodes.5.inputs", ["hidden0", "both"], "takes 5 values; expected the 8 of 'both'", GOOD_MIXED)
+setting("sum of itself", "nodes.5.inputs", ["sum", "gru0"], "reads 'sum', which is not before it", GOOD_MIXED)
+setting("sum of other sizes", "nodes.5.inputs", ["gru0", "both"], "takes 5 values; expected the 8 of", GOOD_MIXED)
 setting("product with x", "nodes.7.inputs", ["sum", "x"], "node 'product' reads 'x'; expected x in the first node only",
         GOOD_MIXED)  # fmt: skip
 setting("head reads a concatenation", "nodes.9.inputs", ["both"], "reads 'both' of kind 'concatenate'", GOOD_MIXED)

@@ -13,11 +13,11 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from onnx import numpy_helper
 
-from edgegru.calibration import calibrate
-from edgegru.quantization import quantize_artifact
-from edgegru_export.stimulus import gaussian_input
+from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact
-from tests.builders import random_artifact
+from edgegru_runtime.model_config import ConvolutionNode
+from edgegru_runtime.operands import operand_limit
+from tests.builders import quantized, random_artifact
 
 ACTIVATIONS = ["linear", "relu", "tanh", "sigmoid"]
 LINEAR = st.none() | st.tuples(st.integers(1, 17), st.sampled_from(ACTIVATIONS))
@@ -33,16 +33,16 @@ SHAPES: dict[str, st.SearchStrategy[Any]] = {
 }
 
 
-def quantized(artifact: Artifact) -> Artifact:
-    """The static-w8a8 artifact, calibrated on inputs like those of a verification."""
-    return quantize_artifact(artifact, calibrate(artifact, [gaussian_input(artifact, 300)]))
-
-
 def quantized_artifact(
-    seed: int = 0, input_size: int = 3, hidden_sizes: tuple[int, ...] = (5,), **shape: Any
+    seed: int = 0,
+    input_size: int = 3,
+    hidden_sizes: tuple[int, ...] = (5,),
+    *,
+    scheme: str = "static-w8a8",
+    **shape: Any,
 ) -> Artifact:
     """``random_artifact``, quantized."""
-    return quantized(random_artifact(seed, input_size, hidden_sizes, **shape))
+    return quantized(random_artifact(seed, input_size, hidden_sizes, **shape), scheme)
 
 
 def session(data: bytes) -> onnxruntime.InferenceSession:
@@ -56,12 +56,21 @@ def feeds(x: NDArray[np.float32], states: list[NDArray[Any]]) -> dict[str, NDArr
 
 
 def random_states(artifact: Artifact, batch: int, seed: int = 0) -> list[NDArray[Any]]:
-    """h of every GRU (batch, H) in the artifact's own format, over its whole range."""
+    """The states (batch, state_size) in the artifact's own format, integers over their whole range."""
     generator = np.random.default_rng(seed)
-    shapes = [(batch, node.hidden_size) for node in artifact.config.gru_nodes]
-    if artifact.config.scheme == "float32":
-        return [generator.uniform(-1, 1, shape).astype(np.float32) for shape in shapes]
-    return [generator.integers(-(2**24), 2**24 + 1, shape).astype(np.int32) for shape in shapes]
+    states: list[NDArray[Any]] = []
+    for node in artifact.config.state_nodes:
+        shape = (batch, node.state_size)
+        if not artifact.config.static:
+            states.append(generator.uniform(-1, 1, shape).astype(np.float32))
+            continue
+        limit = 2**24
+        if isinstance(node, ConvolutionNode):
+            limit = operand_limit(artifact.config, node.inputs[0])
+        elif node.unbounded:
+            limit = fx.VALUE_LIMIT
+        states.append(generator.integers(-limit, limit + 1, shape).astype(np.int32))
+    return states
 
 
 def change_constant(path: Path, name: str, change: Callable[[NDArray[Any]], NDArray[Any]]) -> None:

@@ -22,7 +22,8 @@ KINDS = pytest.mark.parametrize(
 
 
 @KINDS
-def test_weights_and_biases_are_those_before_quantization_to_half_a_step(reset: str, bias: bool) -> None:
+def test_weights_and_biases_are_those_before_quantization(reset: str, bias: bool) -> None:
+    """To half a step and, where rounding with feedback makes up for other columns, one or two more."""
     original = random_artifact(2, 4, (6, 5), reset=reset, bias=bias, hidden_linear=(7, "tanh"))
     integer = quantized(original)
     real = dequantize(integer)
@@ -33,7 +34,7 @@ def test_weights_and_biases_are_those_before_quantization_to_half_a_step(reset: 
         found, expected = real.array(name).astype(np.float64), original.array(name).astype(np.float64)
         if "weight" in name:
             scale = integer.array(f"{name}_scale").astype(np.float64)[:, None]
-            assert np.all(np.abs(found - expected) <= scale * 0.5001)
+            assert np.all(np.abs(found - expected) <= scale * 2.5001)
         elif ".bias" not in name:
             np.testing.assert_array_equal(found, expected)
     for gru in ("gru0", "gru1") if bias else ():
@@ -51,8 +52,8 @@ def test_it_computes_what_the_integers_compute(reset: str, bias: bool) -> None:
     integer = quantized(random_artifact(3, 4, (16, 9), reset=reset, bias=bias, head="identity"))
     real = dequantize(integer)
     inputs = gaussian_input(integer, 500)
-    integers = run_steps(IntegerReference(integer), integer.config, inputs)
-    floats = run_steps(Reference(real), real.config, inputs)
+    integers = run_steps(IntegerReference(integer), integer, inputs)
+    floats = run_steps(Reference(real), real, inputs)
     for name, values in integers.items():
         assert np.sqrt(np.mean((values - floats[name]) ** 2)) < 0.03, name
 

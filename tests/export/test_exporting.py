@@ -15,11 +15,13 @@ from edgegru_export.verification import verify
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ArtifactError, ExportError, VerificationError
 from edgegru_runtime.model import load
-from tests.builders import random_artifact
+from tests.builders import mixed_artifact, quantized, random_artifact
 from tests.export.onnx_file import quantized_artifact
 
 FLOAT = random_artifact(1, 3, (5,))
 INTEGER = quantized_artifact(1, 3, (5,))
+WIDE = quantized(mixed_artifact(1, candidate="relu"), "static-w8a16")
+DYNAMIC = quantized(mixed_artifact(1), "dynamic-w8")
 
 
 @pytest.mark.parametrize(
@@ -28,6 +30,8 @@ INTEGER = quantized_artifact(1, 3, (5,))
         (FLOAT, "model.onnx", {}),
         (FLOAT, "model.ONNX", {"sequence": True}),
         (INTEGER, "model.onnx", {}),
+        (WIDE, "model.onnx", {}),
+        (DYNAMIC, "model.onnx", {}),
         (FLOAT, "model.tflite", {}),
         (FLOAT, "model.tflite", {"state": "variables"}),
     ],
@@ -85,6 +89,7 @@ def test_an_existing_file_is_replaced_only_by_force(tmp_path: Path) -> None:
         (FLOAT, "model.onnx", "onnx", {"allow_int8_state": True}, "int8 state.*onnx"),
         (FLOAT, "model.tflite", "tflite", {"allow_int8_state": True}, "int8 state.*float32"),
         (INTEGER, "model.onnx", "onnx", {"sequence": True}, "static-w8a8.*only float32"),
+        (DYNAMIC, "model.onnx", "onnx", {"sequence": True}, "dynamic-w8.*only float32"),
     ],
 )
 def test_what_cannot_be_written_is_refused(

@@ -17,16 +17,19 @@ from edgegru_export.stimulus import gaussian_input
 from edgegru_export.verification import verify
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError, VerificationError
-from edgegru_runtime.model import load
-from edgegru_runtime.model_config import GruNode, LinearNode
-from tests.builders import random_artifact, random_integer_artifact
+from edgegru_runtime.model import Model, load
+from edgegru_runtime.model_config import CANDIDATE_ACTIVATIONS, GruNode, LinearNode
+from tests.builders import mixed_artifact, random_artifact, random_integer_artifact
 from tests.export.onnx_file import ACTIVATIONS, SHAPES
 from tests.export.tflite_file import change_constant, swap_halves, with_metadata_of, with_second_head
 
 STATES = pytest.mark.parametrize("state", ["io", "variables"])
 
 
-@given(artifact=st.builds(random_artifact, st.integers(0, 99), **SHAPES), state=st.sampled_from(["io", "variables"]))
+@given(
+    artifact=st.builds(random_artifact, st.integers(0, 99), **SHAPES, candidate=st.sampled_from(CANDIDATE_ACTIVATIONS)),
+    state=st.sampled_from(["io", "variables"]),
+)
 @settings(max_examples=15)
 def test_models_of_any_size_and_kind_compute_the_reference(
     artifact: Artifact, state: str, tmp_path_factory: pytest.TempPathFactory
@@ -35,6 +38,28 @@ def test_models_of_any_size_and_kind_compute_the_reference(
     path.write_bytes(tflite_float.build(artifact, state))
     report = verify(path, artifact, steps=1000)
     assert {deviation.name[0] for deviation in report.deviations} == ({"y", "h"} if state == "io" else {"y"})
+
+
+@STATES
+@pytest.mark.parametrize("candidate", CANDIDATE_ACTIVATIONS)
+@pytest.mark.parametrize("embedding", [False, True])
+def test_nodes_of_every_kind(embedding: bool, candidate: str, state: str, tmp_path: Path) -> None:
+    kernel_size = 1 if (embedding, candidate) == (True, "tanh") else 3  # of one it keeps nothing
+    model = mixed_artifact(2, 4, 7, embedding=embedding, candidate=candidate, kernel_size=kernel_size)
+    report = export(model, tmp_path / "model.tflite", format="tflite", state=state)
+    assert report.operators is not None
+    assert f"{report.operators} operators a step" in str(report)
+
+
+def test_every_input_means_a_row_of_the_table(tmp_path: Path) -> None:
+    artifact = mixed_artifact(2, 4, 7, embedding=True)
+    path = tmp_path / "model.tflite"
+    path.write_bytes(tflite_float.build(artifact))
+    inputs = np.array([-1e30, -7, -0.6, -0.5, -0.4, 0, 0.49999997, 0.5, 1.5, 2.5, 10.4, 10.5, 11, 11.5, 99, 3e38])
+    streams = [load(path).stream(), Model(artifact).stream()]
+    for x in inputs:
+        found, expected = (stream.step([float(x)]) for stream in streams)
+        np.testing.assert_allclose(found, expected, atol=1e-6)
 
 
 @STATES

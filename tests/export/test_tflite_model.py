@@ -8,32 +8,36 @@ import numpy as np
 import pytest
 from ai_edge_litert import schema_py_generated as schema
 
-from edgegru_export import tflite_float, tflite_integer
+from edgegru_export import tflite_dynamic, tflite_float, tflite_integer
 from edgegru_export.tflite_model import BUFFER_ALIGNMENT, FLOAT, Model, operator_count
 from edgegru_runtime.artifact import Artifact
-from tests.builders import random_artifact
-from tests.export.onnx_file import quantized
-from tests.export.tflite_file import operators, unpacked
+from tests.builders import mixed_artifact, quantized, random_artifact
+from tests.export.tflite_file import DTYPES, operators, unpacked
 
 FLOAT_MODEL = random_artifact(6, 3, (5, 4))
 INTEGER_MODEL = quantized(FLOAT_MODEL)
+WIDE_MODEL = quantized(FLOAT_MODEL, "static-w8a16")
 FORMS = pytest.mark.parametrize(
     ("artifact", "options", "dtype"),
     [
         (FLOAT_MODEL, {}, "float32"),
+        (quantized(FLOAT_MODEL, "dynamic-w8"), {}, "float32"),
         (INTEGER_MODEL, {}, "int16"),
+        (WIDE_MODEL, {}, "int16"),
         (INTEGER_MODEL, {"allow_int8_state": True}, "int8"),
     ],
 )
 # What tflite-micro registers in its MicroMutableOpResolver, of the operators there are.
 MICRO_OPERATORS = {
-    "ADD", "ASSIGN_VARIABLE", "CALL_ONCE", "CONCATENATION", "CONV_2D", "DEQUANTIZE", "DIV", "FULLY_CONNECTED",
-    "LOGISTIC", "MUL", "QUANTIZE", "READ_VARIABLE", "RELU", "RESHAPE", "SOFTMAX", "SPLIT", "SUB", "TANH", "VAR_HANDLE",
+    "ADD", "ASSIGN_VARIABLE", "CALL_ONCE", "CAST", "CONCATENATION", "CONV_2D", "DEPTHWISE_CONV_2D", "DEQUANTIZE", "DIV",
+    "FULLY_CONNECTED", "GATHER", "LOGISTIC", "MINIMUM", "MUL", "QUANTIZE", "READ_VARIABLE", "RELU", "RESHAPE",
+    "SOFTMAX", "SPLIT", "STRIDED_SLICE", "SUB", "TANH", "VAR_HANDLE",
 }  # fmt: skip
+BUILD = {"float32": tflite_float.build, "dynamic-w8": tflite_dynamic.build}
 
 
 def build(artifact: Artifact, state: str = "io", **options: bool) -> bytes:
-    return (tflite_float if artifact.config.scheme == "float32" else tflite_integer).build(artifact, state, **options)
+    return BUILD.get(artifact.config.scheme, tflite_integer.build)(artifact, state, **options)
 
 
 @FORMS
@@ -51,11 +55,11 @@ def test_the_file_describes_itself(artifact: Artifact, options: dict[str, bool],
     assert [entry.name for entry in model.metadata] == [b"edgegru"]
     document = json.loads(bytes(model.buffers[model.metadata[0].buffer].data))
     assert document["identity"] == artifact.config.identity
-    assert "quantization" not in document
     section = document["export"]
     assert (section["format"], section["form"], section["state"]) == ("tflite", "step", "io")
     assert section["state_dtype"] == dtype
-    assert section["states"][1] == {"input": "h1", "output": "h1_next", "node": "gru1", "shape": [1, 4]}
+    shift = {"float32": {}, "int16": {"shift": 9}, "int8": {"shift": 17}}[dtype]
+    assert section["states"][1] == {"input": "h1", "output": "h1_next", "node": "gru1", "shape": [1, 4], **shift}
 
 
 @FORMS
@@ -77,8 +81,40 @@ def test_every_operator_is_one_that_microcontrollers_have(
     data = build(artifact, state, **options)
     assert set(operators(data)) <= MICRO_OPERATORS
     assert operator_count(data) == len(operators(data))
-    if dtype != "float32":
+    if artifact.config.scheme != "float32":
         assert "FULLY_CONNECTED" not in operators(data)
+
+
+@pytest.mark.parametrize("scheme", ["float32", "dynamic-w8", "static-w8a8", "static-w8a16"])
+@pytest.mark.parametrize("embedding", [False, True])
+def test_so_are_those_of_every_kind_of_node(embedding: bool, scheme: str) -> None:
+    model = mixed_artifact(1, 4, 6, embedding=embedding, candidate="relu")
+    data = build(model if scheme == "float32" else quantized(model, scheme))
+    assert set(operators(data)) <= MICRO_OPERATORS
+    assert inputs_of(data, "GATHER") <= {"float32", "int32"}  # TFLite Micro has no other
+
+
+def inputs_of(data: bytes, operator: str) -> set[str]:
+    """The types of what an operator reads."""
+    model = unpacked(data)
+    tables = zip(operators(data), model.subgraphs[0].operators, strict=True)
+    read = [index for name, table in tables if name == operator for index in table.inputs]
+    return {DTYPES[model.subgraphs[0].tensors[index].type] for index in read}
+
+
+def test_shifts_are_those_of_the_state() -> None:
+    """A convolution keeps the reference's operands, an unbounded state of 8 bits has twice the range."""
+    shifts = []
+    for candidate, scheme, options in (
+        ("tanh", "static-w8a8", {}),
+        ("relu", "static-w8a8", {}),
+        ("relu", "static-w8a16", {}),
+        ("relu", "static-w8a8", {"allow_int8_state": True}),
+    ):
+        model = unpacked(build(quantized(mixed_artifact(1, candidate=candidate), scheme), **options))
+        document = json.loads(bytes(model.buffers[model.metadata[0].buffer].data))
+        shifts.append([entry["shift"] for entry in document["export"]["states"]])
+    assert shifts == [[0, 9], [0, 10], [0, 9], [0, 17]]
 
 
 @FORMS

@@ -16,6 +16,7 @@ import pytest
 from edgegru.calibration import calibrate
 from edgegru.quantization import quantize_artifact
 from edgegru_export import onnx_float, onnx_integer, tflite_float, tflite_integer, tolerances, verification
+from edgegru_export.closeness import other_decisions
 from edgegru_export.gate_order import reorder_gates
 from edgegru_export.saving import save_artifact, with_identity
 from edgegru_export.stimulus import gaussian_input, jumping_input
@@ -127,7 +128,7 @@ def test_a_shifted_scale_of_an_integer_file_fails(tmp_path: Path) -> None:
     path = tmp_path / "integer.onnx"
     path.write_bytes(genuine)
     vectors = [t.name for t in onnx.load(path).graph.initializer if ".constant" in t.name and t.dims and t.dims[0] > 1]
-    assert len(vectors) == 7  # multipliers and bias of three products, multipliers of the softmax
+    assert len(vectors) == 9  # multipliers of both products of gates and of candidates, four biases, the softmax
     for name in vectors:
         path.write_bytes(genuine)
         change_constant(path, name, lambda values: values + np.sign(values) * (np.abs(values) // 100 + 3))
@@ -233,12 +234,21 @@ def test_float_tflite_files(state: str, tmp_path: Path) -> None:
     assert [d.name for d in report.deviations] == (["y", "h0", "h1"] if state == "io" else ["y"])
 
 
-@pytest.mark.parametrize(("state", "int8_state"), [("io", False), ("variables", False), ("io", True)])
+@pytest.mark.parametrize(
+    ("scheme", "state", "int8_state"),
+    [
+        ("static-w8a8", "io", False),
+        ("static-w8a8", "variables", False),
+        ("static-w8a8", "io", True),
+        ("static-w8a16", "io", False),
+        ("static-w8a16", "variables", False),
+    ],
+)
 @pytest.mark.parametrize("reset", ["after", "before"])
 def test_integer_tflite_files_and_what_they_must_not_be(
-    state: str, int8_state: bool, reset: str, tmp_path: Path
+    scheme: str, state: str, int8_state: bool, reset: str, tmp_path: Path
 ) -> None:
-    artifact = quantized_artifact(9, 4, (12, 7), reset=reset)
+    artifact = quantized_artifact(9, 4, (12, 7), reset=reset, scheme=scheme)
     path = tmp_path / "model.tflite"
     path.write_bytes(tflite_integer.build(artifact, state, int8_state))
     report = verify(path, artifact)
@@ -249,13 +259,55 @@ def test_integer_tflite_files_and_what_they_must_not_be(
         verify(path, artifact)
 
 
-def test_a_shifted_scale_of_an_integer_tflite_file_fails(tmp_path: Path) -> None:
-    artifact = quantized_artifact(9, 4, (12, 7))
-    scales = artifact.array("gru0.weight_ih_scale") * np.float32(1.1)
+@pytest.mark.parametrize(("scheme", "factor"), [("static-w8a8", 1.1), ("static-w8a16", 1.002)])
+def test_a_shifted_scale_of_an_integer_tflite_file_fails(scheme: str, factor: float, tmp_path: Path) -> None:
+    artifact = quantized_artifact(9, 4, (12, 7), scheme=scheme)
+    scales = artifact.array("gru0.weight_ih_scale") * np.float32(factor)
     path = tmp_path / "model.tflite"
     path.write_bytes(tflite_integer.build(with_tensor(artifact, "gru0.weight_ih_scale", scales), "io", False))
-    with pytest.raises(VerificationError, match="off by at most"):
+    with pytest.raises(VerificationError, match="after one step h off by"):
         verify(path, artifact)
+
+
+def test_a_report_says_how_near_a_tflite_file_is(tmp_path: Path) -> None:
+    path = tmp_path / "model.tflite"
+    wide, float_model = quantized_artifact(9, 4, (12,), scheme="static-w8a16"), random_artifact(9, 4, (12,))
+    path.write_bytes(tflite_integer.build(wide))
+    data = verify(path, wide).to_dict()
+    assert 0.3 < data["rms_ratio"] < 1.25
+    assert (data["one_step"]["bits"], data["operators"]) == (16, 23)
+    assert 0.5 < data["one_step"]["near"] <= 1
+    assert 0 < data["one_step"]["own_rms"] < data["one_step"]["largest"]
+    assert 0 <= data["other_decisions"] < 0.02
+    text = str(verify(path, wide))
+    for part in ("units of 16 bits", "times the reference's own", "another decision", "23 operators a step"):
+        assert part in text
+    path.write_bytes(tflite_integer.build(wide, "variables"))
+    assert verify(path, wide).one_step is None
+    path.write_bytes(tflite_float.build(float_model))
+    data = verify(path, float_model).to_dict()
+    assert (data["operators"], data["one_step"], data["rms_ratio"], data["other_decisions"]) == (16, None, None, None)
+
+
+def test_one_step_finds_what_a_long_run_forgives(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifact = quantized_artifact(9, 4, (12,), scheme="static-w8a16")
+    path = tmp_path / "model.tflite"
+    wrong = with_tensor(artifact, "gru0.weight_hh_scale", artifact.array("gru0.weight_hh_scale") * np.float32(1.001))
+    path.write_bytes(tflite_integer.build(wrong))
+    with pytest.raises(VerificationError, match=r": after one step h off by rms [^;]*$"):
+        verify(path, artifact)
+    monkeypatch.setattr(tolerances, "ONE_STEP_FLOOR", 50.0)
+    assert verify(path, artifact).passed
+
+
+def test_decisions_that_differ_are_counted() -> None:
+    labels = random_artifact(1, 3, (4,), output_size=2).config
+    found = {"y": np.array([[0.6, 0.4], [0.4, 0.6], [0.1, 0.9], [0.7, 0.3]])}
+    reference = {"y": np.array([[0.7, 0.3], [0.6, 0.4], [0.2, 0.8], [0.8, 0.2]])}
+    assert other_decisions(labels, found, reference) == 0.25
+    several = random_artifact(1, 3, (4,), output_size=2, head="sigmoid").config
+    assert other_decisions(several, found, {"y": reference["y"] - 0.15}) == 0.25
+    assert other_decisions(random_artifact(1, 3, (4,), head="identity").config, found, reference) is None
 
 
 @pytest.mark.parametrize(("offset", "unit"), [(0.0, 1.0), (1e5, 1.0), (1e5, 100.0), (0.0, 1e-4), (-1e-3, 1e-6)])
@@ -291,7 +343,7 @@ def with_swapped_gates(artifact: Artifact, name: str) -> Artifact:
 def test_every_tolerance_is_documented() -> None:
     text = (Path(__file__).parents[2] / "docs" / "export.md").read_text()
     constants = {name: value for name, value in vars(tolerances).items() if name.isupper()}
-    assert len(constants) == 11
+    assert len(constants) == 15
     for name, value in constants.items():
         assert f"`{name}` | {value:g} |" in text
 

@@ -83,10 +83,9 @@ def test_feedback_helps_a_model_on_data_that_it_was_not_calibrated_on(reset: str
     artifact = random_artifact(5, 2, (24,), reset=reset)
     x = _recording(artifact, 2400)
     ranges = calibrate(artifact, [x[:1600]])
-    noise = [
-        measure_signal_to_noise(artifact, quantize_artifact(artifact, r, scheme="static-w8a16"), [x[1600:]]).model["dense"]
-        for r in (ranges, replace(ranges, moments={}))
-    ]
+    feedback = quantize_artifact(artifact, ranges, scheme="static-w8a16")
+    nearest = quantize_artifact(artifact, replace(ranges, moments={}), scheme="static-w8a16")
+    noise = [measure_signal_to_noise(artifact, model, [x[1600:]]).model["dense"] for model in (feedback, nearest)]
     assert noise[0] > noise[1] + 2
 
 

@@ -19,6 +19,7 @@ from zlib import crc32
 
 from edgegru_runtime.config_json import parse_config
 from edgegru_runtime.errors import ArtifactError
+from edgegru_runtime.fixed_point import STATE_BITS
 from edgegru_runtime.graph import check_graph
 from edgegru_runtime.model_config import ModelConfig
 from edgegru_runtime.strict_json import parse_json, shown
@@ -41,8 +42,9 @@ class ExportedFile:
     """An exported file whose metadata has been checked.
 
     ``format``: "onnx" or "tflite"; ``form``: "step" or "sequence"; ``state``: "io" (inputs and outputs ``states``) or
-    "variables" (inside the file); ``state_dtype``: "float32", "int32" (24 fractional bits), "int16" (15) or "int8" (7);
-    ``states``: the names of the input and the output of every state, in execution order.
+    "variables" (inside the file); ``state_dtype``: "float32", "int32" (as the integer reference holds them), "int16" or
+    "int8"; ``states``: the names of the input and the output of every state, in execution order; ``shifts``: how many
+    bits the numbers of each are coarser than the reference's.
     """
 
     path: str
@@ -52,6 +54,7 @@ class ExportedFile:
     state: str
     state_dtype: str
     states: tuple[tuple[str, str], ...]
+    shifts: tuple[int, ...]
 
     @property
     def engine(self) -> str:
@@ -266,7 +269,8 @@ def _exported(path: str, file_format: str, config: ModelConfig, section: Any) ->
     states = section.get("states")
     if not isinstance(states, list) or len(states) != len(config.state_nodes):
         raise ArtifactError(f"the metadata's export.states is {shown(states)}; expected one for each state")
-    names = []
+    names, shifts = [], []
+    coarse = section["state_dtype"] in ("int16", "int8")
     for state, node in zip(states, config.state_nodes, strict=True):
         expected_shape = [1, node.state_size]
         if not isinstance(state, dict) or state.get("node") != node.name or state.get("shape") != expected_shape:
@@ -275,5 +279,9 @@ def _exported(path: str, file_format: str, config: ModelConfig, section: Any) ->
         if not isinstance(before, str) or not isinstance(after, str):
             raise ArtifactError(f"the metadata's export.states has {node.name} without an input or output name")
         names.append((before, after))
+        shift = state.get("shift", None if coarse else 0)
+        if type(shift) is not int or not 0 <= shift <= (STATE_BITS if coarse else 0):
+            raise ArtifactError(f"the metadata's export.states has {node.name} with the shift {shown(shift)}")
+        shifts.append(shift)
     drive = (section["form"], section["state"], section["state_dtype"])
-    return ExportedFile(path, config, file_format, *drive, tuple(names))
+    return ExportedFile(path, config, file_format, *drive, tuple(names), tuple(shifts))

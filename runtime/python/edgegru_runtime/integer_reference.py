@@ -161,8 +161,5 @@ class IntegerReference:
 def _evened(config: ModelConfig) -> list[str]:
     """The concatenate nodes whose operands are not just those of their pieces, side by side."""
     operands = set(operand_names(config))
-    return [
-        node.name
-        for node in config.nodes
-        if isinstance(node, ConcatenateNode) and is_evened(config, node.name) and operands >= {*pieces(config, node.name)}
-    ]
+    names = [node.name for node in config.nodes if isinstance(node, ConcatenateNode)]
+    return [name for name in names if is_evened(config, name) and operands >= {*pieces(config, name)}]

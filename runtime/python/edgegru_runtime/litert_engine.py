@@ -12,7 +12,10 @@ from numpy.typing import NDArray
 
 from edgegru_runtime.errors import ArtifactError, EngineError, StateError
 from edgegru_runtime.exported import ExportedFile
+from edgegru_runtime.fixed_point import STATE_BITS, VALUE_LIMIT
 from edgegru_runtime.foreign import check_finite, first_line
+from edgegru_runtime.model_config import GruNode, ModelConfig, StateNode
+from edgegru_runtime.operands import operand_limit
 
 try:
     from ai_edge_litert.interpreter import Interpreter
@@ -20,8 +23,6 @@ except ImportError:  # 32-bit Raspberry Pis have only this one; its ImportError 
     from tflite_runtime.interpreter import Interpreter
 
 STEP, RESET = "step", "reset"  # the file's signatures
-_STATE_BITS = 24  # fractional bits of h in a saved state of an integer scheme
-_FRACTIONAL_BITS = {"int16": 15, "int8": 7}  # of h in the file
 
 
 class _Session:
@@ -93,6 +94,7 @@ class LitertEngine:
         """Raises ArtifactError where the file is no TFLite model, or not the one its metadata describes."""
         self._source = source
         self._turn = Lock()
+        self._limits = [_saved_limit(source.config, node) for node in source.config.state_nodes if source.config.static]
         try:
             self._session = _Session(source)
         except ImportError as error:  # tflite-runtime with a NumPy that it was not built for says so only here
@@ -118,8 +120,8 @@ class LitertEngine:
         self._check_reachable()
         if self._source.state_dtype == "float32":
             return [h.astype("<f4").tobytes() for h in state.h]
-        shift = _STATE_BITS - _FRACTIONAL_BITS[self._source.state_dtype]
-        return [(h.astype("<i4") << shift).tobytes() for h in state.h]
+        forms = zip(state.h, self._source.shifts, self._limits, strict=True)
+        return [np.clip(h.astype("<i4") << shift, -limit, limit).tobytes() for h, shift, limit in forms]
 
     def load_state(self, state: LitertState, blobs: Sequence[bytes]) -> None:
         """Take over states of any engine of this model, rounded to what the file holds."""
@@ -127,10 +129,12 @@ class LitertEngine:
         if self._source.state_dtype == "float32":
             state.h = [np.frombuffer(blob, "<f4").astype(np.float32)[None] for blob in blobs]
             return
-        shift = _STATE_BITS - _FRACTIONAL_BITS[self._source.state_dtype]
-        limits = np.iinfo(self._source.state_dtype)
-        rounded = ((np.frombuffer(blob, "<i4") + (1 << (shift - 1))) >> shift for blob in blobs)
-        state.h = [np.clip(q, limits.min, limits.max).astype(self._source.state_dtype)[None] for q in rounded]
+        dtype = np.dtype(self._source.state_dtype)
+        stored = []
+        for blob, shift in zip(blobs, self._source.shifts, strict=True):
+            rounded = (np.frombuffer(blob, "<i4").astype(np.int64) + ((1 << shift) >> 1)) >> shift
+            stored.append(np.clip(rounded, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)[None])
+        state.h = stored
 
     def clipped(self, state: LitertState) -> int:
         """Always 0: what saturates inside the file is not counted there."""
@@ -142,3 +146,10 @@ class LitertEngine:
                 f"{self._source.path} keeps its state in variables, which cannot be read or set; "
                 "expected a file exported with its state as inputs and outputs"
             )
+
+
+def _saved_limit(config: ModelConfig, node: StateNode) -> int:
+    """Where the numbers of a saved state saturate."""
+    if isinstance(node, GruNode):
+        return VALUE_LIMIT if node.unbounded else 1 << STATE_BITS
+    return operand_limit(config, node.inputs[0])  # a convolution keeps operands

@@ -105,7 +105,7 @@ class OnnxRuntimeEngine:
             self._session.run_with_iobinding(state.bindings[state.current])
         except Exception as error:  # as above
             raise EngineError(f"{self._source.path}: ONNX Runtime failed: {first_line(error)}") from error
-        check_finite(state.h[1 - state.current])
+        check_finite([*state.outputs, *state.h[1 - state.current]])
         state.current = 1 - state.current
         return [output.reshape(-1).tolist() for output in state.outputs]
 
