@@ -1,4 +1,4 @@
-"""ETTh1, hourly transformer temperatures: forecast 24 hours of all 7 channels; float, int8 and their errors.
+"""ETTh1, hourly transformer temperatures: forecast 24 hours of all 7 channels; float, integers, QAT and their errors.
 
     python benchmarks/forecasting.py --data ett/ETTh1.csv --seeds 5 -o forecasting.json
 
@@ -28,7 +28,9 @@ PARTS = {"train": (0, 8640), "validation": (8640, 11520), "test": (11520, 14400)
 MONTH = 720
 HORIZON = 24
 CONFIG = TrainConfig(
-    data=DataConfig(horizon=HORIZON, recording_column="recording", group_column="group", validation_groups=("validation",)),
+    data=DataConfig(
+        horizon=HORIZON, recording_column="recording", group_column="group", validation_groups=("validation",)
+    ),
     model=NetworkConfig(hidden_size=48, time_constant=48.0, dropout=0.2),
     training=TrainingConfig(
         epochs=40, lanes=12, bptt_steps=96, learning_rate=0.003, weight_decay=0.05, averaging=0.99, patience=12
@@ -79,14 +81,17 @@ def measure(folder: Path, seed: int) -> dict[str, float]:
     config = replace(CONFIG, data=replace(CONFIG.data, path=str(folder / "train.csv")))
     model = edgegru.train(config, seed=seed, output=output)
     result: dict[str, float] = {"seed": seed}
-    for scheme in ("float", "static-w8a8", "static-w8a16"):
-        file = model if scheme == "float" else output / f"{scheme}.safetensors"
-        if scheme != "float":
-            edgegru.quantize(model, folder / "train.csv", file, scheme=scheme)
+    files = {"float": model}
+    for scheme in ("static-w8a8", "static-w8a16"):
+        files[scheme] = output / f"{scheme}.safetensors"
+        edgegru.quantize(model, folder / "train.csv", files[scheme], scheme=scheme)
+    files["qat"] = edgegru.train(config, seed=seed, qat="static-w8a8", from_model=model, output=output / "qat")
+    for name, file in files.items():
         metrics = edgegru.evaluate(file, folder / "test.csv", part="all").metrics
-        result |= {f"{scheme}_{name}": value for name, value in metrics.items()}
-        result[f"{scheme}_bytes"] = file.stat().st_size
+        result |= {f"{name}_{metric}": value for metric, value in metrics.items()}
+        result[f"{name}_bytes"] = file.stat().st_size
     result["int8_excess"] = result["static-w8a8_mse"] / result["float_mse"] - 1
+    result["qat_excess"] = result["qat_mse"] / result["static-w8a8_mse"] - 1
     return result
 
 

@@ -138,7 +138,9 @@ def _originals(before: Artifact, after: Artifact) -> dict[str, NDArray[np.float6
         if isinstance(node, GruNode) and after.config.static:
             values[f"{node.name}.bias_ih"], values[f"{node.name}.bias_hn"] = folded_biases(before, node)
         integers = {name for name, tensor in after.tensors.items() if tensor.dtype != "float32"}
-        originals |= {name: value for name, value in values.items() if value is not None and name in integers}
+        for name in sorted(values, reverse=True):  # weights before biases, those of the input before recurrent ones
+            if (value := values[name]) is not None and name in integers:
+                originals[name] = value
     return originals
 
 

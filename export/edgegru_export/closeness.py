@@ -50,8 +50,9 @@ class OneStep:
 
     def __str__(self) -> str:
         return (
-            f"after one step h off by rms {self.rms:.2g} units of {self.bits} bits (allowed {self.rms_tolerance:.2g}), "
-            f"{self.near:.1%} within {NEAR} of the reference's, at most {self.largest:.3g}"
+            f"after one step h off by rms {self.rms:.2g} units of {self.bits} bits from float "
+            f"(allowed {self.rms_tolerance:.2g}), "
+            f"{self.near:.1%} within {NEAR} units of the reference, at most {self.largest:.3g}"
         )
 
 

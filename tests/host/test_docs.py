@@ -18,12 +18,22 @@ def words(page: str) -> list[str]:
     return re.sub(r"(-\w) ([A-Z]+), (--[\w-]+) \2", r"\1, \3 \2", page).split()  # Python 3.13 names FILE once
 
 
-def test_the_page_of_commands_is_what_help_prints():
-    specification = importlib.util.spec_from_file_location("make_command_line", DOCS / "make_command_line.py")
+def page_of(script: str) -> str:
+    """What a script of docs/ makes of its page."""
+    specification = importlib.util.spec_from_file_location(script, DOCS / f"{script}.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
+    return module.page()
+
+
+def test_the_page_of_commands_is_what_help_prints():
     written = (DOCS / "command-line.md").read_text(encoding="utf-8")
-    assert words(written) == words(module.page()), "stale: run python docs/make_command_line.py"
+    assert words(written) == words(page_of("make_command_line")), "stale: run python docs/make_command_line.py"
+
+
+def test_the_page_of_accuracy_tells_the_numbers_that_were_measured():
+    written = (DOCS / "accuracy.md").read_text(encoding="utf-8")
+    assert written == page_of("make_accuracy"), "stale: run python docs/make_accuracy.py"
 
 
 def test_every_option_is_explained():
