@@ -33,8 +33,8 @@ FOREIGN = """
 
 Signal-to-noise ratio in dB of every output against the float model's, on a part of the signal that calibration has not
 seen (`benchmarks/foreign_models.py`): amplifiers of 4 to 64 units with strong feedback, and denoisers with relu and
-linear candidates and reset before the product, trained without EdgeGRU. "Rounded": float arithmetic, every weight at its
-nearest int8 level. "int8 weights": the same with the levels that quantization chooses for `static-w8a16`.
+linear candidates and reset before the product, trained without EdgeGRU. "Rounded": float arithmetic, every weight at
+its nearest int8 level. "int8 weights": the same with the levels that quantization chooses for `static-w8a16`.
 
 """
 
