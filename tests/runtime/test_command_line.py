@@ -310,7 +310,12 @@ def running(model: str, tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
     """``run`` with a live pipe at both ends and a state file."""
     command = [*COMMAND, "run", model, "--state-file", str(tmp_path / "state")]
     pipe = subprocess.PIPE
-    with subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0) as process:
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)  # the caller's shell may ignore it
+    try:
+        process = subprocess.Popen(command, stdin=pipe, stdout=pipe, stderr=pipe, bufsize=0)
+    finally:
+        signal.signal(signal.SIGINT, before)
+    with process:
         yield process
         process.kill()
 
