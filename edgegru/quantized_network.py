@@ -23,6 +23,7 @@ from edgegru.quantization import StaticScales, integer_artifact
 from edgegru.quantized_gradients import dequantized, exactly, gru
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.derivation import Derivation
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.integer_arithmetic import Rescaling
 from edgegru_runtime.integer_layers import Gru, Head, Linear, Standardise
@@ -122,29 +123,31 @@ class QuantizedNetwork(nn.Module):
         """
         artifact = self.integer_artifact()
         config, nodes = artifact.config, artifact.config.nodes
+        derived = Derivation(artifact)
         scales = self._scales()
         x = x.transpose(0, 1)
-        layer: Standardise | Linear | Gru = Standardise(artifact, nodes[0])
+        layer: Standardise | Linear | Gru = Standardise(artifact, nodes[0], derived)
         real = (x - self.network.mean) / self.network.std
         value = self._operand(nodes[0].name, real, run_standardise(layer, x), scales)
         new_state: State = []
         for node in nodes[1:-1]:
             limit = operand_limit(config, node.inputs[0])
             if isinstance(node, GruNode):
-                layer = Gru(artifact, node)
+                layer = Gru(artifact, node, derived)
                 value, after = self._gru(artifact, node, layer, value, state[len(new_state)], lengths, scales)
                 new_state.append(after)
             else:
-                layer = Linear(artifact, node)
+                layer = Linear(artifact, node, derived)
                 integers = run_linear(layer, value.operand, limit)
                 weight, bias = self._real_weight(artifact, node.name, "weight"), self._real_bias(node.name)
                 surrogate = ACTIVATIONS[node.activation](nn.functional.linear(value.real, weight, bias))
                 if node.name in operand_names(config):
-                    exact = (integers * torch.from_numpy(layer.scale).to(x.device)).float()
-                    rescaling = Rescaling.by(layer.scale / operand_scales(artifact, node.name), node.name)
-                    q = operand(integers, rescaling, operand_limit(config, node.name))
+                    scale = torch.tensor(derived.scale[node.name], dtype=torch.float64, device=x.device)
+                    exact = (integers * scale).float()
+                    multipliers, limit = derived.operand[node.name]
+                    q = operand(integers, Rescaling.of(multipliers), limit)
                     value = self._operand(node.name, exactly(surrogate, exact), q, scales)
-        outputs = run_head(Head(artifact, nodes[-1], layer.scale), integers)
+        outputs = run_head(Head(nodes[-1], derived), integers)
         return exactly(surrogate.double(), outputs).transpose(0, 1), new_state
 
     def _gru(
@@ -207,7 +210,7 @@ class QuantizedNetwork(nn.Module):
         weight = artifact.array(f"{node}.{kind}").astype(np.float64)
         weight *= artifact.array(f"{node}.{kind}_scale").astype(np.float64)[:, np.newaxis]
         if kind != "weight_hh":  # columns were multiplied by the share of the largest scale that their operand has
-            scales = operand_scales(artifact, config.node(node).inputs[0])
+            scales = np.array(operand_scales(artifact, config.node(node).inputs[0]))
             weight *= np.max(scales) / scales
         surrogate = getattr(self._layers[node], kind if kind == "weight" else f"{kind}_l0")
         if self._gives_units(node):

@@ -61,7 +61,7 @@ def operand_values(
     result = []
     for name in names:
         relative = has_full_scale(after.config, after.config.node(name.removesuffix(".rh")))
-        scale, limit = operand_scales(after, name), operand_limit(after.config, name)
+        scale, limit = np.array(operand_scales(after, name)), operand_limit(after.config, name)
         integers = real[name] if name == first or name not in found else found[name]
         ranges = scale * limit
         result.append(

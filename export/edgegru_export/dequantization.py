@@ -44,7 +44,7 @@ def dequantize(artifact: Artifact) -> Artifact:
 
 
 def _linear(artifact: Artifact, node: LinearNode | ConvolutionNode) -> dict[str, NDArray[Any]]:
-    name, column_scale = node.name, operand_scales(artifact, node.inputs[0])
+    name, column_scale = node.name, np.array(operand_scales(artifact, node.inputs[0]))
     common = np.max(column_scale)
     arrays: dict[str, NDArray[Any]] = {f"{name}.weight": _weight(artifact, f"{name}.weight") / (column_scale / common)}
     if f"{name}.output_offset" in artifact.tensors:
@@ -56,7 +56,7 @@ def _linear(artifact: Artifact, node: LinearNode | ConvolutionNode) -> dict[str,
 
 def _gru(artifact: Artifact, node: GruNode) -> dict[str, NDArray[Any]]:
     name, size = node.name, node.hidden_size
-    x_scale, h_scale = operand_scales(artifact, node.inputs[0]), operand_scales(artifact, name)
+    x_scale, h_scale = (np.array(operand_scales(artifact, of)) for of in (node.inputs[0], name))
     # Unbounded, h and r ⊙ h have the same scales; bounded, each has one for all units.
     weight_hh = _weight(artifact, f"{name}.weight_hh") / (h_scale / np.max(h_scale))
     arrays = {

@@ -112,7 +112,7 @@ class _IntegerStep(StepBuilder[Quantity]):
     ) -> tuple[Quantity, Value | None]:
         name, graph, frames, after = node.name, self.graph, source.tensor, None
         if kept is not None:  # the state holds the very operands of the artifact
-            unit = operand_scales(self.artifact, node.inputs[0])
+            unit = np.array(operand_scales(self.artifact, node.inputs[0]))
             source = self._rescaled(source, unit, self.fraction, f"{name}.x")
             before = graph.reshape(kept, f"{name}.kept", (1, node.frames, 1, node.input_size))
             frames = graph.concatenate([before, source.tensor], f"{name}.frames", axis=1)
@@ -272,7 +272,7 @@ class _IntegerStep(StepBuilder[Quantity]):
     def _operand_unit(self, name: str) -> Floats:
         """What one unit of each number of an operand is worth here: as fine as this precision."""
         excess = operand_bits(self.config, name) - self.precision.bits
-        return operand_scales(self.artifact, name) * (2.0**excess * self._widened(name))
+        return np.array(operand_scales(self.artifact, name)) * (2.0**excess * self._widened(name))
 
     def _full_unit(self, node: Node) -> Floats:
         """What one unit of each number of a value with a full scale is worth."""

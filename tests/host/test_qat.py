@@ -31,6 +31,7 @@ from edgegru.training import TrainingInterrupted, train
 from edgegru_export.saving import artifact_bytes, save_artifact, with_identity
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact, read_artifact
+from edgegru_runtime.derivation import Derivation
 from edgegru_runtime.errors import ArtifactError, ConfigError
 from edgegru_runtime.integer_layers import Gru
 from edgegru_runtime.integer_reference import IntegerReference
@@ -221,7 +222,7 @@ def test_gradients_of_a_layer_are_those_of_its_steps(reset: str, bias: bool) -> 
     generator = torch.Generator().manual_seed(2)
     q_x = torch.randint(-127, 128, (20, 4, 3), generator=generator).float()
     state = torch.randint(-(2**24), 2**24, (4, 6), generator=generator)
-    trace = run_gru(Gru(artifact, node), q_x, state, 127)
+    trace = run_gru(Gru(artifact, node, Derivation(artifact)), q_x, state, 127)
     assert 0.02 < (trace.operand.abs() == 127).double().mean() < 0.9
     scales = quantized.scales().operand
     shapes = {"products": (20, 4, 18), "weight": (18, 6), "bias": (6,)}

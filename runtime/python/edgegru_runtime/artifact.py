@@ -52,6 +52,10 @@ class Artifact:
         """The tensor of that name as a read-only array (KeyError where there is none)."""
         return self.tensors[name].to_numpy()
 
+    def numbers(self, name: str) -> Sequence[float]:
+        """The numbers of the tensor of that name, row-major (KeyError where there is none), without NumPy."""
+        return _values(self.tensors[name])
+
 
 def read_artifact(path: str | os.PathLike[str]) -> Artifact:
     """Read and check an artifact; its tensors are views on the bytes read.

@@ -5,11 +5,15 @@ fit 32 or 16 bits elsewhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_runtime import fixed_point as fx
+
+if TYPE_CHECKING:
+    from edgegru_runtime.derivation import Multipliers, PairMultipliers
 
 Integers = NDArray[np.int64]
 
@@ -66,10 +70,9 @@ class Rescaling:
     shift: int
 
     @classmethod
-    def by(cls, ratio: NDArray[np.float64], where: str) -> Rescaling:
-        """The integers of real factors; raises ArtifactError, naming ``where``, for factors out of range."""
-        integers, shift = fx.multipliers(ratio.tolist(), where)
-        return cls(np.array(integers, np.int64), shift)
+    def of(cls, derived: Multipliers) -> Rescaling:
+        """By derived integers."""
+        return cls(np.array(derived.integers, np.int64), derived.shift)
 
     def __call__(self, value: Integers) -> Integers:
         return rounding_shift(value * self.multiplier, self.shift)
@@ -84,11 +87,9 @@ class PairRescaling:
     shift: int
 
     @classmethod
-    def by(cls, ratio_a: NDArray[np.float64], ratio_b: NDArray[np.float64], where: str) -> PairRescaling:
-        """The integers of two vectors of real factors with one shift; raises like ``Rescaling.by``."""
-        integers, shift = fx.multipliers([*ratio_a.tolist(), *ratio_b.tolist()], where)
-        a, b = np.split(np.array(integers, np.int64), [len(ratio_a)])
-        return cls(a, b, shift)
+    def of(cls, derived: PairMultipliers) -> PairRescaling:
+        """By derived integers."""
+        return cls(np.array(derived.a, np.int64), np.array(derived.b, np.int64), derived.shift)
 
     def __call__(self, a: Integers, b: Integers) -> Integers:
         return rounding_shift(a * self.a + b * self.b, self.shift)

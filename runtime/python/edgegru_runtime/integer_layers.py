@@ -1,11 +1,11 @@
 """The nodes of a static scheme in integers: docs/quantization.md line by line.
 
-A layer is built from an artifact; ``scale`` is what one unit of each number of its value is worth.
+A layer is built from an artifact and the integers derived from it.
 """
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 from numpy.typing import NDArray
@@ -30,21 +30,18 @@ from edgegru_runtime.model_config import (
     LinearNode,
     StandardiseNode,
 )
-from edgegru_runtime.operands import operand_bits, operand_limit, operand_scales
+from edgegru_runtime.operands import operand_limit
 
 if TYPE_CHECKING:
     from edgegru_runtime.artifact import Artifact
-
-Scales = NDArray[np.float64]
+    from edgegru_runtime.derivation import Derivation
 
 
 class Standardise:
     """q = clamp(⌊a · x + b⌋), float32, product and sum rounded separately; saturated before the conversion."""
 
-    def __init__(self, artifact: Artifact, node: StandardiseNode) -> None:
-        self.scale = operand_scales(artifact, node.name)
-        mean, std = (artifact.array(f"{node.name}.{field}").tolist() for field in ("mean", "std"))
-        a, b = fx.input_coefficients(mean, std, float(self.scale[0]), node.name)
+    def __init__(self, artifact: Artifact, node: StandardiseNode, derived: Derivation) -> None:
+        a, b = derived.coefficients[node.name]
         self.a, self.b = np.array(a, np.float32), np.array(b, np.float32)
         self.limit = operand_limit(artifact.config, node.name)
 
@@ -59,11 +56,9 @@ class Standardise:
 class Embedding:
     """Row ⌊x + 1/2⌋ of a table of operands, made once: q = clamp(R(w8; M, t)), ρ_row = s_row / s."""
 
-    def __init__(self, artifact: Artifact, node: EmbeddingNode) -> None:
-        self.scale = operand_scales(artifact, node.name)
-        row_scale = artifact.array(f"{node.name}.weight_scale").astype(np.float64)
+    def __init__(self, artifact: Artifact, node: EmbeddingNode, derived: Derivation) -> None:
         weight = artifact.array(f"{node.name}.weight").astype(np.int64)
-        rescale = Rescaling.by(row_scale / self.scale[0], node.name)
+        rescale = Rescaling.of(derived.rows[node.name])
         rows = rounding_shift(weight * rescale.multiplier[:, np.newaxis], rescale.shift)
         self.table = clamp(rows, operand_limit(artifact.config, node.name))
 
@@ -77,18 +72,13 @@ class Embedding:
 class Linear:
     """acc = W q + b, then the activation. A convolution is one over the operands that it keeps, the oldest first."""
 
-    def __init__(self, artifact: Artifact, node: LinearNode | ConvolutionNode) -> None:
+    def __init__(self, artifact: Artifact, node: LinearNode | ConvolutionNode, derived: Derivation) -> None:
         weight = artifact.array(f"{node.name}.weight").astype(np.int64)
         self.weight = weight.reshape(node.output_size, -1)
         self.bias = _bias(artifact, f"{node.name}.bias", node.output_size)
         self.activation = node.activation
-        self.scale = _row_scales(artifact, f"{node.name}.weight") * np.max(operand_scales(artifact, node.inputs[0]))
-        if node.activation == "tanh":
-            self.to_argument = Rescaling.by(self.scale * 2.0**fx.TANH_ARGUMENT_BITS, node.name)
-            self.scale = np.full(node.output_size, 2.0**-fx.CANDIDATE_BITS)
-        elif node.activation == "sigmoid":
-            self.to_argument = Rescaling.by(self.scale * 2.0**fx.SIGMOID_ARGUMENT_BITS, node.name)
-            self.scale = np.full(node.output_size, 2.0**-fx.GATE_BITS)
+        if node.name in derived.argument:
+            self.to_argument = Rescaling.of(derived.argument[node.name])
 
     def __call__(self, q: Integers) -> Integers:
         acc: Integers = self.weight @ q + self.bias
@@ -104,7 +94,7 @@ class Linear:
 class Gru:
     """One GRU step from operand q_x and state h to the next h: 24 fractional bits, of full scale where unbounded."""
 
-    def __init__(self, artifact: Artifact, node: GruNode) -> None:
+    def __init__(self, artifact: Artifact, node: GruNode, derived: Derivation) -> None:
         name, size = node.name, node.hidden_size
         self.size, self.reset, self.candidate = size, node.reset, node.candidate_activation
         self.limit = operand_limit(artifact.config, name)
@@ -112,28 +102,10 @@ class Gru:
         self.weight_hh = artifact.array(f"{name}.weight_hh").astype(np.int64)
         self.bias_ih = _bias(artifact, f"{name}.bias_ih", 3 * size)
         self.bias_hn = _bias(artifact, f"{name}.bias_hn", size)
-        h_scales = operand_scales(artifact, name)
-        if node.unbounded:
-            self.scale = artifact.array(f"{name}.full_scale").astype(np.float64) * 2.0**-fx.STATE_BITS
-            to_candidate, self.candidate_limit = 1 / self.scale, fx.VALUE_LIMIT
-            rh_scales, operand_ratio = h_scales, 2.0 ** (operand_bits(artifact.config, name) - 1 - fx.STATE_BITS)
-            rh_ratio = operand_ratio
-        else:
-            self.scale = np.full(size, 2.0**-fx.STATE_BITS)
-            to_candidate = np.full(size, 2.0**fx.TANH_ARGUMENT_BITS)
-            self.candidate_limit = fx.CANDIDATE_ARGUMENT_LIMIT
-            rh_scales = h_scales if node.reset == "after" else operand_scales(artifact, f"{name}.rh")
-            operand_ratio, rh_ratio = (2.0**-fx.STATE_BITS / scales[0] for scales in (h_scales, rh_scales))
-        # The rows of r and z give sigmoid's argument, those of n tanh's or h itself; the n rows of W_hh multiply h or,
-        # with reset before, r ⊙ h.
-        rz, n_rows = slice(0, 2 * size), slice(2 * size, None)
-        ih = _row_scales(artifact, f"{name}.weight_ih") * np.max(operand_scales(artifact, node.inputs[0]))
-        hh = _row_scales(artifact, f"{name}.weight_hh")
-        to_gate = 2.0**fx.SIGMOID_ARGUMENT_BITS
-        self.rz = PairRescaling.by(ih[rz] * to_gate, hh[rz] * np.max(h_scales) * to_gate, name)
-        self.n = PairRescaling.by(ih[n_rows] * to_candidate, hh[n_rows] * np.max(rh_scales) * to_candidate, name)
-        self.h_operand = Rescaling.by(np.array([operand_ratio]), name)
-        self.rh_operand = Rescaling.by(np.array([rh_ratio]), name)
+        self.candidate_limit = fx.VALUE_LIMIT if node.unbounded else fx.CANDIDATE_ARGUMENT_LIMIT
+        multipliers = derived.gru[name]
+        self.rz, self.n = PairRescaling.of(multipliers.rz), PairRescaling.of(multipliers.n)
+        self.h_operand, self.rh_operand = Rescaling.of(multipliers.h), Rescaling.of(multipliers.rh)
 
     def __call__(self, q_x: Integers, h: Integers) -> Integers:
         rz, n_rows = slice(0, 2 * self.size), slice(2 * self.size, None)
@@ -157,40 +129,26 @@ class Gru:
 class Elementwise:
     """A sum of two values, or a product of two operands, with 24 fractional bits of full scale."""
 
-    def __init__(self, artifact: Artifact, node: ElementwiseNode, scales: tuple[Scales, Scales]) -> None:
-        """``scales``: of the two values, or of the two operands."""
-        self.scale = artifact.array(f"{node.name}.full_scale").astype(np.float64) * 2.0**-fx.VALUE_BITS
-        self.kind, (a, b) = node.kind, scales
+    def __init__(self, node: ElementwiseNode, derived: Derivation) -> None:
+        self.kind = node.kind
         if node.kind == "add":
-            self.sum = PairRescaling.by(a / self.scale, b / self.scale, node.name)
+            self.sum = PairRescaling.of(derived.pair[node.name])
         else:
-            self.product = Rescaling.by(a * b / self.scale, node.name)
+            self.product = Rescaling.of(derived.product[node.name])
 
     def __call__(self, a: Integers, b: Integers) -> Integers:
         return clamp(self.sum(a, b) if self.kind == "add" else self.product(a * b), fx.VALUE_LIMIT)
 
 
 class Head:
-    """What gives the floats: a fixed-point value (size,) of scale ``scale`` to outputs (size,) float32."""
+    """What gives the floats: a fixed-point value (size,) to outputs (size,) float32."""
 
-    def __init__(self, artifact: Artifact, node: HeadNode, scale: Scales) -> None:
+    def __init__(self, node: HeadNode, derived: Derivation) -> None:
+        multipliers, scale, offset = derived.head[node.name]
         self.kind = node.kind
-        self.output_offset: NDArray[Any] | None = None
-        self.rescaling: Rescaling | None = None
-        self.output_scale: NDArray[np.float32] | np.float32  # real value of one unit of the output
-        if node.kind == "softmax":
-            self.rescaling = Rescaling.by(scale * 2.0**fx.SOFTMAX_ARGUMENT_BITS, node.name)
-            self.output_scale = np.float32(2.0**-fx.PROBABILITY_BITS)
-        elif node.kind == "sigmoid":
-            self.rescaling = Rescaling.by(scale * 2.0**fx.SIGMOID_ARGUMENT_BITS, node.name)
-            self.output_scale = np.float32(2.0**-fx.GATE_BITS)
-        elif (scale_name := f"{node.inputs[0]}.output_scale") in artifact.tensors:
-            self.output_scale = artifact.array(scale_name).astype(np.float32)
-            self.rescaling = Rescaling.by(scale / self.output_scale.astype(np.float64), node.name)
-            if (offset_name := f"{node.inputs[0]}.output_offset") in artifact.tensors:
-                self.output_offset = artifact.array(offset_name)
-        else:  # tanh, sigmoid, sums and products have their scale from their format
-            self.output_scale = scale.astype(np.float32)
+        self.rescaling = None if multipliers is None else Rescaling.of(multipliers)
+        self.output_scale = np.array(scale, np.float32)  # real value of one unit of the output
+        self.output_offset = None if offset is None else np.array(offset, np.float32)
 
     def __call__(self, value: Integers) -> NDArray[np.float32]:
         integers = value if self.rescaling is None else self.rescaling(value)
@@ -207,7 +165,3 @@ class Head:
 def _bias(artifact: Artifact, name: str, size: int) -> Integers:
     """The bias (size,) in accumulator units, zero where there is none."""
     return artifact.array(name).astype(np.int64) if name in artifact.tensors else np.zeros(size, np.int64)
-
-
-def _row_scales(artifact: Artifact, weight: str) -> Scales:
-    return artifact.array(f"{weight}_scale").astype(np.float64)

@@ -13,8 +13,9 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from edgegru_runtime.derivation import Derivation
 from edgegru_runtime.integer_arithmetic import Integers, Rescaling, clamp
-from edgegru_runtime.integer_layers import Elementwise, Embedding, Gru, Head, Linear, Scales, Standardise
+from edgegru_runtime.integer_layers import Elementwise, Embedding, Gru, Head, Linear, Standardise
 from edgegru_runtime.model_config import (
     ConcatenateNode,
     ConvolutionNode,
@@ -23,11 +24,9 @@ from edgegru_runtime.model_config import (
     GruNode,
     HeadNode,
     LinearNode,
-    ModelConfig,
     Node,
     StandardiseNode,
 )
-from edgegru_runtime.operands import is_evened, operand_limit, operand_names, operand_scales, pieces
 
 if TYPE_CHECKING:
     from edgegru_runtime.artifact import Artifact
@@ -57,39 +56,10 @@ class IntegerReference:
         self._state_nodes = config.state_nodes
         self._places = {node.name: place for place, node in enumerate(config.state_nodes)}  # in the state
         self._reads = {node.name: node.inputs for node in config.nodes}
-        self.layers: dict[str, Layer] = {}
-        self._scale: dict[str, Scales] = {}  # of values: what one unit of each number is worth
-        self.to_operand: dict[str, tuple[Rescaling, int]] = {}  # from value to operand, and where it saturates
-        for node in config.nodes:
-            self._prepare(artifact, node)
-        for name in (*operand_names(config), *_evened(config)):
-            if not isinstance(config.node(name), (StandardiseNode, EmbeddingNode)):  # their values are operands
-                rescaling = Rescaling.by(self._scale[name] / operand_scales(artifact, name), name)
-                self.to_operand[name] = rescaling, operand_limit(config, name)
-
-    def _prepare(self, artifact: Artifact, node: Node) -> None:
-        layer: Standardise | Embedding | Linear | Gru | Elementwise
-        match node:
-            case StandardiseNode():
-                layer = Standardise(artifact, node)
-            case EmbeddingNode():
-                layer = Embedding(artifact, node)
-            case LinearNode() | ConvolutionNode():
-                layer = Linear(artifact, node)
-            case GruNode():
-                layer = Gru(artifact, node)
-            case ElementwiseNode(inputs=(a, b)):
-                summed = node.kind == "add"
-                scales = tuple(self._scale[name] if summed else operand_scales(artifact, name) for name in (a, b))
-                layer = Elementwise(artifact, node, (scales[0], scales[1]))
-            case ConcatenateNode():
-                self._scale[node.name] = np.concatenate([self._scale[name] for name in node.inputs])
-                return
-            case HeadNode():
-                self.layers[node.name] = Head(artifact, node, self._scale[node.inputs[0]])
-                return
-        self.layers[node.name] = layer
-        self._scale[node.name] = layer.scale
+        derived = Derivation(artifact)
+        self.layers = {node.name: layer for node in config.nodes if (layer := _layer(artifact, node, derived))}
+        self.scale = {name: np.array(scale) for name, scale in derived.scale.items()}  # of one unit of each number
+        self.to_operand = {name: (Rescaling.of(by), limit) for name, (by, limit) in derived.operand.items()}
 
     def new_state(self) -> IntegerState:
         """A zero state."""
@@ -130,7 +100,7 @@ class IntegerReference:
                 case None:
                     values[name] = np.concatenate([values[read] for read in node.inputs])
             if self._trace is not None:
-                real = outputs[name] if name in outputs else values[name] * self._scale[name]
+                real = outputs[name] if name in outputs else values[name] * self.scale[name]
                 self._trace(name, np.asarray(real, np.float64))
         return [outputs[name].tolist() for name in self._outputs]
 
@@ -158,8 +128,19 @@ class IntegerReference:
         return state.clipped
 
 
-def _evened(config: ModelConfig) -> list[str]:
-    """The concatenate nodes whose operands are not just those of their pieces, side by side."""
-    operands = set(operand_names(config))
-    names = [node.name for node in config.nodes if isinstance(node, ConcatenateNode)]
-    return [name for name in names if is_evened(config, name) and operands >= {*pieces(config, name)}]
+def _layer(artifact: Artifact, node: Node, derived: Derivation) -> Layer | None:
+    match node:
+        case StandardiseNode():
+            return Standardise(artifact, node, derived)
+        case EmbeddingNode():
+            return Embedding(artifact, node, derived)
+        case LinearNode() | ConvolutionNode():
+            return Linear(artifact, node, derived)
+        case GruNode():
+            return Gru(artifact, node, derived)
+        case ElementwiseNode():
+            return Elementwise(node, derived)
+        case HeadNode():
+            return Head(node, derived)
+        case ConcatenateNode():
+            return None

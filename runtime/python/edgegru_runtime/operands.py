@@ -6,7 +6,7 @@ where any piece has 16 bits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from edgegru_runtime.fixed_point import OPERAND_BITS, OPERAND_LIMIT
@@ -25,9 +25,6 @@ from edgegru_runtime.model_config import (
 )
 
 if TYPE_CHECKING:
-    import numpy as np
-    from numpy.typing import NDArray
-
     from edgegru_runtime.artifact import Artifact
 
 
@@ -88,13 +85,13 @@ def is_evened(config: ModelConfig, name: str) -> bool:
     return operand_bits(config, name) == 16
 
 
-def even_scale(config: ModelConfig, name: str, piece_scales: Mapping[str, NDArray[np.float64]]) -> float:
+def even_scale(config: ModelConfig, name: str, piece_scales: Mapping[str, Sequence[float]]) -> float:
     """The one scale of such an operand: the largest that a piece has, or would have with 16 bits.
 
     ``piece_scales``: those of the pieces' own operands, by name.
     """
     bits = {piece: OPERAND_BITS[config.scheme_of(piece)] for piece in pieces(config, name)}
-    return max(float(piece_scales[piece].max()) * 2.0 ** (bits[piece] - 16) for piece in bits)
+    return max(max(piece_scales[piece]) * 2.0 ** (bits[piece] - 16) for piece in bits)
 
 
 def operand_limit(config: ModelConfig, name: str) -> int:
@@ -102,19 +99,17 @@ def operand_limit(config: ModelConfig, name: str) -> int:
     return OPERAND_LIMIT[operand_bits(config, name)]
 
 
-def operand_scales(artifact: Artifact, name: str) -> NDArray[np.float64]:
+def operand_scales(artifact: Artifact, name: str) -> list[float]:
     """What one unit of each number of an operand is worth (size,). ``name``: of a node, or ``NAME.rh``."""
-    import numpy as np  # only engines and the host come here
-
     config = artifact.config
     assert config.quantization is not None
     node = config.node(name.removesuffix(".rh"))
     if isinstance(node, ConcatenateNode):
         own = {piece: operand_scales(artifact, piece) for piece in pieces(config, name)}
         if is_evened(config, name):
-            return np.full(node.size, even_scale(config, name, own))
-        return np.concatenate([own[piece] for piece in pieces(config, name)])
+            return [even_scale(config, name, own)] * node.size
+        return [scale for piece in pieces(config, name) for scale in own[piece]]
     if has_full_scale(config, node):
-        full_scale = artifact.array(f"{node.name}.full_scale").astype(np.float64)
-        return full_scale * 2.0 ** (1 - operand_bits(config, name))
-    return np.full(node.output_size, config.quantization.operand_scale[name])
+        unit = 2.0 ** (1 - operand_bits(config, name))
+        return [full * unit for full in artifact.numbers(f"{node.name}.full_scale")]
+    return [config.quantization.operand_scale[name]] * node.output_size
