@@ -33,7 +33,6 @@ ALLOWED = {
 ALLOWED_IN = {
     "edgegru_runtime.tensor": {"numpy"},
     "edgegru_runtime.artifact": {"numpy"},
-    "edgegru_runtime.operands": {"numpy"},
     "edgegru_runtime.reference": {"numpy"},
     "edgegru_runtime.integer_arithmetic": {"numpy"},
     "edgegru_runtime.integer_layers": {"numpy"},
