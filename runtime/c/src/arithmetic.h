@@ -1,0 +1,53 @@
+/* The operations of docs/quantization.md on single numbers. */
+#ifndef EGRU_ARITHMETIC_H
+#define EGRU_ARITHMETIC_H
+
+#include "internal.h"
+
+#define EGRU_VALUE_LIMIT ((int64_t)1 << 30)
+#define EGRU_OUTPUT_LIMIT ((int64_t)1 << 24)
+#define EGRU_ARGUMENT_LIMIT 32767
+
+extern const int16_t egru_tanh_c0[64], egru_tanh_c1[64], egru_tanh_c2[64];
+extern const int16_t egru_exp2_c0[16], egru_exp2_c1[16], egru_exp2_c2[16];
+
+/* v / 2^shift towards minus infinity; compilers make one instruction of it. */
+static inline int64_t egru_shift_right(int64_t v, uint32_t shift) {
+    return v < 0 ? ~(~v >> shift) : v >> shift;
+}
+
+/* R'(v; t): divide by 2^t, round half up. */
+static inline int64_t egru_round(int64_t v, uint32_t shift) {
+    return egru_shift_right(v + ((int64_t)1 << (shift - 1)), shift);
+}
+
+static inline int64_t egru_clamp(int64_t v, int64_t limit) {
+    return v > limit ? limit : v < -limit ? -limit : v;
+}
+
+/* tanh in Q15 of an argument in Q12. */
+static inline int32_t egru_tanh(int64_t argument) {
+    int32_t a = (int32_t)egru_clamp(argument, EGRU_ARGUMENT_LIMIT), u = a < 0 ? -a : a;
+    int32_t k = u >> 9, p = (u & 511) << 6;
+    int32_t inner = egru_tanh_c1[k] + (int32_t)egru_round(p * egru_tanh_c2[k], 15);
+    int32_t t = egru_tanh_c0[k] + (int32_t)egru_round(p * inner, 15);
+    return a < 0 ? -t : t;
+}
+
+/* sigmoid in Q16 of an argument in Q11. */
+static inline int32_t egru_sigmoid(int64_t argument) {
+    return 32768 + egru_tanh(argument);
+}
+
+static inline int64_t egru_limit(uint32_t bits) {
+    return bits == 8 ? 127 : 32767;
+}
+
+static inline void egru_store(void *q, uint32_t i, uint32_t bits, int64_t value) {
+    int64_t v = egru_clamp(value, egru_limit(bits));
+    if (bits == 8)
+        ((int8_t *)q)[i] = (int8_t)v;
+    else
+        ((int16_t *)q)[i] = (int16_t)v;
+}
+#endif

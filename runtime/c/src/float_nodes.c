@@ -1,0 +1,102 @@
+#include "float_nodes.h"
+
+#include <string.h>
+
+int egru_finite(const float *v, size_t size) {
+    uint32_t bad = 0;
+    for (size_t i = 0; i < size; i++) {
+        uint32_t bits;
+        memcpy(&bits, &v[i], 4);
+        bad |= (uint32_t)((bits & 0x7f800000u) == 0x7f800000u);
+    }
+    return !bad;
+}
+
+#if EGRU_FLOAT
+/* 2^k e^r, k = round(v log2 e): log 2 in two parts, Taylor's polynomial of degree 6 for |r| <= log(2) / 2. */
+float egru_exp_float(float v) {
+    float k, r, p;
+    uint32_t bits;
+    int32_t whole;
+    v = v > 88.0f ? 88.0f : v < -87.3f ? -87.3f : v;
+    k = v * 1.44269504f;
+    whole = (int32_t)(k < 0 ? k - 0.5f : k + 0.5f);
+    r = v - (float)whole * 0.693359375f;
+    r = r + (float)whole * 2.12194440e-4f;
+    p = 1.0f / 720.0f;
+    p = p * r + 1.0f / 120.0f;
+    p = p * r + 1.0f / 24.0f;
+    p = p * r + 1.0f / 6.0f;
+    p = p * r + 0.5f;
+    p = (p * r) * r + r;
+    p = p + 1.0f;
+    bits = (uint32_t)(whole + 127) << 23;
+    memcpy(&k, &bits, 4);
+    return p * k;
+}
+
+float egru_sigmoid_float(float v) {
+    return 1.0f / (1.0f + egru_exp_float(-v));
+}
+
+float egru_tanh_float(float v) {
+    float e = egru_exp_float(v < 0 ? 2.0f * v : -2.0f * v), t = (1.0f - e) / (1.0f + e);
+    return v < 0 ? -t : t;
+}
+
+void egru_read_input_float(const egru_operation *op, const float *x, float *value, const egru_vector *out) {
+    if (op->code == EGRU_OP_STANDARDISE) {
+        const float *mean = op->a, *std = op->b;
+        for (uint32_t i = 0; i < out->size; i++)
+            value[i] = (x[i] - mean[i]) / std[i];
+        return;
+    }
+    float sum = x[0] + 0.5f;
+    uint32_t row = sum >= (float)op->count ? op->count - 1 : sum >= 0.0f ? (uint32_t)sum : 0;
+    if (!op->b) {
+        memcpy(value, (const float *)op->a + (size_t)row * out->size, (size_t)out->size * 4);
+        return;
+    }
+    for (uint32_t i = 0; i < out->size; i++)
+        value[i] = (float)((const int8_t *)op->a)[(size_t)row * out->size + i] * ((const float *)op->b)[row];
+}
+
+void egru_scale_accumulators(const egru_matrix *m, void *acc, float step) {
+    for (uint32_t i = 0; i < m->rows; i++) {
+        int32_t integer;
+        float real;
+        memcpy(&integer, (unsigned char *)acc + 4 * (size_t)i, 4);
+        real = (float)integer * (m->scale[i] * step) + m->offset[i];
+        memcpy((unsigned char *)acc + 4 * (size_t)i, &real, 4);
+    }
+}
+
+void egru_activate_float(float *v, uint32_t size, uint32_t activation) {
+    for (uint32_t i = 0; activation != EGRU_LINEAR && i < size; i++) {
+        if (activation == EGRU_RELU)
+            v[i] = v[i] > 0 ? v[i] : 0;
+        else
+            v[i] = activation == EGRU_TANH ? egru_tanh_float(v[i]) : egru_sigmoid_float(v[i]);
+    }
+}
+
+void egru_combine_float(const egru_operation *op, const float *a, const float *b, float *value, uint32_t size) {
+    for (uint32_t i = 0; i < size; i++)
+        value[i] = op->code == EGRU_OP_ADD ? a[i] + b[i] : a[i] * b[i];
+}
+
+void egru_give_out_float(const egru_operation *op, const float *value, float *y, uint32_t size) {
+    float largest = value[0], total = 0;
+    if (op->code != EGRU_OP_SOFTMAX) {
+        for (uint32_t i = 0; i < size; i++)
+            y[i] = op->code == EGRU_OP_SIGMOID ? egru_sigmoid_float(value[i]) : value[i];
+        return;
+    }
+    for (uint32_t i = 1; i < size; i++)
+        largest = value[i] > largest ? value[i] : largest;
+    for (uint32_t i = 0; i < size; i++)
+        total += y[i] = egru_exp_float(value[i] - largest);
+    for (uint32_t i = 0; i < size; i++)
+        y[i] /= total;
+}
+#endif

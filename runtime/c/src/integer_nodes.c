@@ -1,0 +1,133 @@
+#include "integer_nodes.h"
+
+#include "arithmetic.h"
+
+uint32_t *egru_position(unsigned char *state, const egru_operation *op) {
+    return (uint32_t *)(void *)(state + sizeof(egru_counts)) + op->position;
+}
+
+/* The largest integer <= v, for |v| < 2^31. */
+static int32_t floor_of(float v) {
+    int32_t i = (int32_t)v;
+    return i - ((float)i > v);
+}
+
+uint32_t egru_read_input(const egru_operation *op, const float *x, void *q, const egru_vector *out) {
+    uint32_t bits = out->kind == EGRU_VECTOR_Q8 ? 8 : 16, saturated = 0;
+    int32_t limit = (int32_t)egru_limit(bits);
+    if (op->code == EGRU_OP_EMBEDDING) {
+        float sum = x[0] + 0.5f, last = (float)(op->count - 1);
+        uint32_t row = 0;
+        if (sum >= last + 1.0f)
+            row = op->count - 1;
+        else if (sum >= 0.0f)
+            row = (uint32_t)sum;
+        const int8_t *w = (const int8_t *)op->a + (size_t)row * out->size;
+        int64_t m = ((const int32_t *)op->b)[row];
+        for (uint32_t i = 0; i < out->size; i++)
+            egru_store(q, i, bits, egru_round(w[i] * m, op->shift));
+        return sum < 0.0f || sum >= last + 1.0f;
+    }
+    const float *a = op->a, *b = op->b;
+    for (uint32_t i = 0; i < out->size; i++) {
+        float product = a[i] * x[i], v = product + b[i];
+        int32_t integer;
+        if (v >= (float)limit + 1.0f) {
+            integer = limit;
+            saturated++;
+        } else if (v < -(float)limit) {
+            integer = -limit;
+            saturated++;
+        } else {
+            integer = floor_of(v);
+        }
+        egru_store(q, i, bits, integer);
+    }
+    return saturated;
+}
+
+void egru_activate(const egru_operation *op, int32_t *acc) {
+    const int32_t *m = op->a;
+    for (uint32_t i = 0; op->activation != EGRU_LINEAR && i < op->matrix.rows; i++) {
+        if (op->activation == EGRU_RELU)
+            acc[i] = acc[i] > 0 ? acc[i] : 0;
+        else {
+            int64_t argument = egru_round((int64_t)acc[i] * m[i], op->shift);
+            acc[i] = op->activation == EGRU_TANH ? egru_tanh(argument) : egru_sigmoid(argument);
+        }
+    }
+}
+
+static int32_t operand_at(const void *q, uint32_t kind, uint32_t i) {
+    return kind == EGRU_VECTOR_Q8 ? ((const int8_t *)q)[i] : ((const int16_t *)q)[i];
+}
+
+void egru_widen(const void *q, uint32_t kind, uint32_t size, int32_t *value) {
+    for (uint32_t i = 0; i < size; i++)
+        value[i] = operand_at(q, kind, i);
+}
+
+void egru_combine(const egru_operation *op, const void *a, uint32_t kind_a, const void *b, uint32_t kind_b,
+                  int32_t *value, uint32_t size) {
+    const int32_t *m_a = op->a, *m_b = op->b;
+    for (uint32_t i = 0; i < size; i++) {
+        int64_t sum;
+        if (op->code == EGRU_OP_ADD)
+            sum = (int64_t)((const int32_t *)a)[i] * m_a[i] + (int64_t)((const int32_t *)b)[i] * m_b[i];
+        else
+            sum = (int64_t)operand_at(a, kind_a, i) * operand_at(b, kind_b, i) * m_a[i];
+        value[i] = (int32_t)egru_clamp(egru_round(sum, op->shift), EGRU_VALUE_LIMIT);
+    }
+}
+
+/* 2^-f / 2 in Q15 for f in Q16. */
+static int64_t half_power(uint32_t fraction) {
+    uint32_t k = fraction >> 12;
+    int32_t p = (int32_t)(fraction & 4095) << 3;
+    int32_t inner = egru_exp2_c1[k] + (int32_t)egru_round(p * egru_exp2_c2[k], 15);
+    return egru_exp2_c0[k] + egru_round(p * inner, 15);
+}
+
+static void softmax(int32_t *v, float *y, uint32_t size, const float *scale) {
+    int64_t largest = v[0], total = 0;
+    for (uint32_t i = 1; i < size; i++)
+        largest = v[i] > largest ? v[i] : largest;
+    for (int pass = 0; pass < 2; pass++)
+        for (uint32_t i = 0; i < size; i++) {
+            int64_t distance = egru_round((largest - v[i]) * 1549082005, 30);
+            int64_t halvings = distance >> 16 < 62 ? distance >> 16 : 62;
+            int64_t power = half_power((uint32_t)(distance & 65535)) * 65536 >> halvings;
+            if (pass == 0)
+                total += power;
+            else
+                y[i] = (float)((power * 32768 + total / 2) / total) * scale[i];
+        }
+}
+
+void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work, float *y, uint32_t size) {
+    const int32_t *m = op->a;
+    const float *scale = op->b, *offset = op->matrix.offset;
+    for (uint32_t i = 0; i < size; i++) {
+        int64_t v = m ? egru_round((int64_t)value[i] * m[i], op->shift) : value[i];
+        if (op->code == EGRU_OP_SOFTMAX)
+            v = egru_clamp(v, EGRU_VALUE_LIMIT);
+        else if (op->code == EGRU_OP_SIGMOID)
+            v = egru_sigmoid(v);
+        else
+            v = egru_clamp(v, EGRU_OUTPUT_LIMIT);
+        work[i] = (int32_t)v;
+    }
+    if (op->code == EGRU_OP_SOFTMAX) {
+        softmax(work, y, size, scale);
+        return;
+    }
+    for (uint32_t i = 0; i < size; i++) {
+        float real = (float)work[i] * scale[i];
+        y[i] = offset ? real + offset[i] : real;
+    }
+}
+
+void egru_refresh_operand(const egru_gru *gru, const int32_t *h, void *q) {
+    for (uint32_t i = 0; i < gru->size; i++)
+        egru_store(q, i, gru->bits, egru_round((int64_t)h[i] * gru->h_multiplier, gru->h_shift));
+}

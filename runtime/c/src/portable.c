@@ -1,0 +1,180 @@
+/* The kernel of processors that have no other: plain C, weights as they are in the plan. */
+#include <string.h>
+
+#include "arithmetic.h"
+#include "portable.h"
+#if EGRU_FLOAT
+#include "float_nodes.h"
+#endif
+
+static int runs(void) {
+    return 1;
+}
+
+static size_t packed_size(uint32_t kind, uint32_t rows, uint32_t columns) {
+    size_t bytes = (size_t)rows * columns * (kind == EGRU_VECTOR_FLOAT ? 4 : 1);
+    return (bytes + EGRU_ALIGN - 1) & ~(size_t)(EGRU_ALIGN - 1);
+}
+
+static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *weights, uint32_t rows,
+                 uint32_t columns) {
+    (void)bias;
+    memcpy(packed, weights, (size_t)rows * columns * (kind == EGRU_VECTOR_FLOAT ? 4 : 1));
+}
+
+static void product_q8(const egru_matrix *matrix, const int8_t *const *q, int32_t *const *acc, size_t count) {
+    const int8_t *w = matrix->weights;
+    const int32_t *bias = matrix->bias;
+    for (uint32_t i = 0; i < matrix->rows; i++, w += matrix->columns)
+        for (size_t s = 0; s < count; s++) {
+            int32_t sum = bias[i];
+            for (uint32_t j = 0; j < matrix->columns; j++)
+                sum += w[j] * q[s][j];
+            acc[s][i] = sum;
+        }
+}
+
+#if EGRU_Q16
+static void product_q16(const egru_matrix *matrix, const int16_t *const *q, int32_t *const *acc, size_t count) {
+    const int8_t *w = matrix->weights;
+    const int32_t *bias = matrix->bias;
+    for (uint32_t i = 0; i < matrix->rows; i++, w += matrix->columns)
+        for (size_t s = 0; s < count; s++) {
+            int32_t sum = bias[i];
+            for (uint32_t j = 0; j < matrix->columns; j++)
+                sum += w[j] * q[s][j];
+            acc[s][i] = sum;
+        }
+}
+#endif
+
+void egru_portable_operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
+                           uint32_t multipliers, uint32_t shift) {
+    for (uint32_t i = 0; i < size; i++)
+        egru_store(q, i, bits, egru_round((int64_t)value[i] * m[multipliers == 1 ? 0 : i], shift));
+}
+
+/* R'(acc_ih M_ih + acc_hh M_hh; t) of a row. */
+static int64_t pair(const egru_gru *g, uint32_t row, int32_t ih, int32_t hh, uint32_t shift) {
+    return egru_round((int64_t)ih * g->m_ih[row] + (int64_t)hh * g->m_hh[row], shift);
+}
+
+/* From the argument of the candidate to the new h and its operand. */
+static void mix(const egru_gru *g, uint32_t i, int64_t argument, int64_t z, int32_t *h, void *q) {
+    int64_t n;
+    if (g->candidate == EGRU_TANH)
+        n = (int64_t)egru_tanh(argument) * 512;
+    else
+        n = egru_clamp(g->candidate == EGRU_RELU && argument < 0 ? 0 : argument, EGRU_VALUE_LIMIT);
+    h[i] = (int32_t)egru_round((65536 - z) * n + z * h[i], 16);
+    egru_store(q, i, g->bits, egru_round((int64_t)h[i] * g->h_multiplier, g->h_shift));
+}
+
+void egru_portable_gru_after(const egru_gru *g, const int32_t *ih, const int32_t *hh, int32_t *h, void *q) {
+    uint32_t size = g->size;
+    int64_t limit = g->candidate == EGRU_TANH ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
+    for (uint32_t i = 0; i < size; i++) {
+        uint32_t row_z = size + i, row_n = 2 * size + i;
+        int64_t r = egru_sigmoid(pair(g, i, ih[i], hh[i], g->rz_shift));
+        int64_t z = egru_sigmoid(pair(g, row_z, ih[row_z], hh[row_z], g->rz_shift));
+        int64_t hn = egru_clamp(egru_round((int64_t)hh[row_n] * g->m_hh[row_n], g->n_shift), limit);
+        mix(g, i, egru_round((int64_t)ih[row_n] * g->m_ih[row_n], g->n_shift) + egru_round(r * hn, 16), z, h, q);
+    }
+}
+
+void egru_portable_gru_gates(const egru_gru *g, const int32_t *ih, const int32_t *hh, const int32_t *h, int32_t *z,
+                             void *q_rh) {
+    for (uint32_t i = 0; i < g->size; i++) {
+        int64_t r = egru_sigmoid(pair(g, i, ih[i], hh[i], g->rz_shift));
+        z[i] = egru_sigmoid(pair(g, g->size + i, ih[g->size + i], hh[g->size + i], g->rz_shift));
+        egru_store(q_rh, i, g->bits, egru_round(egru_round(r * h[i], 16) * g->rh_multiplier, g->rh_shift));
+    }
+}
+
+void egru_portable_gru_candidate(const egru_gru *g, const int32_t *ih, const int32_t *hn, const int32_t *z, int32_t *h,
+                                 void *q) {
+    for (uint32_t i = 0; i < g->size; i++) {
+        uint32_t row = 2 * g->size + i;
+        mix(g, i, pair(g, row, ih[row], hn[i], g->n_shift), z[i], h, q);
+    }
+}
+
+#if EGRU_FLOAT
+/* Eight rows at a time, so that sums do not wait for each other. */
+static void product_float(const egru_matrix *matrix, const float *const *v, float *const *acc, size_t count) {
+    const float *w = matrix->weights, *bias = matrix->bias;
+    for (uint32_t i = 0; i < matrix->rows; i++, w += matrix->columns)
+        for (size_t s = 0; s < count; s++) {
+            float sum = bias[i];
+            for (uint32_t j = 0; j < matrix->columns; j++)
+                sum += w[j] * v[s][j];
+            acc[s][i] = sum;
+        }
+}
+
+static float candidate_float(const egru_gru *g, float argument) {
+    if (g->candidate == EGRU_TANH)
+        return egru_tanh_float(argument);
+    return g->candidate == EGRU_RELU && argument < 0 ? 0 : argument;
+}
+
+void egru_portable_gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *next) {
+    uint32_t size = g->size;
+    for (uint32_t i = 0; i < size; i++) {
+        float r = egru_sigmoid_float(ih[i] + hh[i]), z = egru_sigmoid_float(ih[size + i] + hh[size + i]);
+        float n = candidate_float(g, ih[2 * size + i] + r * hh[2 * size + i]);
+        next[i] = (1.0f - z) * n + z * h[i];
+    }
+}
+
+void egru_portable_gru_gates_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *z,
+                                   float *rh) {
+    for (uint32_t i = 0; i < g->size; i++) {
+        rh[i] = egru_sigmoid_float(ih[i] + hh[i]) * h[i];
+        z[i] = egru_sigmoid_float(ih[g->size + i] + hh[g->size + i]);
+    }
+}
+
+void egru_portable_gru_candidate_float(const egru_gru *g, const float *ih, const float *hn, const float *z,
+                                       const float *h, float *next) {
+    for (uint32_t i = 0; i < g->size; i++)
+        next[i] = (1.0f - z[i]) * candidate_float(g, ih[2 * g->size + i] + hn[i]) + z[i] * h[i];
+}
+
+float egru_portable_quantize_float(const float *v, int8_t *q, uint32_t size) {
+    float largest = 0, step;
+    for (uint32_t i = 0; i < size; i++) {
+        float magnitude = v[i] < 0 ? -v[i] : v[i];
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    step = largest / 127.0f;
+    step = step > 7.8886091e-31f ? step : 7.8886091e-31f; /* 2^-100 */
+    for (uint32_t i = 0; i < size; i++) {
+        float level = v[i] / step + 12582912.0f; /* 1.5 * 2^23: rounds to an integer, ties to even */
+        q[i] = (int8_t)(level - 12582912.0f);
+    }
+    return step;
+}
+#endif
+
+const egru_kernel egru_portable = {
+    .name = "portable",
+    .runs = runs,
+    .packed_size = packed_size,
+    .pack = pack,
+    .product_q8 = product_q8,
+#if EGRU_Q16
+    .product_q16 = product_q16,
+#endif
+    .operand = egru_portable_operand,
+    .gru_after = egru_portable_gru_after,
+    .gru_gates = egru_portable_gru_gates,
+    .gru_candidate = egru_portable_gru_candidate,
+#if EGRU_FLOAT
+    .product_float = product_float,
+    .gru_after_float = egru_portable_gru_after_float,
+    .gru_gates_float = egru_portable_gru_gates_float,
+    .gru_candidate_float = egru_portable_gru_candidate_float,
+    .quantize_float = egru_portable_quantize_float,
+#endif
+};

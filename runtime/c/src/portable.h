@@ -1,0 +1,22 @@
+/* Parts of the portable kernel, for those instruction sets that have nothing better for them. */
+#ifndef EGRU_PORTABLE_H
+#define EGRU_PORTABLE_H
+
+#include "internal.h"
+
+void egru_portable_operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
+                           uint32_t multipliers, uint32_t shift);
+void egru_portable_gru_after(const egru_gru *g, const int32_t *ih, const int32_t *hh, int32_t *h, void *q);
+void egru_portable_gru_gates(const egru_gru *g, const int32_t *ih, const int32_t *hh, const int32_t *h, int32_t *z,
+                             void *q_rh);
+void egru_portable_gru_candidate(const egru_gru *g, const int32_t *ih, const int32_t *hn, const int32_t *z, int32_t *h,
+                                 void *q);
+#if EGRU_FLOAT
+void egru_portable_gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *next);
+void egru_portable_gru_gates_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *z,
+                                   float *rh);
+void egru_portable_gru_candidate_float(const egru_gru *g, const float *ih, const float *hn, const float *z,
+                                       const float *h, float *next);
+float egru_portable_quantize_float(const float *v, int8_t *q, uint32_t size);
+#endif
+#endif

@@ -1,0 +1,341 @@
+/* A step: the operations of the model, one after another, for all streams of a tile. */
+#include "internal.h"
+
+#include <string.h>
+
+#include "floating_point.h"
+#include "integer_nodes.h"
+#if EGRU_FLOAT
+#include "float_nodes.h"
+#endif
+
+#define INPUT_LIMIT 1152921504606846976.0f /* 2^60 */
+
+static void *buffer(const egru_model *model, const egru_tile *tile, int which, size_t stream) {
+    return tile->scratch[stream] + model->buffer[which];
+}
+
+static size_t item_size(uint32_t kind) {
+    return kind == EGRU_VECTOR_Q8 ? 1 : kind == EGRU_VECTOR_Q16 ? 2 : 4;
+}
+
+#define FOR_STREAMS for (size_t s = 0; s < tile->count; s++)
+
+static void product(const egru_model *model, const egru_matrix *m, const void *const *v, void *const *acc, size_t count) {
+    const egru_kernel *kernel = model->kernel;
+    if (m->kind == EGRU_VECTOR_Q8)
+        kernel->product_q8(m, (const int8_t *const *)v, (int32_t *const *)acc, count);
+#if EGRU_Q16
+    else if (m->kind == EGRU_VECTOR_Q16)
+        kernel->product_q16(m, (const int16_t *const *)v, (int32_t *const *)acc, count);
+#endif
+#if EGRU_FLOAT
+    else
+        kernel->product_float(m, (const float *const *)v, (float *const *)acc, count);
+#endif
+}
+
+#if EGRU_FLOAT
+/* The product with float results: in dynamic-w8 the vectors become int8 first. */
+static void float_product(const egru_model *model, const egru_tile *tile, const egru_matrix *m, const void *const *v,
+                          void *const *acc) {
+    const void *q[EGRU_TILE];
+    float step[EGRU_TILE];
+    if (!m->scale) {
+        product(model, m, v, acc, tile->count);
+        return;
+    }
+    FOR_STREAMS {
+        int8_t *quantized = buffer(model, tile, EGRU_Q, s);
+        step[s] = model->kernel->quantize_float(v[s], quantized, m->columns);
+        q[s] = quantized;
+    }
+    product(model, m, q, acc, tile->count);
+    FOR_STREAMS egru_scale_accumulators(m, acc[s], step[s]);
+}
+#endif
+
+static void run_gru(const egru_model *model, const egru_tile *tile, const egru_operation *op) {
+    const egru_kernel *kernel = model->kernel;
+    const egru_gru *g = &op->gru;
+    const void *x[EGRU_TILE], *h[EGRU_TILE], *inner[EGRU_TILE];
+    void *ih[EGRU_TILE], *hh[EGRU_TILE], *n[EGRU_TILE];
+    int integer = model->scheme == EGRU_SCHEME_STATIC;
+    FOR_STREAMS {
+        x[s] = egru_at(model, tile, op->in, s);
+        h[s] = integer ? egru_at(model, tile, op->q, s) : (void *)(tile->state[s] + op->ring);
+        ih[s] = buffer(model, tile, EGRU_IH, s);
+        hh[s] = buffer(model, tile, EGRU_HH, s);
+        inner[s] = buffer(model, tile, EGRU_RH, s);
+        n[s] = hh[s];
+    }
+#if EGRU_FLOAT
+    if (!integer) {
+        float_product(model, tile, &g->ih, x, ih);
+        float_product(model, tile, &g->hh, h, hh);
+        if (!g->before) {
+            FOR_STREAMS kernel->gru_after_float(g, ih[s], hh[s], h[s], egru_at(model, tile, op->out, s));
+            return;
+        }
+        FOR_STREAMS kernel->gru_gates_float(g, ih[s], hh[s], h[s], buffer(model, tile, EGRU_Z, s),
+                                            buffer(model, tile, EGRU_RH, s));
+        float_product(model, tile, &g->hn, inner, n);
+        FOR_STREAMS kernel->gru_candidate_float(g, ih[s], n[s], buffer(model, tile, EGRU_Z, s), h[s],
+                                                egru_at(model, tile, op->out, s));
+        return;
+    }
+#endif
+    product(model, &g->ih, x, ih, tile->count);
+    product(model, &g->hh, h, hh, tile->count);
+    if (!g->before) {
+        FOR_STREAMS kernel->gru_after(g, ih[s], hh[s], egru_at(model, tile, op->out, s),
+                                      egru_at(model, tile, op->q, s));
+        return;
+    }
+    FOR_STREAMS kernel->gru_gates(g, ih[s], hh[s], egru_at(model, tile, op->out, s), buffer(model, tile, EGRU_Z, s),
+                                  buffer(model, tile, EGRU_RH, s));
+    product(model, &g->hn, inner, n, tile->count);
+    FOR_STREAMS kernel->gru_candidate(g, ih[s], n[s], buffer(model, tile, EGRU_Z, s),
+                                      egru_at(model, tile, op->out, s), egru_at(model, tile, op->q, s));
+}
+
+static void run_linear(const egru_model *model, const egru_tile *tile, const egru_operation *op) {
+    const void *v[EGRU_TILE];
+    void *acc[EGRU_TILE];
+    FOR_STREAMS {
+        v[s] = egru_at(model, tile, op->in, s);
+        acc[s] = egru_at(model, tile, op->out, s);
+    }
+#if EGRU_FLOAT
+    if (model->scheme != EGRU_SCHEME_STATIC) {
+        float_product(model, tile, &op->matrix, v, acc);
+        FOR_STREAMS egru_activate_float(acc[s], op->matrix.rows, op->activation);
+        return;
+    }
+#endif
+    product(model, &op->matrix, v, acc, tile->count);
+    FOR_STREAMS egru_activate(op, acc[s]);
+}
+
+/* A ring of past steps, the oldest where its position says, and the new one behind them. */
+static void run_taps(const egru_model *model, const egru_tile *tile, const egru_operation *op) {
+    const egru_vector *in = &model->vectors[op->in];
+    size_t bytes = in->size * item_size(in->kind);
+    FOR_STREAMS {
+        unsigned char *taps = egru_at(model, tile, op->out, s);
+        const unsigned char *ring = tile->state[s] + op->ring;
+        uint32_t oldest = *egru_position(tile->state[s], op);
+        for (uint32_t k = 0; k + 1 < op->count; k++) {
+            size_t frame = ((size_t)oldest + (size_t)k * op->dilation) % op->frames;
+            memcpy(taps + k * bytes, ring + frame * bytes, bytes);
+        }
+        memcpy(taps + (op->count - 1) * bytes, egru_at(model, tile, op->in, s), bytes);
+    }
+}
+
+static void run_copy(const egru_model *model, const egru_tile *tile, const egru_operation *op) {
+    const egru_vector *in = &model->vectors[op->in], *out = &model->vectors[op->out];
+    FOR_STREAMS {
+        const void *from = egru_at(model, tile, op->in, s);
+        unsigned char *to = (unsigned char *)egru_at(model, tile, op->out, s) + op->count * item_size(out->kind);
+        if (in->kind == out->kind)
+            memcpy(to, from, in->size * item_size(in->kind));
+        else
+            egru_widen(from, in->kind, in->size, (int32_t *)(void *)to);
+    }
+}
+
+static void run(const egru_model *model, const egru_tile *tile, const egru_operation *op, float *y) {
+    int integer = model->scheme == EGRU_SCHEME_STATIC;
+    const egru_vector *out = &model->vectors[op->code < EGRU_OP_SOFTMAX ? op->out : op->in];
+    switch (op->code) {
+    case EGRU_OP_STANDARDISE:
+    case EGRU_OP_EMBEDDING:
+        FOR_STREAMS {
+            const float *x = egru_at(model, tile, 0, s);
+            void *value = egru_at(model, tile, op->out, s);
+            if (integer)
+                ((egru_counts *)(void *)tile->state[s])->clipped += egru_read_input(op, x, value, out);
+#if EGRU_FLOAT
+            else
+                egru_read_input_float(op, x, value, out);
+#endif
+        }
+        break;
+    case EGRU_OP_OPERAND:
+        FOR_STREAMS model->kernel->operand(egru_at(model, tile, op->in, s), egru_at(model, tile, op->out, s), out->size,
+                                           out->kind == EGRU_VECTOR_Q8 ? 8 : 16, op->a, op->count, op->shift);
+        break;
+    case EGRU_OP_LINEAR:
+        run_linear(model, tile, op);
+        break;
+    case EGRU_OP_TAPS:
+        run_taps(model, tile, op);
+        break;
+    case EGRU_OP_GRU:
+        run_gru(model, tile, op);
+        break;
+    case EGRU_OP_ADD:
+    case EGRU_OP_MULTIPLY:
+        FOR_STREAMS {
+            const void *a = egru_at(model, tile, op->in, s), *b = egru_at(model, tile, op->in2, s);
+            void *value = egru_at(model, tile, op->out, s);
+            if (integer)
+                egru_combine(op, a, model->vectors[op->in].kind, b, model->vectors[op->in2].kind, value, out->size);
+#if EGRU_FLOAT
+            else
+                egru_combine_float(op, a, b, value, out->size);
+#endif
+        }
+        break;
+    case EGRU_OP_COPY:
+        run_copy(model, tile, op);
+        break;
+    default:
+        FOR_STREAMS {
+            const void *value = egru_at(model, tile, op->in, s);
+            float *given = y + s * model->output_size + op->out;
+            if (integer)
+                egru_give_out(op, value, buffer(model, tile, EGRU_IH, s), given, out->size);
+#if EGRU_FLOAT
+            else
+                egru_give_out_float(op, value, given, out->size);
+#endif
+        }
+    }
+}
+
+#if EGRU_FLOAT
+/* Whether everything that would be kept or given out is finite. */
+static int in_range(const egru_model *model, const egru_tile *tile, size_t s, const float *y) {
+    int good = egru_finite(y + s * model->output_size, model->output_size);
+    for (uint32_t i = 0; i < model->operation_count; i++) {
+        const egru_operation *op = &model->operations[i];
+        uint32_t kept = op->code == EGRU_OP_GRU ? op->out : op->in;
+        if (op->code == EGRU_OP_GRU || op->code == EGRU_OP_TAPS)
+            good &= egru_finite(egru_at(model, tile, kept, s), model->vectors[kept].size);
+    }
+    return good;
+}
+#endif
+
+/* The state takes over what it keeps of this step. */
+static void keep(const egru_model *model, const egru_tile *tile, size_t s) {
+    for (uint32_t i = 0; i < model->operation_count; i++) {
+        const egru_operation *op = &model->operations[i];
+        if (op->code == EGRU_OP_TAPS) {
+            const egru_vector *in = &model->vectors[op->in];
+            uint32_t *oldest = egru_position(tile->state[s], op);
+            size_t bytes = in->size * item_size(in->kind);
+            memcpy(tile->state[s] + op->ring + *oldest * bytes, egru_at(model, tile, op->in, s), bytes);
+            *oldest = *oldest + 1 == op->frames ? 0 : *oldest + 1;
+        } else if (op->code == EGRU_OP_GRU && model->scheme != EGRU_SCHEME_STATIC) {
+            memcpy(tile->state[s] + op->ring, egru_at(model, tile, op->out, s), (size_t)op->gru.size * 4);
+        }
+    }
+    ((egru_counts *)(void *)tile->state[s])->steps++;
+}
+
+/* One step of the streams of a tile. Returns a bit for every stream whose values left the range of float32. */
+static unsigned step_tile(const egru_model *model, const egru_tile *tile, float *y) {
+    unsigned failed = 0;
+    for (uint32_t i = 0; i < model->operation_count; i++)
+        run(model, tile, &model->operations[i], y);
+    FOR_STREAMS {
+#if EGRU_FLOAT
+        if (model->scheme != EGRU_SCHEME_STATIC && !in_range(model, tile, s, y)) {
+            failed |= 1u << s;
+            continue;
+        }
+#endif
+        keep(model, tile, s);
+    }
+    return failed;
+}
+
+/* A sample into the scratch memory, saturated; how many numbers were, or -1 where one is not finite. */
+static int64_t take_sample(const egru_model *model, const float *x, float *sample) {
+    int64_t saturated = 0;
+    for (uint32_t i = 0; i < model->input_size; i++) {
+        float value = x[i];
+        if (!(value >= -INPUT_LIMIT && value <= INPUT_LIMIT)) {
+            if (!egru_finite(&x[i], 1))
+                return -1;
+            value = value > 0 ? INPUT_LIMIT : -INPUT_LIMIT;
+            saturated++;
+        }
+        sample[i] = value;
+    }
+    return saturated;
+}
+
+static egru_tile tile_of(const egru_model *model, void *const *states, size_t count, void *scratch) {
+    egru_tile tile;
+    unsigned char *place = egru_aligned(scratch);
+    tile.count = count;
+    for (size_t s = 0; s < count; s++) {
+        tile.state[s] = egru_aligned(states[s]);
+        tile.scratch[s] = place + s * model->scratch_bytes;
+    }
+    return tile;
+}
+
+static void count_saturated(const egru_tile *tile, size_t s, int64_t saturated) {
+    ((egru_counts *)(void *)tile->state[s])->clipped += (uint64_t)saturated;
+}
+
+egru_status egru_run(const egru_model *model, void *state, void *scratch, const float *xs, float *ys, size_t steps,
+                     size_t *done) {
+    egru_status status = EGRU_OK;
+    egru_tile tile = tile_of(model, &state, 1, scratch);
+    egru_float_mode mode = egru_enter(model->scheme != EGRU_SCHEME_STATIC);
+    size_t t = 0;
+    for (; t < steps && status == EGRU_OK; t++) {
+        int64_t saturated = take_sample(model, xs + t * model->input_size, egru_at(model, &tile, 0, 0));
+        if (saturated < 0)
+            status = EGRU_INPUT;
+        else if (step_tile(model, &tile, ys + t * model->output_size))
+            status = EGRU_RANGE;
+        else
+            count_saturated(&tile, 0, saturated);
+    }
+    egru_leave(mode);
+    if (done)
+        *done = status == EGRU_OK ? t : t - 1;
+    return status;
+}
+
+egru_status egru_step(const egru_model *model, void *state, void *scratch, const float *x, float *y) {
+    return egru_run(model, state, scratch, x, y, 1, NULL);
+}
+
+egru_status egru_step_many(const egru_model *model, void *const *states, size_t n, void *scratch, const float *xs,
+                           float *ys, size_t *which) {
+    egru_status status = EGRU_OK;
+    egru_float_mode mode;
+    for (size_t i = 0; i < n * model->input_size; i++)
+        if (!egru_finite(&xs[i], 1)) {
+            *which = i / model->input_size;
+            return EGRU_INPUT;
+        }
+    mode = egru_enter(model->scheme != EGRU_SCHEME_STATIC);
+    for (size_t first = 0; first < n; first += EGRU_TILE) {
+        size_t count = n - first < EGRU_TILE ? n - first : EGRU_TILE;
+        unsigned failed;
+        egru_tile tile = tile_of(model, states + first, count, scratch);
+        int64_t saturated[EGRU_TILE];
+        for (size_t s = 0; s < count; s++)
+            saturated[s] = take_sample(model, xs + (first + s) * model->input_size, egru_at(model, &tile, 0, s));
+        failed = step_tile(model, &tile, ys + first * model->output_size);
+        for (size_t s = 0; s < count; s++) {
+            if (!(failed >> s & 1u)) {
+                count_saturated(&tile, s, saturated[s]);
+            } else if (status == EGRU_OK) {
+                status = EGRU_RANGE;
+                *which = first + s;
+            }
+        }
+    }
+    egru_leave(mode);
+    return status;
+}
