@@ -18,6 +18,8 @@ float egru_exp_float(float v) {
     float k, r, p;
     uint32_t bits;
     int32_t whole;
+    if (!(v == v))
+        return v; /* not a number stays none, and the step is not taken */
     v = v > 88.0f ? 88.0f : v < -87.3f ? -87.3f : v;
     k = v * 1.44269504f;
     whole = (int32_t)(k < 0 ? k - 0.5f : k + 0.5f);

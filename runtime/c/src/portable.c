@@ -143,6 +143,10 @@ void egru_portable_gru_candidate_float(const egru_gru *g, const float *ih, const
 
 float egru_portable_quantize_float(const float *v, int8_t *q, uint32_t size) {
     float largest = 0, step;
+    if (!egru_finite(v, size)) { /* 0 * infinity: not a number, and the step is not taken */
+        memset(q, 0, size);
+        return 3.0e38f * 10.0f;
+    }
     for (uint32_t i = 0; i < size; i++) {
         float magnitude = v[i] < 0 ? -v[i] : v[i];
         largest = magnitude > largest ? magnitude : largest;

@@ -1,0 +1,150 @@
+/* bench PLAN STEPS: nanoseconds of a step for every instruction set that runs here, and of only reading the weights.
+ *
+ * Prints one line of JSON: for each kernel step_ns, and many_ns for a step of one of 64 streams; floor_ns, reading as many
+ * bytes as the weights of the plan have, once. The best of many short chunks, all contestants in turn; y is read at every
+ * step. STEPS: of each contestant, in all.
+ */
+#define _POSIX_C_SOURCE 199309L
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+#include "internal.h"
+
+#if defined(__AVX512F__)
+#include <immintrin.h>
+#endif
+
+#define STREAMS 64u
+#define CONTESTANTS 8
+
+static double now(void) {
+    struct timespec t;
+    clock_gettime(CLOCK_MONOTONIC, &t);
+    return (double)t.tv_sec * 1e9 + (double)t.tv_nsec;
+}
+
+static volatile float seen;
+
+/* The sum of `bytes` bytes, a multiple of 256, by the widest loads. */
+static void read_weights(const unsigned char *weights, size_t bytes) {
+#if defined(__AVX512F__)
+    __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
+    for (size_t i = 0; i < bytes; i += 256) {
+        a = _mm512_xor_si512(a, _mm512_load_si512(weights + i));
+        b = _mm512_xor_si512(b, _mm512_load_si512(weights + i + 64));
+        c = _mm512_xor_si512(c, _mm512_load_si512(weights + i + 128));
+        d = _mm512_xor_si512(d, _mm512_load_si512(weights + i + 192));
+    }
+    a = _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d));
+    seen = (float)_mm512_reduce_add_epi32(a);
+#else
+    uint64_t sums[8] = {0};
+    for (size_t i = 0; i < bytes; i += 64)
+        for (size_t j = 0; j < 8; j++) {
+            uint64_t word;
+            memcpy(&word, weights + i + 8 * j, 8);
+            sums[j] ^= word;
+        }
+    for (size_t j = 1; j < 8; j++)
+        sums[0] ^= sums[j];
+    seen = (float)sums[0];
+#endif
+}
+
+typedef struct {
+    egru_model *model;
+    void *states[STREAMS], *scratch;
+    double step, many;
+} contestant;
+
+static void *get(size_t bytes) {
+    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
+    if (!memory)
+        exit(1);
+    memset(memory, 0, bytes);
+    return memory;
+}
+
+static size_t weight_bytes(const egru_model *model) {
+    size_t bytes = 0;
+    for (uint32_t i = 0; i < model->operation_count; i++) {
+        const egru_operation *op = &model->operations[i];
+        const egru_matrix *all[] = {&op->matrix, &op->gru.ih, &op->gru.hh, &op->gru.hn};
+        for (int j = 0; j < 4; j++)
+            bytes += (size_t)all[j]->rows * all[j]->columns * (all[j]->kind == EGRU_VECTOR_FLOAT ? 4 : 1);
+    }
+    return bytes;
+}
+
+int main(int argc, char **argv) {
+    static contestant all[CONTESTANTS];
+    static unsigned char plan[1 << 26];
+    size_t plan_bytes, count = 0, floor_bytes = 0, chunk = 50;
+    double floor_ns = 1e18;
+    long steps = argc == 3 ? atol(argv[2]) : 0;
+    FILE *file = argc == 3 ? fopen(argv[1], "rb") : NULL;
+    float *xs, *ys;
+    unsigned char *weights;
+    if (!file || steps < 1) {
+        fprintf(stderr, "usage: bench PLAN STEPS\n");
+        return 2;
+    }
+    plan_bytes = fread(plan, 1, sizeof plan, file);
+    fclose(file);
+    for (size_t k = 0; egru_kernel_name(k) && count < CONTESTANTS; k++) {
+        const char *name = egru_kernel_name(k);
+        contestant *c = &all[count];
+        size_t size;
+        if (!egru_kernel_runs(name))
+            continue;
+        if (egru_model_size(plan, plan_bytes, name, &size) != EGRU_OK ||
+            egru_model_init(get(size), size, plan, plan_bytes, name, &c->model) != EGRU_OK) {
+            fprintf(stderr, "%s: no plan\n", argv[1]);
+            return 1;
+        }
+        c->scratch = get(egru_scratch_size(c->model, STREAMS));
+        for (size_t s = 0; s < STREAMS; s++) {
+            c->states[s] = get(egru_state_size(c->model));
+            egru_reset(c->model, c->states[s]);
+        }
+        c->step = c->many = 1e18;
+        count++;
+    }
+    xs = get(STREAMS * egru_input_size(all[0].model) * 4);
+    ys = get(STREAMS * egru_output_size(all[0].model) * 4);
+    for (size_t i = 0; i < STREAMS * egru_input_size(all[0].model); i++)
+        xs[i] = (float)(i % 17) / 8.0f - 1.0f;
+    floor_bytes = (weight_bytes(all[0].model) + 255) / 256 * 256;
+    weights = get(floor_bytes);
+    for (long done = 0; done < steps; done += (long)chunk) {
+        double begin = now(), taken;
+        for (size_t i = 0; i < chunk; i++)
+            read_weights(weights, floor_bytes);
+        taken = (now() - begin) / (double)chunk;
+        floor_ns = taken < floor_ns ? taken : floor_ns;
+        for (size_t k = 0; k < count; k++) {
+            contestant *c = &all[k];
+            size_t which;
+            begin = now();
+            for (size_t i = 0; i < chunk; i++) {
+                egru_step(c->model, c->states[0], c->scratch, xs, ys);
+                seen = ys[0];
+            }
+            taken = (now() - begin) / (double)chunk;
+            c->step = taken < c->step ? taken : c->step;
+            begin = now();
+            egru_step_many(c->model, c->states, STREAMS, c->scratch, xs, ys, &which);
+            seen = ys[0];
+            taken = (now() - begin) / STREAMS;
+            c->many = taken < c->many ? taken : c->many;
+        }
+    }
+    printf("{\"kernels\": {");
+    for (size_t k = 0; k < count; k++)
+        printf("%s\"%s\": {\"step_ns\": %.1f, \"many_ns\": %.1f}", k ? ", " : "", egru_model_kernel(all[k].model),
+               all[k].step, all[k].many);
+    printf("}, \"floor_ns\": %.1f, \"weight_bytes\": %zu}\n", floor_ns, floor_bytes);
+    return 0;
+}

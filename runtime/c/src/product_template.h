@@ -1,0 +1,125 @@
+/* Products with a packed matrix, for one kind of operand of one instruction set; included once for each.
+ *
+ * A block is P_ROWS rows by P_COLUMNS columns in P_BYTES bytes. Blocks stand side by side in panels: for the columns
+ * from left to right all blocks of the panel, so that weights are read from front to back, each operand is spread over
+ * a register once for the whole panel, and its accumulators do not wait for each other. Before the inclusion are
+ * defined: these three; P(name); P_ELEMENT (of operands), P_RESULT (of accumulators in memory), P_ACC, P_OPERAND (in
+ * registers); P(zero)(), P(start)(bias), P(spread)(elements), P(add)(acc, operand, weights), P(sum)(acc, acc),
+ * P(store)(result, acc); P_WIDE, the blocks of the widest panel, and P_TILE, those that four streams share at a time;
+ * P_QUARTER, how many accumulators a panel of P_WIDE / 4 blocks has for each, 1 unless P_TILE is wider than that panel;
+ * P_EXACT: 1 where sums may be made in any order.
+ */
+
+/* Blocks of the next panel: the widest of four that is not too wide. */
+static uint32_t P(panel)(uint32_t blocks) {
+    return blocks >= P_WIDE ? P_WIDE : blocks >= P_WIDE / 2 ? P_WIDE / 2 : blocks >= P_WIDE / 4 ? P_WIDE / 4 : 1;
+}
+
+static size_t P(size)(uint32_t rows, uint32_t columns) {
+    size_t blocks = ((size_t)rows + P_ROWS - 1) / P_ROWS, groups = ((size_t)columns + P_COLUMNS - 1) / P_COLUMNS;
+    return (blocks * groups * P_BYTES + EGRU_ALIGN - 1) & ~(size_t)(EGRU_ALIGN - 1);
+}
+
+/* In a block: row after row, the columns of each side by side, numbers of `item` bytes. */
+static void P(pack)(unsigned char *packed, const unsigned char *weights, uint32_t rows, uint32_t columns, size_t item) {
+    uint32_t blocks = (rows + P_ROWS - 1) / P_ROWS, groups = (columns + P_COLUMNS - 1) / P_COLUMNS;
+    memset(packed, 0, P(size)(rows, columns));
+    for (uint32_t first = 0, width; first < blocks; first += width) {
+        width = P(panel)(blocks - first);
+        for (uint32_t group = 0; group < groups; group++)
+            for (uint32_t block = 0; block < width; block++, packed += P_BYTES)
+                for (uint32_t i = 0; i < P_ROWS * P_COLUMNS; i++) {
+                    uint32_t row = (first + block) * P_ROWS + i / P_COLUMNS, column = group * P_COLUMNS + i % P_COLUMNS;
+                    if (row < rows && column < columns)
+                        memcpy(packed + i * item, weights + ((size_t)row * columns + column) * item, item);
+                }
+    }
+}
+
+/* `blocks` neighbouring blocks of a panel, whose groups are `stride` bytes apart, for `count` streams. Where few
+ * accumulators would wait for each other there are `split` of each, for every split-th group of columns. */
+EGRU_INLINE P_TARGET void P(part)(const unsigned char *w, size_t stride, uint32_t groups, const P_RESULT *bias,
+                                  const P_ELEMENT *const *q, P_RESULT *const *result, uint32_t row,
+                                  const uint32_t blocks, const uint32_t count, const uint32_t split) {
+    P_ACC acc[EGRU_TILE][P_WIDE][4];
+    uint32_t group = 0;
+    EGRU_UNROLL for (uint32_t s = 0; s < count; s++)
+        EGRU_UNROLL for (uint32_t b = 0; b < blocks; b++)
+            EGRU_UNROLL for (uint32_t k = 0; k < split; k++)
+                acc[s][b][k] = k ? P(zero)() : P(start)(bias + row + b * P_ROWS);
+    for (; group + split <= groups; group += split, w += split * stride)
+        EGRU_UNROLL for (uint32_t k = 0; k < split; k++)
+            EGRU_UNROLL for (uint32_t s = 0; s < count; s++) {
+                P_OPERAND operand = P(spread)(q[s] + (group + k) * P_COLUMNS);
+                EGRU_UNROLL for (uint32_t b = 0; b < blocks; b++)
+                    acc[s][b][k] = P(add)(acc[s][b][k], operand, w + k * stride + b * P_BYTES);
+            }
+    for (; group < groups; group++, w += stride)
+        EGRU_UNROLL for (uint32_t s = 0; s < count; s++) {
+            P_OPERAND operand = P(spread)(q[s] + group * P_COLUMNS);
+            EGRU_UNROLL for (uint32_t b = 0; b < blocks; b++)
+                acc[s][b][0] = P(add)(acc[s][b][0], operand, w + b * P_BYTES);
+        }
+    EGRU_UNROLL for (uint32_t s = 0; s < count; s++)
+        EGRU_UNROLL for (uint32_t b = 0; b < blocks; b++) {
+            P_ACC total = acc[s][b][0];
+            EGRU_UNROLL for (uint32_t k = 1; k < split; k++)
+                total = P(sum)(total, acc[s][b][k]);
+            P(store)(result[s] + row + b * P_ROWS, total);
+        }
+}
+
+/* Sums of floats are made in one order, however many streams there are: it follows from the panel. */
+#define P_SPLIT(blocks) ((blocks) == 1 ? 4 : (blocks) == P_WIDE / 4 ? P_QUARTER : 1)
+
+P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q, P_RESULT *const *result,
+                                size_t count) {
+    const unsigned char *w = m->weights;
+    const P_RESULT *bias = m->bias;
+    uint32_t blocks = (m->rows + P_ROWS - 1) / P_ROWS, groups = (m->columns + P_COLUMNS - 1) / P_COLUMNS;
+    for (uint32_t first = 0, width; first < blocks; first += width, w += (size_t)width * groups * P_BYTES) {
+        uint32_t row = first * P_ROWS;
+        size_t stride;
+        width = P(panel)(blocks - first);
+        stride = (size_t)width * P_BYTES;
+        if (count == EGRU_TILE) {
+            uint32_t part = width < P_TILE ? width : P_TILE;
+            for (uint32_t b = 0; b < width; b += part, row += part * P_ROWS) {
+                if (part == P_TILE)
+                    P(part)(w + b * P_BYTES, stride, groups, bias, q, result, row, P_TILE, EGRU_TILE,
+                            P_EXACT ? 1 : P_SPLIT(P_TILE));
+                else if (part == P_WIDE / 4)
+                    P(part)(w + b * P_BYTES, stride, groups, bias, q, result, row, P_WIDE / 4, EGRU_TILE,
+                            P_EXACT ? 1 : P_SPLIT(P_WIDE / 4));
+                else
+                    P(part)(w + b * P_BYTES, stride, groups, bias, q, result, row, 1, EGRU_TILE,
+                            P_EXACT ? 1 : P_SPLIT(1));
+            }
+            continue;
+        }
+        for (size_t s = 0; s < count; s++) {
+            if (width == P_WIDE)
+                P(part)(w, stride, groups, bias, q + s, result + s, row, P_WIDE, 1, 1);
+            else if (width == P_WIDE / 2)
+                P(part)(w, stride, groups, bias, q + s, result + s, row, P_WIDE / 2, 1, P_SPLIT(P_WIDE / 2));
+            else if (width == P_WIDE / 4)
+                P(part)(w, stride, groups, bias, q + s, result + s, row, P_WIDE / 4, 1, P_SPLIT(P_WIDE / 4));
+            else
+                P(part)(w, stride, groups, bias, q + s, result + s, row, 1, 1, P_SPLIT(1));
+        }
+    }
+}
+
+#undef P
+#undef P_SPLIT
+#undef P_ROWS
+#undef P_COLUMNS
+#undef P_BYTES
+#undef P_ELEMENT
+#undef P_RESULT
+#undef P_ACC
+#undef P_OPERAND
+#undef P_WIDE
+#undef P_TILE
+#undef P_QUARTER
+#undef P_EXACT

@@ -1,0 +1,307 @@
+/* AVX-512 with VNNI: 16 rows to a register, 64 products an instruction. Bytes of an operand are multiplied as unsigned
+ * numbers, q + 128, whose excess over the signed product the bias takes off again; sums wrap around 2^32 and end in range.
+ */
+#include "x86.h"
+
+#ifdef EGRU_X86
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,bmi2,popcnt")))
+#define LANES 16
+
+static int runs(void) {
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");
+}
+
+static uint32_t read_u32(const void *p) {
+    uint32_t value;
+    memcpy(&value, p, 4);
+    return value;
+}
+
+
+#define P_TARGET TARGET
+#define P(name) q8_##name
+#define P_ROWS 16
+#define P_COLUMNS 4
+#define P_BYTES 64
+#define P_ELEMENT int8_t
+#define P_RESULT int32_t
+#define P_ACC __m512i
+#define P_OPERAND __m512i
+#define P_WIDE 12
+#define P_TILE 6
+#define P_QUARTER 2
+#define P_EXACT 1
+TARGET EGRU_INLINE __m512i q8_zero(void) {
+    return _mm512_setzero_si512();
+}
+TARGET EGRU_INLINE __m512i q8_start(const int32_t *bias) {
+    return _mm512_loadu_si512(bias);
+}
+TARGET EGRU_INLINE __m512i q8_spread(const int8_t *q) {
+    return _mm512_set1_epi32((int)(read_u32(q) ^ 0x80808080u));
+}
+TARGET EGRU_INLINE __m512i q8_add(__m512i acc, __m512i q, const unsigned char *w) {
+    return _mm512_dpbusd_epi32(acc, q, _mm512_load_si512(w));
+}
+TARGET EGRU_INLINE __m512i q8_sum(__m512i a, __m512i b) {
+    return _mm512_add_epi32(a, b);
+}
+TARGET EGRU_INLINE void q8_store(int32_t *result, __m512i acc) {
+    _mm512_storeu_si512(result, acc);
+}
+#include "product_template.h"
+
+/* 16 bits are two bytes: 256 (high - 128) + low, with high and low from 0 to 255. */
+typedef struct {
+    __m512i high, low;
+} bytes512;
+#define P(name) q16_##name
+#define P_ROWS 16
+#define P_COLUMNS 4
+#define P_BYTES 64
+#define P_ELEMENT int16_t
+#define P_RESULT int32_t
+#define P_ACC bytes512
+#define P_OPERAND bytes512
+#define P_WIDE 12
+#define P_TILE 3
+#define P_QUARTER 1
+#define P_EXACT 1
+TARGET EGRU_INLINE bytes512 q16_zero(void) {
+    bytes512 acc = {_mm512_setzero_si512(), _mm512_setzero_si512()};
+    return acc;
+}
+TARGET EGRU_INLINE bytes512 q16_start(const int32_t *bias) {
+    bytes512 acc = {_mm512_setzero_si512(), _mm512_loadu_si512(bias)};
+    return acc;
+}
+TARGET EGRU_INLINE bytes512 q16_spread(const int16_t *q) {
+    const __m128i order = _mm_setr_epi8(1, 3, 5, 7, 0, 2, 4, 6, -1, -1, -1, -1, -1, -1, -1, -1);
+    __m128i bytes = _mm_shuffle_epi8(_mm_loadl_epi64((const __m128i *)(const void *)q), order);
+    bytes512 operand;
+    bytes = _mm_xor_si128(bytes, _mm_setr_epi32((int)0x80808080u, 0, 0, 0));
+    operand.high = _mm512_broadcastd_epi32(bytes);
+    operand.low = _mm512_broadcastd_epi32(_mm_srli_epi64(bytes, 32));
+    return operand;
+}
+TARGET EGRU_INLINE bytes512 q16_add(bytes512 acc, bytes512 q, const unsigned char *w) {
+    __m512i weights = _mm512_load_si512(w);
+    acc.high = _mm512_dpbusd_epi32(acc.high, q.high, weights);
+    acc.low = _mm512_dpbusd_epi32(acc.low, q.low, weights);
+    return acc;
+}
+TARGET EGRU_INLINE bytes512 q16_sum(bytes512 a, bytes512 b) {
+    bytes512 total = {_mm512_add_epi32(a.high, b.high), _mm512_add_epi32(a.low, b.low)};
+    return total;
+}
+TARGET EGRU_INLINE void q16_store(int32_t *result, bytes512 acc) {
+    _mm512_storeu_si512(result, _mm512_add_epi32(_mm512_slli_epi32(acc.high, 8), acc.low));
+}
+#include "product_template.h"
+
+typedef __m512i v32;
+typedef struct {
+    __m512i even, odd; /* of the lanes' numbers, 64 bits each */
+} wide;
+
+TARGET EGRU_INLINE v32 v_load(const int32_t *p) {
+    return _mm512_loadu_si512(p);
+}
+TARGET EGRU_INLINE void v_store(int32_t *p, v32 v) {
+    _mm512_storeu_si512(p, v);
+}
+TARGET EGRU_INLINE v32 v_set(int32_t v) {
+    return _mm512_set1_epi32(v);
+}
+TARGET EGRU_INLINE v32 v_add(v32 a, v32 b) {
+    return _mm512_add_epi32(a, b);
+}
+TARGET EGRU_INLINE v32 v_sub(v32 a, v32 b) {
+    return _mm512_sub_epi32(a, b);
+}
+TARGET EGRU_INLINE v32 v_shift9(v32 v) {
+    return _mm512_slli_epi32(v, 9);
+}
+TARGET EGRU_INLINE wide w_product(v32 a, v32 b) {
+    wide w = {_mm512_mul_epi32(a, b), _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32))};
+    return w;
+}
+TARGET EGRU_INLINE wide w_add(wide a, wide b) {
+    wide w = {_mm512_add_epi64(a.even, b.even), _mm512_add_epi64(a.odd, b.odd)};
+    return w;
+}
+TARGET EGRU_INLINE wide w_round(wide v, uint32_t shift) {
+    __m512i half = _mm512_set1_epi64((int64_t)1 << (shift - 1));
+    __m128i count = _mm_cvtsi32_si128((int)shift);
+    wide w = {_mm512_sra_epi64(_mm512_add_epi64(v.even, half), count),
+              _mm512_sra_epi64(_mm512_add_epi64(v.odd, half), count)};
+    return w;
+}
+TARGET EGRU_INLINE wide w_clamp(wide v, int64_t limit) {
+    __m512i most = _mm512_set1_epi64(limit), least = _mm512_set1_epi64(-limit);
+    wide w = {_mm512_max_epi64(_mm512_min_epi64(v.even, most), least),
+              _mm512_max_epi64(_mm512_min_epi64(v.odd, most), least)};
+    return w;
+}
+TARGET EGRU_INLINE wide w_floor0(wide v) {
+    wide w = {_mm512_max_epi64(v.even, _mm512_setzero_si512()), _mm512_max_epi64(v.odd, _mm512_setzero_si512())};
+    return w;
+}
+TARGET EGRU_INLINE v32 w_narrow(wide v) {
+    return _mm512_mask_shuffle_epi32(v.even, 0xaaaa, v.odd, _MM_PERM_CCAA);
+}
+TARGET EGRU_INLINE __m512i lookup(const int16_t *table, __m512i index) {
+    return _mm512_permutex2var_epi16(_mm512_loadu_si512(table), index, _mm512_loadu_si512(table + 32));
+}
+/* 32 numbers of 16 bits; R(p c; 15) is what vpmulhrsw computes. */
+TARGET EGRU_INLINE void v_tanh2(v32 a, v32 b, v32 *ta, v32 *tb) {
+    __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(a)), _mm512_cvtepi32_epi16(b), 1);
+    __m512i u = _mm512_abs_epi16(v), k = _mm512_srli_epi16(u, 9);
+    __m512i p = _mm512_slli_epi16(_mm512_and_si512(u, _mm512_set1_epi16(511)), 6);
+    __m512i inner = _mm512_add_epi16(lookup(egru_tanh_c1, k), _mm512_mulhrs_epi16(p, lookup(egru_tanh_c2, k)));
+    __m512i t = _mm512_add_epi16(lookup(egru_tanh_c0, k), _mm512_mulhrs_epi16(p, inner));
+    t = _mm512_mask_sub_epi16(t, _mm512_movepi16_mask(v), _mm512_setzero_si512(), t);
+    *ta = _mm512_cvtepi16_epi32(_mm512_castsi512_si256(t));
+    *tb = _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(t, 1));
+}
+TARGET EGRU_INLINE void v_store8(int8_t *p, v32 v) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(v));
+}
+TARGET EGRU_INLINE void v_store16(int16_t *p, v32 v) {
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(v));
+}
+#include "gru_template.h"
+
+#if EGRU_FLOAT
+#define P(name) float_##name
+#define P_ROWS 16
+#define P_COLUMNS 1
+#define P_BYTES 64
+#define P_ELEMENT float
+#define P_RESULT float
+#define P_ACC __m512
+#define P_OPERAND __m512
+#define P_WIDE 12
+#define P_TILE 6
+#define P_QUARTER 2
+#define P_EXACT 0
+TARGET EGRU_INLINE __m512 float_zero(void) {
+    return _mm512_setzero_ps();
+}
+TARGET EGRU_INLINE __m512 float_start(const float *bias) {
+    return _mm512_loadu_ps(bias);
+}
+TARGET EGRU_INLINE __m512 float_spread(const float *v) {
+    return _mm512_set1_ps(*v);
+}
+TARGET EGRU_INLINE __m512 float_add(__m512 acc, __m512 v, const unsigned char *w) {
+    return _mm512_fmadd_ps(v, _mm512_load_ps(w), acc);
+}
+TARGET EGRU_INLINE __m512 float_sum(__m512 a, __m512 b) {
+    return _mm512_add_ps(a, b);
+}
+TARGET EGRU_INLINE void float_store(float *result, __m512 acc) {
+    _mm512_storeu_ps(result, acc);
+}
+#include "product_template.h"
+
+typedef __m512 f32;
+TARGET EGRU_INLINE f32 f_load(const float *p) {
+    return _mm512_loadu_ps(p);
+}
+TARGET EGRU_INLINE void f_store(float *p, f32 v) {
+    _mm512_storeu_ps(p, v);
+}
+TARGET EGRU_INLINE f32 f_set(float v) {
+    return _mm512_set1_ps(v);
+}
+TARGET EGRU_INLINE f32 f_add(f32 a, f32 b) {
+    return _mm512_add_ps(a, b);
+}
+TARGET EGRU_INLINE f32 f_sub(f32 a, f32 b) {
+    return _mm512_sub_ps(a, b);
+}
+TARGET EGRU_INLINE f32 f_mul(f32 a, f32 b) {
+    return _mm512_mul_ps(a, b);
+}
+TARGET EGRU_INLINE f32 f_div(f32 a, f32 b) {
+    return _mm512_div_ps(a, b);
+}
+TARGET EGRU_INLINE f32 f_fma(f32 a, f32 b, f32 c) {
+    return _mm512_fmadd_ps(a, b, c);
+}
+TARGET EGRU_INLINE f32 f_min(f32 a, f32 b) {
+    return _mm512_min_ps(a, b);
+}
+TARGET EGRU_INLINE f32 f_max(f32 a, f32 b) {
+    return _mm512_max_ps(a, b);
+}
+TARGET EGRU_INLINE f32 f_abs(f32 v) {
+    return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), v);
+}
+TARGET EGRU_INLINE f32 f_with_sign(f32 v, f32 sign) {
+    return _mm512_or_ps(v, _mm512_and_ps(_mm512_set1_ps(-0.0f), sign));
+}
+TARGET EGRU_INLINE f32 f_round(f32 v) {
+    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+}
+TARGET EGRU_INLINE f32 f_power2(f32 k) {
+    __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(k), _mm512_set1_epi32(127));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+}
+#include "gru_float_template.h"
+#endif
+
+static size_t packed_size(uint32_t kind, uint32_t rows, uint32_t columns) {
+#if EGRU_FLOAT
+    if (kind == EGRU_VECTOR_FLOAT)
+        return float_size(rows, columns);
+#endif
+    return kind == EGRU_VECTOR_Q8 ? q8_size(rows, columns) : q16_size(rows, columns);
+}
+
+static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *weights, uint32_t rows,
+                 uint32_t columns) {
+#if EGRU_FLOAT
+    if (kind == EGRU_VECTOR_FLOAT) {
+        float_pack(packed, weights, rows, columns, 4);
+        return;
+    }
+#endif
+    if (kind == EGRU_VECTOR_Q8)
+        q8_pack(packed, weights, rows, columns, 1);
+    else
+        q16_pack(packed, weights, rows, columns, 1);
+    for (uint32_t row = 0; row < rows; row++) {
+        uint32_t sum = 0, corrected;
+        for (uint32_t j = 0; j < columns; j++)
+            sum += (uint32_t)(int8_t)weights[(size_t)row * columns + j];
+        corrected = ((uint32_t *)bias)[row] - sum * (kind == EGRU_VECTOR_Q8 ? 128u : 32768u);
+        ((uint32_t *)bias)[row] = corrected;
+    }
+}
+
+const egru_kernel egru_avx512 = {
+    .name = "avx512",
+    .runs = runs,
+    .packed_size = packed_size,
+    .pack = pack,
+    .product_q8 = q8_product,
+#if EGRU_Q16
+    .product_q16 = q16_product,
+#endif
+    .operand = operand,
+    .gru_after = gru_after,
+    .gru_gates = gru_gates,
+    .gru_candidate = gru_candidate,
+#if EGRU_FLOAT
+    .product_float = float_product,
+    .gru_after_float = gru_after_float,
+    .gru_gates_float = gru_gates_float,
+    .gru_candidate_float = gru_candidate_float,
+    .quantize_float = egru_portable_quantize_float,
+#endif
+};
+#endif
