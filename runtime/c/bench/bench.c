@@ -4,7 +4,7 @@
  * bytes as the weights of the plan have, once. The best of many short chunks, all contestants in turn; y is read at every
  * step. STEPS: of each contestant, in all.
  */
-#define _POSIX_C_SOURCE 199309L
+#define _POSIX_C_SOURCE 200112L
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -60,8 +60,8 @@ typedef struct {
 } contestant;
 
 static void *get(size_t bytes) {
-    void *memory = aligned_alloc(64, (bytes + 63) / 64 * 64);
-    if (!memory)
+    void *memory;
+    if (posix_memalign(&memory, 64, bytes))
         exit(1);
     memset(memory, 0, bytes);
     return memory;

@@ -8,7 +8,7 @@
 #define EGRU_OUTPUT_LIMIT ((int64_t)1 << 24)
 #define EGRU_ARGUMENT_LIMIT 32767
 
-extern const int16_t egru_tanh_c0[64], egru_tanh_c1[64], egru_tanh_c2[64];
+extern const int16_t egru_tanh_c0[66], egru_tanh_c1[66], egru_tanh_c2[66];
 extern const int16_t egru_exp2_c0[16], egru_exp2_c1[16], egru_exp2_c2[16];
 
 /* v / 2^shift towards minus infinity; compilers make one instruction of it. */

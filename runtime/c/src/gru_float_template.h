@@ -37,7 +37,7 @@ TARGET EGRU_INLINE f32 f_mix(f32 n, f32 z, f32 h) {
     return f_fma(f_sub(f_set(1.0f), z), n, f_mul(z, h));
 }
 
-TARGET static void gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *next) {
+TARGET static void vector_gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *next) {
     for (uint32_t i = 0; i < g->size; i += LANES) {
         uint32_t z_row = g->size + i, n_row = 2 * g->size + i;
         f32 r = f_sigmoid(f_add(f_load(ih + i), f_load(hh + i)));
@@ -47,7 +47,7 @@ TARGET static void gru_after_float(const egru_gru *g, const float *ih, const flo
     }
 }
 
-TARGET static void gru_gates_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *z,
+TARGET static void vector_gru_gates_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *z,
                                    float *rh) {
     for (uint32_t i = 0; i < g->size; i += LANES) {
         uint32_t z_row = g->size + i;
@@ -56,7 +56,7 @@ TARGET static void gru_gates_float(const egru_gru *g, const float *ih, const flo
     }
 }
 
-TARGET static void gru_candidate_float(const egru_gru *g, const float *ih, const float *hn, const float *z,
+TARGET static void vector_gru_candidate_float(const egru_gru *g, const float *ih, const float *hn, const float *z,
                                        const float *h, float *next) {
     for (uint32_t i = 0; i < g->size; i += LANES) {
         f32 n = f_candidate(g, f_add(f_load(ih + 2 * g->size + i), f_load(hn + i)));

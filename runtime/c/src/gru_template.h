@@ -1,13 +1,37 @@
 /* The GRU behind its products, and operands of values, in vectors of LANES numbers; included once by each instruction set
  * that can do better than portable.c. Before the inclusion are defined, all for integers of docs/quantization.md:
  * TARGET; LANES; v32 (int32 lanes) and wide (the same lanes with 64 bits each); v_load, v_store, v_set; w_product(a, b)
- * of int32 lanes; w_add; w_round(w, shift), R'(w; t); w_clamp(w, limit); w_floor0(w), max(w, 0); w_narrow(w) to int32
- * lanes that hold it; v_tanh2(a, b, &ta, &tb), tanh in Q15 of arguments within ±32767; v_add, v_sub, v_shift9 (times
- * 512); v_store8 and v_store16, the low bits. Vectors reach into the padding of arrays: what is there does not matter.
+ * of int32 lanes, w_product_at(pa, pb) of those in memory, w_scaled(a, b) where all lanes of b are the same; w_add; w_rounding(t) and w_round(w, rounding), R'(w; t); w_clamp(w, limit); w_floor0(w), max(w, 0);
+ * w_narrow(w) to int32 lanes that hold it; v_tanh2(a, b, &ta, &tb), tanh in Q15 of arguments within ±32767; v_add,
+ * v_sub, v_shift9 (times 512); v_store8 and v_store16, the low bits. Vectors reach into the padding of arrays: what is
+ * there does not matter.
  */
 
-TARGET EGRU_INLINE wide pair(const egru_gru *g, uint32_t row, v32 ih, v32 hh, uint32_t shift) {
-    return w_round(w_add(w_product(ih, v_load(g->m_ih + row)), w_product(hh, v_load(g->m_hh + row))), shift);
+/* What all units of a GRU share, out of the way of the stores into h, which could change it for all a compiler knows. */
+typedef struct {
+    uint32_t size, bits, candidate;
+    const int32_t *m_ih, *m_hh;
+    v32 h_multiplier;
+    rounding rz, n, h, gate;
+} shared;
+
+TARGET EGRU_INLINE shared of(const egru_gru *g) {
+    shared s = {g->size,
+                g->bits,
+                g->candidate,
+                g->m_ih,
+                g->m_hh,
+                v_set(g->h_multiplier),
+                w_rounding(g->rz_shift),
+                w_rounding(g->n_shift),
+                w_rounding(g->h_shift),
+                w_rounding(16)};
+    return s;
+}
+
+/* Of rows from `row` on: the sum of both products, rounded once. */
+TARGET EGRU_INLINE wide pair(const shared *g, uint32_t row, const int32_t *ih, const int32_t *hh, rounding by) {
+    return w_round(w_add(w_product_at(ih, g->m_ih + row), w_product_at(hh, g->m_hh + row)), by);
 }
 
 TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, wide value) {
@@ -17,67 +41,106 @@ TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, wide v
         v_store16((int16_t *)q + i, w_narrow(w_clamp(value, 32767)));
 }
 
-/* r and z in Q16 of LANES units. */
-TARGET EGRU_INLINE void gates(const egru_gru *g, uint32_t i, const int32_t *ih, const int32_t *hh, v32 *r, v32 *z) {
-    uint32_t row = g->size + i;
-    wide a = pair(g, i, v_load(ih + i), v_load(hh + i), g->rz_shift);
-    wide b = pair(g, row, v_load(ih + row), v_load(hh + row), g->rz_shift);
-    v_tanh2(w_narrow(w_clamp(a, EGRU_ARGUMENT_LIMIT)), w_narrow(w_clamp(b, EGRU_ARGUMENT_LIMIT)), r, z);
-    *r = v_add(*r, v_set(32768));
-    *z = v_add(*z, v_set(32768));
+/* Below, `count` (1 or 2, known when compiled) vectors of units go through each stage side by side, so that one does not
+ * wait for the other. */
+#define EACH EGRU_UNROLL for (uint32_t u = 0; u < count; u++)
+
+/* r and z in Q16. */
+TARGET EGRU_INLINE void gates(const shared *g, uint32_t i, const int32_t *ih, const int32_t *hh, v32 *r, v32 *z,
+                              const uint32_t count) {
+    EACH {
+        uint32_t r_row = i + u * LANES, z_row = g->size + r_row;
+        r[u] = w_narrow(w_clamp(pair(g, r_row, ih + r_row, hh + r_row, g->rz), EGRU_ARGUMENT_LIMIT));
+        z[u] = w_narrow(w_clamp(pair(g, z_row, ih + z_row, hh + z_row, g->rz), EGRU_ARGUMENT_LIMIT));
+    }
+    EACH v_tanh2(r[u], z[u], &r[u], &z[u]);
+    EACH {
+        r[u] = v_add(r[u], v_set(32768));
+        z[u] = v_add(z[u], v_set(32768));
+    }
 }
 
-/* The candidate of an argument, then h' = ((2^16 - z) n + z h) / 2^16 and its operand. */
-TARGET EGRU_INLINE void mix(const egru_gru *g, uint32_t i, wide argument, v32 z, int32_t *h, void *q) {
-    v32 n, next;
+/* From the arguments of candidates to h' = ((2^16 - z) n + z h) / 2^16 and its operand. */
+TARGET EGRU_INLINE void mix(const shared *g, uint32_t i, wide *argument, const v32 *z, int32_t *h, void *q,
+                            const uint32_t count) {
+    v32 n[2], next[2];
     if (g->candidate == EGRU_TANH) {
-        v32 unused;
-        v_tanh2(w_narrow(w_clamp(argument, EGRU_ARGUMENT_LIMIT)), v_set(0), &n, &unused);
-        n = v_shift9(n);
+        EACH n[u] = w_narrow(w_clamp(argument[u], EGRU_ARGUMENT_LIMIT));
+        v_tanh2(n[0], n[count - 1], &n[0], &n[count - 1]);
+        EACH n[u] = v_shift9(n[u]);
     } else {
-        n = w_narrow(w_clamp(g->candidate == EGRU_RELU ? w_floor0(argument) : argument, EGRU_VALUE_LIMIT));
+        EACH {
+            if (g->candidate == EGRU_RELU)
+                argument[u] = w_floor0(argument[u]);
+            n[u] = w_narrow(w_clamp(argument[u], EGRU_VALUE_LIMIT));
+        }
     }
-    next = w_narrow(w_round(w_add(w_product(v_sub(v_set(65536), z), n), w_product(z, v_load(h + i))), 16));
-    v_store(h + i, next);
-    store_operand(q, i, g->bits, w_round(w_product(next, v_set(g->h_multiplier)), g->h_shift));
+    EACH {
+        wide old = w_product(z[u], v_load(h + i + u * LANES));
+        next[u] = w_narrow(w_round(w_add(w_product(v_sub(v_set(65536), z[u]), n[u]), old), g->gate));
+    }
+    EACH {
+        v_store(h + i + u * LANES, next[u]);
+        store_operand(q, i + u * LANES, g->bits, w_round(w_scaled(next[u], g->h_multiplier), g->h));
+    }
 }
 
-TARGET static void gru_after(const egru_gru *g, const int32_t *ih, const int32_t *hh, int32_t *h, void *q) {
+TARGET EGRU_INLINE void after(const shared *g, uint32_t i, const int32_t *ih, const int32_t *hh, int32_t *h, void *q,
+                              const uint32_t count) {
     int64_t limit = g->candidate == EGRU_TANH ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
-    for (uint32_t i = 0; i < g->size; i += LANES) {
-        uint32_t row = 2 * g->size + i;
-        v32 r, z;
-        wide inner = w_round(w_product(v_load(hh + row), v_load(g->m_hh + row)), g->n_shift);
-        wide outer = w_round(w_product(v_load(ih + row), v_load(g->m_ih + row)), g->n_shift);
-        gates(g, i, ih, hh, &r, &z);
-        inner = w_round(w_product(r, w_narrow(w_clamp(inner, limit))), 16);
-        mix(g, i, w_add(outer, inner), z, h, q);
+    v32 r[2], z[2], hn[2];
+    wide argument[2];
+    EACH {
+        uint32_t row = 2 * g->size + i + u * LANES;
+        hn[u] = w_narrow(w_clamp(w_round(w_product_at(hh + row, g->m_hh + row), g->n), limit));
+        argument[u] = w_round(w_product_at(ih + row, g->m_ih + row), g->n);
     }
+    gates(g, i, ih, hh, r, z, count);
+    EACH argument[u] = w_add(argument[u], w_round(w_product(r[u], hn[u]), g->gate));
+    mix(g, i, argument, z, h, q, count);
 }
 
-TARGET static void gru_gates(const egru_gru *g, const int32_t *ih, const int32_t *hh, const int32_t *h, int32_t *z,
+TARGET static void vector_gru_after(const egru_gru *gru, const int32_t *ih, const int32_t *hh, int32_t *h, void *q) {
+    const shared g = of(gru);
+    uint32_t i = 0;
+    for (; i + LANES < g.size; i += 2 * LANES)
+        after(&g, i, ih, hh, h, q, 2);
+    if (i < g.size)
+        after(&g, i, ih, hh, h, q, 1);
+}
+
+TARGET static void vector_gru_gates(const egru_gru *gru, const int32_t *ih, const int32_t *hh, const int32_t *h, int32_t *z,
                              void *q_rh) {
-    for (uint32_t i = 0; i < g->size; i += LANES) {
+    const shared g = of(gru);
+    const rounding to_operand = w_rounding(gru->rh_shift);
+    const v32 multiplier = v_set(gru->rh_multiplier);
+    for (uint32_t i = 0; i < g.size; i += LANES) {
         v32 r, update, rh;
-        gates(g, i, ih, hh, &r, &update);
+        gates(&g, i, ih, hh, &r, &update, 1);
         v_store(z + i, update);
-        rh = w_narrow(w_round(w_product(r, v_load(h + i)), 16));
-        store_operand(q_rh, i, g->bits, w_round(w_product(rh, v_set(g->rh_multiplier)), g->rh_shift));
+        rh = w_narrow(w_round(w_product(r, v_load(h + i)), g.gate));
+        store_operand(q_rh, i, g.bits, w_round(w_scaled(rh, multiplier), to_operand));
     }
 }
 
-TARGET static void gru_candidate(const egru_gru *g, const int32_t *ih, const int32_t *hn, const int32_t *z, int32_t *h,
-                                 void *q) {
-    for (uint32_t i = 0; i < g->size; i += LANES) {
-        uint32_t row = 2 * g->size + i;
-        mix(g, i, pair(g, row, v_load(ih + row), v_load(hn + i), g->n_shift), v_load(z + i), h, q);
+TARGET static void vector_gru_candidate(const egru_gru *gru, const int32_t *ih, const int32_t *hn, const int32_t *z,
+                                 int32_t *h, void *q) {
+    const shared g = of(gru);
+    for (uint32_t i = 0; i < g.size; i += LANES) {
+        uint32_t row = 2 * g.size + i;
+        wide argument = pair(&g, row, ih + row, hn + i, g.n);
+        v32 update = v_load(z + i);
+        mix(&g, i, &argument, &update, h, q, 1);
     }
 }
 
-TARGET static void operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
+TARGET static void vector_operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
                            uint32_t multipliers, uint32_t shift) {
+    const rounding by = w_rounding(shift);
     for (uint32_t i = 0; i < size; i += LANES) {
-        v32 by = multipliers == 1 ? v_set(m[0]) : v_load(m + i);
-        store_operand(q, i, bits, w_round(w_product(v_load(value + i), by), shift));
+        wide scaled = multipliers == 1 ? w_scaled(v_load(value + i), v_set(m[0])) : w_product_at(value + i, m + i);
+        store_operand(q, i, bits, w_round(scaled, by));
     }
 }
+
+#undef EACH

@@ -128,15 +128,32 @@ TARGET EGRU_INLINE wide w_product(v32 a, v32 b) {
     wide w = {_mm512_mul_epi32(a, b), _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32))};
     return w;
 }
+/* Odd lanes of b are loaded from one number further on: there are more shifts than anything else. Not those of a, which
+ * has just been stored: a load across two stores waits for both. */
+TARGET EGRU_INLINE wide w_product_at(const int32_t *pa, const int32_t *pb) {
+    v32 a = v_load(pa);
+    wide w = {_mm512_mul_epi32(a, v_load(pb)), _mm512_mul_epi32(_mm512_srli_epi64(a, 32), v_load(pb + 1))};
+    return w;
+}
+TARGET EGRU_INLINE wide w_scaled(v32 a, v32 b) {
+    wide w = {_mm512_mul_epi32(a, b), _mm512_mul_epi32(_mm512_srli_epi64(a, 32), b)};
+    return w;
+}
 TARGET EGRU_INLINE wide w_add(wide a, wide b) {
     wide w = {_mm512_add_epi64(a.even, b.even), _mm512_add_epi64(a.odd, b.odd)};
     return w;
 }
-TARGET EGRU_INLINE wide w_round(wide v, uint32_t shift) {
-    __m512i half = _mm512_set1_epi64((int64_t)1 << (shift - 1));
-    __m128i count = _mm_cvtsi32_si128((int)shift);
-    wide w = {_mm512_sra_epi64(_mm512_add_epi64(v.even, half), count),
-              _mm512_sra_epi64(_mm512_add_epi64(v.odd, half), count)};
+typedef struct {
+    __m512i half;
+    __m128i count;
+} rounding;
+TARGET EGRU_INLINE rounding w_rounding(uint32_t shift) {
+    rounding by = {_mm512_set1_epi64((int64_t)1 << (shift - 1)), _mm_cvtsi32_si128((int)shift)};
+    return by;
+}
+TARGET EGRU_INLINE wide w_round(wide v, rounding by) {
+    wide w = {_mm512_sra_epi64(_mm512_add_epi64(v.even, by.half), by.count),
+              _mm512_sra_epi64(_mm512_add_epi64(v.odd, by.half), by.count)};
     return w;
 }
 TARGET EGRU_INLINE wide w_clamp(wide v, int64_t limit) {
@@ -156,15 +173,18 @@ TARGET EGRU_INLINE __m512i lookup(const int16_t *table, __m512i index) {
     return _mm512_permutex2var_epi16(_mm512_loadu_si512(table), index, _mm512_loadu_si512(table + 32));
 }
 /* 32 numbers of 16 bits; R(p c; 15) is what vpmulhrsw computes. */
-TARGET EGRU_INLINE void v_tanh2(v32 a, v32 b, v32 *ta, v32 *tb) {
-    __m512i v = _mm512_inserti64x4(_mm512_castsi256_si512(_mm512_cvtepi32_epi16(a)), _mm512_cvtepi32_epi16(b), 1);
+TARGET EGRU_INLINE __m512i tanh32(__m512i v) {
     __m512i u = _mm512_abs_epi16(v), k = _mm512_srli_epi16(u, 9);
     __m512i p = _mm512_slli_epi16(_mm512_and_si512(u, _mm512_set1_epi16(511)), 6);
     __m512i inner = _mm512_add_epi16(lookup(egru_tanh_c1, k), _mm512_mulhrs_epi16(p, lookup(egru_tanh_c2, k)));
     __m512i t = _mm512_add_epi16(lookup(egru_tanh_c0, k), _mm512_mulhrs_epi16(p, inner));
-    t = _mm512_mask_sub_epi16(t, _mm512_movepi16_mask(v), _mm512_setzero_si512(), t);
-    *ta = _mm512_cvtepi16_epi32(_mm512_castsi512_si256(t));
-    *tb = _mm512_cvtepi16_epi32(_mm512_extracti64x4_epi64(t, 1));
+    return _mm512_mask_sub_epi16(t, _mm512_movepi16_mask(v), _mm512_setzero_si512(), t);
+}
+TARGET EGRU_INLINE void v_tanh2(v32 a, v32 b, v32 *ta, v32 *tb) {
+    /* a in the low half of each lane, b in the high one: their order is that of the lanes */
+    __m512i t = tanh32(_mm512_mask_blend_epi16(0xaaaaaaaa, a, _mm512_slli_epi32(b, 16)));
+    *ta = _mm512_srai_epi32(_mm512_slli_epi32(t, 16), 16);
+    *tb = _mm512_srai_epi32(t, 16);
 }
 TARGET EGRU_INLINE void v_store8(int8_t *p, v32 v) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(v));
@@ -254,54 +274,8 @@ TARGET EGRU_INLINE f32 f_power2(f32 k) {
 #include "gru_float_template.h"
 #endif
 
-static size_t packed_size(uint32_t kind, uint32_t rows, uint32_t columns) {
-#if EGRU_FLOAT
-    if (kind == EGRU_VECTOR_FLOAT)
-        return float_size(rows, columns);
-#endif
-    return kind == EGRU_VECTOR_Q8 ? q8_size(rows, columns) : q16_size(rows, columns);
-}
+#define CORRECTION(kind) ((kind) == EGRU_VECTOR_Q8 ? 128u : 32768u)
+#include "kernel_template.h"
 
-static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *weights, uint32_t rows,
-                 uint32_t columns) {
-#if EGRU_FLOAT
-    if (kind == EGRU_VECTOR_FLOAT) {
-        float_pack(packed, weights, rows, columns, 4);
-        return;
-    }
-#endif
-    if (kind == EGRU_VECTOR_Q8)
-        q8_pack(packed, weights, rows, columns, 1);
-    else
-        q16_pack(packed, weights, rows, columns, 1);
-    for (uint32_t row = 0; row < rows; row++) {
-        uint32_t sum = 0, corrected;
-        for (uint32_t j = 0; j < columns; j++)
-            sum += (uint32_t)(int8_t)weights[(size_t)row * columns + j];
-        corrected = ((uint32_t *)bias)[row] - sum * (kind == EGRU_VECTOR_Q8 ? 128u : 32768u);
-        ((uint32_t *)bias)[row] = corrected;
-    }
-}
-
-const egru_kernel egru_avx512 = {
-    .name = "avx512",
-    .runs = runs,
-    .packed_size = packed_size,
-    .pack = pack,
-    .product_q8 = q8_product,
-#if EGRU_Q16
-    .product_q16 = q16_product,
-#endif
-    .operand = operand,
-    .gru_after = gru_after,
-    .gru_gates = gru_gates,
-    .gru_candidate = gru_candidate,
-#if EGRU_FLOAT
-    .product_float = float_product,
-    .gru_after_float = gru_after_float,
-    .gru_gates_float = gru_gates_float,
-    .gru_candidate_float = gru_candidate_float,
-    .quantize_float = egru_portable_quantize_float,
-#endif
-};
+EGRU_KERNEL(egru_avx512, "avx512", vector_);
 #endif
