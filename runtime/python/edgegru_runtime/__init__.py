@@ -4,7 +4,8 @@
     >>> stream = load("model.safetensors").stream()
     >>> probabilities = stream.step([0.1, 0.2, 9.8])
 
-Needs the standard library only; the engine that computes a model may need more (``EngineError`` names it).
+Needs the standard library only. Where the package was installed without a C compiler, or for exported files, the engine
+needs more (``EngineError`` names it).
 """
 
 from edgegru_runtime.artifact import Artifact, read_artifact
@@ -18,6 +19,7 @@ from edgegru_runtime.errors import (
 )
 from edgegru_runtime.model import Model, load
 from edgegru_runtime.stream import Stream
+from edgegru_runtime.streams import Streams
 
 __version__ = "0.1.0"
 
@@ -31,6 +33,7 @@ __all__ = [
     "Model",
     "StateError",
     "Stream",
+    "Streams",
     "__version__",
     "load",
     "read_artifact",

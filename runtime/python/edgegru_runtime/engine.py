@@ -1,7 +1,8 @@
 """What an engine is, and which one runs a model.
 
-``reference`` computes artifacts with NumPy; ``onnxruntime`` and ``litert`` run exported files in the runtime they were
-exported for. An engine is built once per model and is shared by all its streams; a stream owns one of its states.
+``kernel`` (C) and ``reference`` (NumPy) compute artifacts; ``onnxruntime`` and ``litert`` run exported files in the
+runtime they were exported for. An engine is built once per model and is shared by all its streams; a stream owns one of
+its states.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ from edgegru_runtime.errors import EngineError
 from edgegru_runtime.exported import ExportedFile
 
 Source = Artifact | ExportedFile
-ENGINES = ("reference", "onnxruntime", "litert")
+ENGINES = ("kernel", "reference", "onnxruntime", "litert")
 
 
 class Engine(Protocol):
@@ -44,38 +45,55 @@ class Engine(Protocol):
 
 
 def engine_name(source: Source, requested: str | None = None) -> str:
-    """The engine that runs ``source``: the only one that can, for every kind of model there is now.
+    """The engine that runs ``source``: what is ``requested``, or the first that can.
 
-    Raises EngineError where another one is ``requested``.
+    An artifact is computed by the kernel, or by the reference where the package was installed without a compiler.
+    Raises EngineError where the engine that is requested cannot run it.
     """
-    fitting = source.engine if isinstance(source, ExportedFile) else "reference"
-    if requested is not None and requested != fitting:
-        known = f"expected {fitting}" if requested in ENGINES else f"expected one of {', '.join(ENGINES)}"
+    fitting = (source.engine,) if isinstance(source, ExportedFile) else ("kernel", "reference")
+    if requested is None:
+        return "reference" if fitting[0] == "kernel" and not _kernel_installed() else fitting[0]
+    if requested not in fitting:
+        known = f"expected {' or '.join(fitting)}" if requested in ENGINES else f"expected one of {', '.join(ENGINES)}"
         raise EngineError(f"engine {requested} cannot run this model, {known}")
-    return fitting
+    return requested
 
 
-def build_engine(source: Source) -> Engine:
-    """The engine for ``source``. Only here, and below here, are NumPy and the runtimes imported.
+def _kernel_installed() -> bool:
+    try:
+        import edgegru_runtime._kernel  # noqa: F401  # whether it can be imported is the question
+    except ImportError:
+        return False
+    return True
+
+
+def build_engine(source: Source, requested: str | None = None) -> Engine:
+    """The engine for ``source``. Only here, and below here, are the kernel, NumPy and the runtimes imported.
 
     Raises EngineError where the package that it needs is not installed; ArtifactError where an exported file is not
     what its metadata says.
     """
-    name = engine_name(source)
+    name = engine_name(source, requested)
     try:
-        return _exported_engine(source) if isinstance(source, ExportedFile) else _artifact_engine(source)
+        return _exported_engine(source) if isinstance(source, ExportedFile) else _artifact_engine(source, name)
     except ImportError as error:
         raise EngineError(f"engine {name} cannot start ({error}), expected it after: {_REMEDIES[name]}") from error
 
 
+_NUMPY = 'pip install "edgegru-runtime[reference]"'
 _REMEDIES = {
-    "reference": 'pip install "edgegru-runtime[reference]"',
+    "kernel": "installing edgegru-runtime from a wheel or with a C compiler",
+    "reference": f"{_NUMPY}, or installing edgegru-runtime from a wheel or with a C compiler, for the kernel",
     "onnxruntime": "pip install onnxruntime",
     "litert": "pip install ai-edge-litert",
 }
 
 
-def _artifact_engine(artifact: Artifact) -> Engine:
+def _artifact_engine(artifact: Artifact, name: str) -> Engine:
+    if name == "kernel":
+        from edgegru_runtime.kernel_engine import KernelEngine
+
+        return KernelEngine(artifact)
     if artifact.config.static:
         from edgegru_runtime.integer_reference import IntegerReference
 

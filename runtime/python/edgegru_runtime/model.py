@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import os
 from threading import Lock
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.engine import Engine, Source, build_engine, engine_name
 from edgegru_runtime.exported import EXPORTED_SUFFIXES, read_exported
-from edgegru_runtime.stream import Stream
+from edgegru_runtime.stream import EngineStream, Stream
+from edgegru_runtime.streams import KernelStreams, Streams
 
 if TYPE_CHECKING:
+    from edgegru_runtime.kernel_engine import KernelEngine
     from edgegru_runtime.model_config import ModelConfig
 
 
@@ -54,12 +56,19 @@ class Model:
         if self._engine is None:
             with self._building:
                 if self._engine is None:
-                    self._engine = build_engine(self.source)
+                    self._engine = build_engine(self.source, self.engine_name)
         return self._engine
 
     def stream(self) -> Stream:
         """A new stream with a zero state."""
-        return Stream(self)
+        return EngineStream(self) if self.engine_name != "kernel" else self._kernel().stream(self)
+
+    def streams(self, count: int) -> Streams:
+        """``count`` new streams that step together, more or fewer later."""
+        return Streams(self, count) if self.engine_name != "kernel" else KernelStreams(self, count, self._kernel())
+
+    def _kernel(self) -> KernelEngine:
+        return cast("KernelEngine", self.engine)
 
 
 def load(path: str | os.PathLike[str], engine: str | None = None) -> Model:

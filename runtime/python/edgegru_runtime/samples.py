@@ -132,3 +132,28 @@ def _one_by_one(x: Sequence[Any], channels: tuple[str, ...]) -> tuple[array[floa
 def shortened(channels: tuple[str, ...]) -> str:
     """The channels' names for an error: all, or of many the first and the last."""
     return ", ".join(channels) if len(channels) <= 12 else f"{channels[0]} … {channels[-1]}"
+
+
+def writable(out: object, sizes: tuple[int, ...]) -> list[memoryview]:
+    """The buffers that are to take outputs of these sizes: ``out``, or with several outputs those in it."""
+    buffers: Sequence[object] = (out,)
+    if len(sizes) > 1:
+        if not isinstance(out, (tuple, list)):
+            raise InputError(f"out is a {type(out).__name__}, expected {len(sizes)} buffers")
+        buffers = out
+    if len(buffers) != len(sizes):
+        raise InputError(f"out has {len(buffers)} buffers, expected {len(sizes)}")
+    views = []
+    for buffer, size in zip(buffers, sizes, strict=True):
+        try:
+            view = memoryview(buffer)  # type: ignore[arg-type]  # whether it is a buffer is the question
+        except TypeError:
+            raise InputError(f"out is a {type(buffer).__name__}, expected a writable float32 buffer") from None
+        if view.readonly or view.format != "f" or view.shape != (size,):
+            access = "read-only" if view.readonly else "writable"
+            raise InputError(
+                f"out is a {access} buffer of format {view.format!r} and shape {view.shape}, "
+                f"expected writable float32 ({size},)"
+            )
+        views.append(view)
+    return views

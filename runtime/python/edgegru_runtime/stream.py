@@ -5,10 +5,10 @@ from __future__ import annotations
 from array import array
 from collections.abc import Sequence
 from threading import Lock
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
 
-from edgegru_runtime.errors import InputError, StateError
-from edgegru_runtime.samples import read_sample, read_samples
+from edgegru_runtime.errors import StateError
+from edgegru_runtime.samples import read_sample, read_samples, writable
 from edgegru_runtime.state import SavedState, pack_state, unpack_state
 
 if TYPE_CHECKING:
@@ -18,6 +18,62 @@ if TYPE_CHECKING:
 
 Result = list[float] | tuple[list[float], ...]
 _Out = TypeVar("_Out")
+
+
+class Stream(Protocol):
+    """One session with a model, from ``Model.stream()``; born with a zero state.
+
+    Owned by one thread at a time: a call during another call raises StateError. A call that raises InputError leaves
+    state and counts as they were.
+    """
+
+    model: Model
+
+    @overload
+    def step(self, x: object) -> Result: ...
+
+    @overload
+    def step(self, x: object, out: _Out) -> _Out: ...
+
+    def step(self, x: object, out: object = None) -> object:
+        """Advance by one sample.
+
+        ``x``: input_size finite numbers in the units of the data: a sequence, or a buffer of float32, float64 or int16.
+        Returns the output as a list of floats, or with several outputs a tuple of lists in declared order. With
+        ``out``, a writable float32 buffer of the output's size (several outputs: a tuple of buffers), fills and returns
+        that. Raises InputError for a sample or buffer that does not fit, StateError where another thread is inside,
+        EngineError where the engine cannot run here or a value leaves its range.
+        """
+
+    def run(self, xs: object) -> Any:
+        """``step`` for each sample of ``xs``, which are all checked before the first one is taken.
+
+        A list of samples gives the list of what ``step`` returns. A buffer (T, input_size) gives a float32 memoryview
+        (T, output_size), or a tuple of them in declared order; ``numpy.asarray`` wraps it without copying. Raises as
+        ``step`` does, naming the row.
+        """
+
+    def reset(self) -> None:
+        """Back to the state the stream was born with: zero, no steps, nothing clipped."""
+
+    @property
+    def state(self) -> bytes:
+        """The state with the model's identity and the counts, to be assigned to a stream of the same model later.
+
+        The same bytes on every engine that computes the same values. Assigning raises StateError, and changes nothing,
+        where the bytes are of another model, torn or damaged.
+        """
+
+    @state.setter
+    def state(self, data: bytes) -> None: ...
+
+    @property
+    def steps(self) -> int:
+        """Steps taken since the last reset, counted on over ``state``."""
+
+    @property
+    def clipped(self) -> int:
+        """Input values saturated since the last reset, counted on over ``state``."""
 
 
 class _OneUser:
@@ -34,12 +90,8 @@ class _OneUser:
         self._lock.release()
 
 
-class Stream:
-    """One session with a model, from ``Model.stream()``; born with a zero state.
-
-    Owned by one thread at a time: a call during another call raises StateError. A call that raises InputError leaves
-    state and counts as they were.
-    """
+class EngineStream:
+    """A stream of an engine written in Python, which computes one sample at a time."""
 
     def __init__(self, model: Model) -> None:
         self.model = model
@@ -50,23 +102,9 @@ class Stream:
         self._steps = 0
         self._saturated = 0  # before the engine; the engine counts its own
 
-    @overload
-    def step(self, x: object) -> Result: ...
-
-    @overload
-    def step(self, x: object, out: _Out) -> _Out: ...
-
-    def step(self, x: object, out: object = None) -> object:
-        """Advance by one sample.
-
-        ``x``: input_size finite numbers in the units of the data: a sequence, or a buffer of float32, float64 or int16.
-        Returns the output as a list of floats, or with several outputs a tuple of lists in declared order. With
-        ``out``, a writable float32 buffer of the output's size (several outputs: a tuple of buffers), fills and returns
-        that. Raises InputError for a sample or buffer that does not fit, StateError where another thread is inside,
-        EngineError where the engine cannot run here.
-        """
+    def step(self, x: object, out: object = None) -> Any:
         row, saturated = read_sample(x, self._channels)
-        targets = None if out is None else self._writable(out)
+        targets = None if out is None else writable(out, self._output_sizes)
         with self._use:
             outputs = self._advance(row, saturated)
         if targets is None:
@@ -76,12 +114,6 @@ class Stream:
         return out
 
     def run(self, xs: object) -> Any:
-        """``step`` for each sample of ``xs``, which are all checked before the first one is taken.
-
-        A list of samples gives the list of what ``step`` returns. A buffer (T, input_size) gives a float32 memoryview
-        (T, output_size), or a tuple of them in declared order; ``numpy.asarray`` wraps it without copying. Raises as
-        ``step`` does, naming the row.
-        """
         taken = read_samples(xs, self._channels)
         with self._use:
             results = [self._advance(row, 0) for row in taken.rows]
@@ -93,17 +125,11 @@ class Stream:
         return views[0] if len(views) == 1 else views
 
     def reset(self) -> None:
-        """Back to the state the stream was born with: zero, no steps, nothing clipped."""
         with self._use:
             self._state, self._steps, self._saturated = None, 0, 0
 
     @property
     def state(self) -> bytes:
-        """The state with the model's identity and the counts, to be assigned to a stream of the same model later.
-
-        The same bytes on every engine that computes the same values. Assigning raises StateError, and changes nothing,
-        where the bytes are of another model, torn or damaged.
-        """
         with self._use:
             engine = self.model.engine
             state = engine.new_state() if self._state is None else self._state
@@ -120,12 +146,10 @@ class Stream:
 
     @property
     def steps(self) -> int:
-        """Steps taken since the last reset, counted on over ``state``."""
         return self._steps
 
     @property
     def clipped(self) -> int:
-        """Input values saturated since the last reset, counted on over ``state``."""
         return self._saturated + (0 if self._state is None else self.model.engine.clipped(self._state))
 
     def _advance(self, row: array[float], saturated: int) -> list[list[float]]:
@@ -137,35 +161,18 @@ class Stream:
         self._saturated += saturated
         return outputs
 
-    def _writable(self, out: object) -> list[memoryview]:
-        buffers: Sequence[object] = (out,)
-        if len(self._output_sizes) > 1:
-            if not isinstance(out, (tuple, list)):
-                raise InputError(f"out is a {type(out).__name__}, expected {len(self._output_sizes)} buffers")
-            buffers = out
-        if len(buffers) != len(self._output_sizes):
-            raise InputError(f"out has {len(buffers)} buffers, expected {len(self._output_sizes)}")
-        views = []
-        for buffer, size in zip(buffers, self._output_sizes, strict=True):
-            try:
-                view = memoryview(buffer)  # type: ignore[arg-type]  # whether it is a buffer is the question
-            except TypeError:
-                raise InputError(f"out is a {type(buffer).__name__}, expected a writable float32 buffer") from None
-            if view.readonly or view.format != "f" or view.shape != (size,):
-                access = "read-only" if view.readonly else "writable"
-                raise InputError(
-                    f"out is a {access} buffer of format {view.format!r} and shape {view.shape}, "
-                    f"expected writable float32 ({size},)"
-                )
-            views.append(view)
-        return views
-
 
 def _matrix(rows: Sequence[Sequence[float]], size: int) -> memoryview[float]:
     """Rows as a float32 memoryview (T, size)."""
     flat = array("f")
     for row in rows:
         flat.extend(row)
-    if not rows:  # a memoryview cannot be cast to no rows, but it can be cut to none
-        return memoryview(array("f", bytes(4 * size))).cast("B").cast("f", (1, size))[:0]
-    return memoryview(flat).cast("B").cast("f", (len(rows), size))
+    return matrix(flat, size)
+
+
+def matrix(flat: array[float] | bytearray, size: int) -> memoryview[float]:
+    """The bytes of float32 rows as a memoryview (T, size)."""
+    data = memoryview(flat).cast("B")
+    if not data:  # a memoryview cannot be cast to no rows, but it can be cut to none
+        return memoryview(bytearray(4 * size)).cast("f", (1, size))[:0]
+    return data.cast("f", (len(data) // (4 * size), size))

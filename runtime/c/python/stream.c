@@ -1,0 +1,374 @@
+/* Stream: a state that steps. What is usual is read here; the rest by edgegru_runtime.samples, which knows the words. */
+#include "module.h"
+
+#include <string.h>
+
+#define INPUT_LIMIT 1152921504606846976.0 /* 2^60 */
+
+static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
+    PyObject *sizes;
+    StreamObject *self;
+    ModelObject *model;
+    PyObject *channels;
+    int release;
+    allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
+    (void)keywords;
+    if (!PyArg_ParseTuple(arguments, "O!O!O!p", (PyTypeObject *)egru_model_type, &model, &PyTuple_Type, &channels,
+                          &PyTuple_Type, &sizes, &release))
+        return NULL;
+    self = (StreamObject *)allocate(type, 0);
+    if (!self)
+        return NULL;
+    self->model = (ModelObject *)Py_NewRef((PyObject *)model);
+    self->channels = Py_NewRef(channels);
+    self->release = release;
+    self->input_size = (Py_ssize_t)egru_input_size(model->model);
+    self->output_size = (Py_ssize_t)egru_output_size(model->model);
+    self->outputs = PyTuple_Size(sizes);
+    self->state = malloc(egru_state_size(model->model));
+    self->sample = malloc((size_t)self->input_size * sizeof(float));
+    self->y = malloc((size_t)self->output_size * sizeof(float));
+    self->sizes = malloc((size_t)self->outputs * sizeof(Py_ssize_t));
+    if (!self->state || !self->sample || !self->y || !self->sizes) {
+        Py_DECREF((PyObject *)self);
+        return PyErr_NoMemory();
+    }
+    for (Py_ssize_t i = 0; i < self->outputs; i++)
+        self->sizes[i] = PyLong_AsSsize_t(PyTuple_GetItem(sizes, i));
+    egru_reset(model->model, self->state);
+    return (PyObject *)self;
+}
+
+static void stream_dealloc(StreamObject *self) {
+    PyTypeObject *type = Py_TYPE((PyObject *)self);
+    freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
+    PyObject_GC_UnTrack(self);
+    free(self->state);
+    free(self->scratch);
+    free(self->sample);
+    free(self->y);
+    free(self->sizes);
+    Py_XDECREF((PyObject *)self->model);
+    Py_XDECREF(self->channels);
+    release(self);
+    Py_DECREF((PyObject *)type);
+}
+
+static int stream_traverse(StreamObject *self, visitproc visit, void *arg) {
+    Py_VISIT((PyObject *)Py_TYPE((PyObject *)self));
+    Py_VISIT(self->channels);
+    return 0;
+}
+
+/* Begin to use the stream: nobody else may be inside. */
+static int enter(StreamObject *self) {
+    if (self->busy) {
+        PyErr_SetString(egru_state_error, "this stream is in use by another thread; expected one stream per thread");
+        return -1;
+    }
+    if (!self->scratch) {
+        self->scratch = malloc(egru_scratch_size(self->model->model, 1));
+        if (!self->scratch) {
+            PyErr_NoMemory();
+            return -1;
+        }
+    }
+    self->busy = 1;
+    return 0;
+}
+
+/* The numbers of a list or tuple, all of them floats or ints within the limit, as floats; 0 where they are not. */
+static int floats_of_sequence(const StreamObject *self, PyObject *x, float *sample) {
+    int is_list = PyList_CheckExact(x);
+    if (!is_list && !PyTuple_CheckExact(x))
+        return 0;
+    if ((is_list ? PyList_Size(x) : PyTuple_Size(x)) != self->input_size)
+        return 0;
+    for (Py_ssize_t i = 0; i < self->input_size; i++) {
+        PyObject *item = is_list ? PyList_GetItem(x, i) : PyTuple_GetItem(x, i);
+        double value;
+        if (!item || !(PyFloat_CheckExact(item) || PyLong_CheckExact(item))) {
+            PyErr_Clear();
+            return 0;
+        }
+        value = PyFloat_AsDouble(item);
+        if (!(value >= -INPUT_LIMIT && value <= INPUT_LIMIT) || (value == -1.0 && PyErr_Occurred())) {
+            PyErr_Clear();
+            return 0;
+        }
+        sample[i] = (float)value;
+    }
+    return 1;
+}
+
+/* x as samples.py reads it, with its errors. */
+static int floats_of_anything(StreamObject *self, PyObject *x, float *sample, uint64_t *saturated) {
+    PyObject *read = PyObject_CallFunctionObjArgs(egru_read_sample, x, self->channels, NULL);
+    PyObject *row = read ? PyTuple_GetItem(read, 0) : NULL, *count = read ? PyTuple_GetItem(read, 1) : NULL;
+    Py_buffer view;
+    int result = -1;
+    if (row && count && PyObject_GetBuffer(row, &view, PyBUF_SIMPLE) == 0) {
+        memcpy(sample, view.buf, (size_t)self->input_size * sizeof(float));
+        PyBuffer_Release(&view);
+        *saturated = PyLong_AsUnsignedLongLong(count);
+        result = PyErr_Occurred() ? -1 : 0;
+    }
+    Py_XDECREF(read);
+    return result;
+}
+
+/* One step; the result is in self->y. */
+static int advance(StreamObject *self, const float *x, uint64_t saturated) {
+    egru_status status;
+    if (enter(self) != 0)
+        return -1;
+    if (self->release) {
+        Py_BEGIN_ALLOW_THREADS
+        status = egru_step(self->model->model, self->state, self->scratch, x, self->y);
+        Py_END_ALLOW_THREADS
+    } else {
+        status = egru_step(self->model->model, self->state, self->scratch, x, self->y);
+    }
+    self->busy = 0;
+    if (status != EGRU_OK) {
+        egru_raise(status, "step", (Py_ssize_t)egru_steps(self->model->model, self->state));
+        return -1;
+    }
+    self->saturated += saturated;
+    return 0;
+}
+
+/* self->y as a list of floats, or a tuple of lists. */
+static PyObject *lists(const StreamObject *self) {
+    PyObject *all = self->outputs == 1 ? NULL : PyTuple_New(self->outputs);
+    const float *y = self->y;
+    if (self->outputs != 1 && !all)
+        return NULL;
+    for (Py_ssize_t o = 0; o < self->outputs; o++) {
+        PyObject *list = PyList_New(self->sizes[o]);
+        for (Py_ssize_t i = 0; list && i < self->sizes[o]; i++) {
+            PyObject *number = PyFloat_FromDouble((double)*y++);
+            if (!number)
+                Py_CLEAR(list);
+            else
+                PyList_SetItem(list, i, number);
+        }
+        if (!list) {
+            Py_XDECREF(all);
+            return NULL;
+        }
+        if (self->outputs == 1)
+            return list;
+        PyTuple_SetItem(all, o, list);
+    }
+    return all;
+}
+
+/* A writable float32 buffer of `size` numbers; -1 where it is none, without an error. */
+static int writable(PyObject *out, Py_ssize_t size, Py_buffer *view) {
+    if (PyObject_GetBuffer(out, view, PyBUF_ND | PyBUF_FORMAT | PyBUF_WRITABLE) != 0) {
+        PyErr_Clear();
+        return -1;
+    }
+    if (view->ndim == 1 && view->shape[0] == size && view->format && strcmp(view->format, "f") == 0)
+        return 0;
+    PyBuffer_Release(view);
+    return -1;
+}
+
+/* Whether `out` can take the result, with the errors of samples.py. */
+static int check_out(const StreamObject *self, PyObject *out) {
+    PyObject *sizes, *views;
+    Py_buffer view;
+    if (self->outputs == 1 && writable(out, self->sizes[0], &view) == 0) {
+        PyBuffer_Release(&view);
+        return 0;
+    }
+    sizes = PyTuple_New(self->outputs);
+    for (Py_ssize_t i = 0; sizes && i < self->outputs; i++)
+        PyTuple_SetItem(sizes, i, PyLong_FromSsize_t(self->sizes[i]));
+    views = sizes ? PyObject_CallFunctionObjArgs(egru_check_out, out, sizes, NULL) : NULL;
+    Py_XDECREF(sizes);
+    Py_XDECREF(views);
+    return views ? 0 : -1;
+}
+
+static int fill(const StreamObject *self, PyObject *out) {
+    const float *y = self->y;
+    for (Py_ssize_t o = 0; o < self->outputs; o++) {
+        PyObject *target = self->outputs == 1 ? Py_NewRef(out) : PySequence_GetItem(out, o);
+        Py_buffer view;
+        int good = target && PyObject_GetBuffer(target, &view, PyBUF_WRITABLE) == 0;
+        if (good) {
+            memcpy(view.buf, y, (size_t)self->sizes[o] * sizeof(float));
+            PyBuffer_Release(&view);
+        }
+        Py_XDECREF(target);
+        if (!good)
+            return -1;
+        y += self->sizes[o];
+    }
+    return 0;
+}
+
+static PyObject *stream_step(StreamObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) {
+    PyObject *out = count > 1 ? arguments[1] : NULL;
+    Py_ssize_t named = names ? PyTuple_Size(names) : 0, rows = 1;
+    Py_buffer view;
+    const float *x = self->sample;
+    float *made = NULL;
+    uint64_t saturated = 0;
+    int read, result;
+    if (named == 1 && count == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "out") == 0)
+        out = arguments[1];
+    else if (named || count < 1 || count > 2) {
+        PyErr_SetString(PyExc_TypeError, "step takes a sample and, if wanted, out");
+        return NULL;
+    }
+    if (out == Py_None)
+        out = NULL;
+    if (self->busy) {
+        (void)enter(self);
+        return NULL;
+    }
+    read = egru_floats_of(arguments[0], 1, &rows, self->input_size, &view, &x, &made);
+    if (read == 0) {
+        x = self->sample;
+        if (!floats_of_sequence(self, arguments[0], self->sample) &&
+            floats_of_anything(self, arguments[0], self->sample, &saturated) != 0)
+            return NULL;
+    } else if (read < 0) {
+        return NULL;
+    }
+    result = out && check_out(self, out) != 0 ? -1 : advance(self, x, saturated);
+    if (read == 1) {
+        PyMem_Free(made);
+        PyBuffer_Release(&view);
+    }
+    if (result != 0)
+        return NULL;
+    if (!out)
+        return lists(self);
+    return fill(self, out) == 0 ? Py_NewRef(out) : NULL;
+}
+
+/* Of a buffer (T, input_size): a tuple of bytearrays, T rows of every output. None where xs is no such buffer. */
+static PyObject *stream_run_buffer(StreamObject *self, PyObject *xs) {
+    Py_ssize_t rows = -1;
+    Py_buffer view;
+    const float *floats;
+    float *made, *ys;
+    size_t done = 0;
+    egru_status status;
+    PyObject *result = NULL;
+    int read = egru_floats_of(xs, 2, &rows, self->input_size, &view, &floats, &made);
+    if (read <= 0)
+        return read == 0 ? Py_NewRef(Py_None) : NULL;
+    ys = PyMem_Malloc((size_t)(rows ? rows : 1) * (size_t)self->output_size * sizeof(float));
+    if (!ys)
+        PyErr_NoMemory();
+    if (ys && enter(self) == 0) {
+        Py_BEGIN_ALLOW_THREADS
+        status = egru_run(self->model->model, self->state, self->scratch, floats, ys, (size_t)rows, &done);
+        Py_END_ALLOW_THREADS
+        self->busy = 0;
+        if (status == EGRU_OK)
+            result = egru_split(self, ys, rows);
+        else
+            egru_raise(status, "row", (Py_ssize_t)done);
+    }
+    PyMem_Free(ys);
+    PyMem_Free(made);
+    PyBuffer_Release(&view);
+    return result;
+}
+
+static PyObject *stream_reset(StreamObject *self, PyObject *unused) {
+    (void)unused;
+    if (enter(self) != 0)
+        return NULL;
+    egru_reset(self->model->model, self->state);
+    self->saturated = 0;
+    self->busy = 0;
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *stream_save(StreamObject *self, PyObject *unused) {
+    PyObject *saved = PyBytes_FromStringAndSize(NULL, (Py_ssize_t)egru_saved_size(self->model->model));
+    (void)unused;
+    if (!saved || enter(self) != 0) {
+        Py_XDECREF(saved);
+        return NULL;
+    }
+    egru_save(self->model->model, self->state, PyBytes_AsString(saved));
+    self->busy = 0;
+    return saved;
+}
+
+static PyObject *stream_load(StreamObject *self, PyObject *saved) {
+    char *bytes;
+    Py_ssize_t count;
+    egru_status status;
+    if (PyBytes_AsStringAndSize(saved, &bytes, &count) != 0 || enter(self) != 0)
+        return NULL;
+    status = egru_load(self->model->model, self->state, bytes, (size_t)count);
+    self->busy = 0;
+    if (status != EGRU_OK) {
+        PyErr_SetString(egru_state_error, egru_strerror(status));
+        return NULL;
+    }
+    self->saturated = 0;
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *stream_count_saturated(StreamObject *self, PyObject *count) {
+    unsigned long long more = PyLong_AsUnsignedLongLong(count);
+    if (PyErr_Occurred())
+        return NULL;
+    self->saturated += more;
+    return Py_NewRef(Py_None);
+}
+
+static PyObject *stream_steps(StreamObject *self, void *unused) {
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(egru_steps(self->model->model, self->state));
+}
+
+static PyObject *stream_clipped(StreamObject *self, void *unused) {
+    (void)unused;
+    return PyLong_FromUnsignedLongLong(egru_clipped(self->model->model, self->state) + self->saturated);
+}
+
+static PyMethodDef methods[] = {
+    {"step", (PyCFunction)(void (*)(void))stream_step, METH_FASTCALL | METH_KEYWORDS, "Advance by one sample."},
+    {"run_buffer", (PyCFunction)stream_run_buffer, METH_O, "Every row of a buffer: a bytearray for every output, or None."},
+    {"reset", (PyCFunction)stream_reset, METH_NOARGS, "Back to the state the stream was born with."},
+    {"save", (PyCFunction)stream_save, METH_NOARGS, "The state as bytes, without values saturated before the kernel."},
+    {"load", (PyCFunction)stream_load, METH_O, "Take over a state as bytes."},
+    {"count_saturated", (PyCFunction)stream_count_saturated, METH_O, "Count values saturated before the kernel."},
+    {NULL, NULL, 0, NULL},
+};
+
+static PyGetSetDef properties[] = {
+    {"steps", (getter)stream_steps, NULL, "Steps taken since the last reset.", NULL},
+    {"clipped", (getter)stream_clipped, NULL, "Input values saturated since the last reset.", NULL},
+    {NULL, NULL, NULL, NULL, NULL},
+};
+
+static PyType_Slot slots[] = {
+    {Py_tp_new, (void *)stream_new},
+    {Py_tp_dealloc, (void *)stream_dealloc},
+    {Py_tp_traverse, (void *)stream_traverse},
+    {Py_tp_methods, methods},
+    {Py_tp_getset, properties},
+    {Py_tp_doc, "A stream of a model: channels, sizes of the outputs, whether a step lets other threads run."},
+    {0, NULL},
+};
+
+PyType_Spec egru_stream_spec = {
+    "edgegru_runtime._kernel.Stream",
+    sizeof(StreamObject),
+    0,
+    Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC,
+    slots,
+};

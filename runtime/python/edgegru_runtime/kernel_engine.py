@@ -1,0 +1,108 @@
+"""The C kernel as an engine, and its streams, which are made in C but for what is rare."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from edgegru_runtime import _kernel
+from edgegru_runtime.plan import make_plan
+from edgegru_runtime.samples import read_samples
+from edgegru_runtime.state import SavedState, pack_state, unpack_state
+from edgegru_runtime.stream import matrix
+
+if TYPE_CHECKING:
+    from edgegru_runtime.artifact import Artifact
+    from edgegru_runtime.model import Model
+    from edgegru_runtime.model_config import ModelConfig
+
+LONG_STEP = 100_000  # multiply–adds from which on a step lets other threads run
+_HEADER_BYTES, _CHECKSUM_BYTES = 64, 4  # of a saved state, around its numbers
+
+
+class KernelEngine:
+    """Engine for artifacts of every scheme; the state is a stream. ``instructions``: by name, or the fastest here."""
+
+    name = "kernel"
+
+    def __init__(self, artifact: Artifact, instructions: str | None = None) -> None:
+        self.config = config = artifact.config
+        self.model = _kernel.Model(make_plan(artifact), instructions)
+        self._sizes = [4 * node.state_size for node in config.state_nodes]
+        outputs = tuple(config.node(output.node).output_size for output in config.outputs)
+        weights = sum(len(tensor.data) for name, tensor in artifact.tensors.items() if ".weight" in name)
+        long = weights >= LONG_STEP * (4 if config.scheme == "float32" else 1)
+        self._arguments = self.model, config.input.channels, outputs, long
+
+    def stream(self, model: Model | None = None) -> KernelStream:
+        """A new stream with a zero state."""
+        stream = KernelStream(*self._arguments)
+        stream.config, stream.output_sizes, stream.channels = self.config, self._arguments[2], self._arguments[1]
+        if model is not None:
+            stream.model = model
+        return stream
+
+    def new_state(self) -> KernelStream:
+        """A zero state."""
+        return self.stream()
+
+    def step(self, state: KernelStream, x: Sequence[float]) -> list[list[float]]:
+        """Advance ``state`` by one sample x (input_size,); the outputs in declared order."""
+        result = state.step(x)
+        return list(result) if isinstance(result, tuple) else [result]
+
+    def state_arrays(self, state: KernelStream) -> list[bytes]:
+        """The numbers of every state node, little-endian."""
+        numbers, blobs = state.save()[_HEADER_BYTES:-_CHECKSUM_BYTES], []
+        for size in self._sizes:
+            blobs.append(numbers[:size])
+            numbers = numbers[size:]
+        return blobs
+
+    def load_state(self, state: KernelStream, blobs: Sequence[bytes]) -> None:
+        """Take over states written by ``state_arrays``, checked by the caller."""
+        state.load(pack_state(self.config, SavedState(list(blobs), 0, 0)))
+
+    def clipped(self, state: KernelStream) -> int:
+        """Input values saturated since the state was made."""
+        return state.clipped
+
+
+class KernelStream(_kernel.Stream):
+    """A stream of the kernel: ``stream.Stream`` is the contract."""
+
+    model: Model
+    config: ModelConfig
+    channels: tuple[str, ...]
+    output_sizes: tuple[int, ...]
+
+    def run(self, xs: object) -> Any:
+        parts = self.run_buffer(xs)
+        if parts is None:  # a list of samples, or something that needs words or a second look
+            taken = read_samples(xs, self.channels)
+            flat = array("f")
+            for row in taken.rows:
+                flat.extend(row)
+            parts = self.run_buffer(matrix(flat, len(self.channels)))
+            assert parts is not None
+            self.count_saturated(taken.saturated)
+            if not taken.from_buffer:
+                columns = [view.tolist() for view in self._views(parts)]
+                return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
+        views = self._views(parts)
+        return views[0] if len(views) == 1 else views
+
+    def _views(self, parts: Sequence[bytearray]) -> tuple[memoryview[float], ...]:
+        return tuple(matrix(part, size) for part, size in zip(parts, self.output_sizes, strict=True))
+
+    @property
+    def state(self) -> bytes:
+        numbers = self.save()[_HEADER_BYTES:-_CHECKSUM_BYTES]
+        return pack_state(self.config, SavedState([numbers], self.steps, self.clipped))
+
+    @state.setter
+    def state(self, data: bytes) -> None:
+        saved = bytes(data)
+        unpack_state(self.config, saved)
+        self.load(saved)

@@ -1,0 +1,101 @@
+"""Many streams of one model, stepped together."""
+
+from __future__ import annotations
+
+from array import array
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+from edgegru_runtime.errors import InputError
+from edgegru_runtime.samples import read_samples
+from edgegru_runtime.stream import Stream, matrix
+
+if TYPE_CHECKING:
+    from edgegru_runtime.kernel_engine import KernelEngine
+    from edgegru_runtime.model import Model
+
+
+class Streams:
+    """Streams of a model, from ``Model.streams(n)``: ``streams[i]`` is one of them, with its state and counts.
+
+    What a stream computes never depends on how many others there are: in integer schemes it is what it computes alone,
+    in every bit, in float ones within rounding.
+    """
+
+    def __init__(self, model: Model, count: int) -> None:
+        self.model = model
+        self._streams: list[Any] = [model.stream() for _ in range(count)]
+
+    def __len__(self) -> int:
+        return len(self._streams)
+
+    def __getitem__(self, index: int) -> Stream:
+        return self._streams[index]  # type: ignore[no-any-return]
+
+    def __iter__(self) -> Iterator[Stream]:
+        return iter(self._streams)
+
+    def add(self) -> Stream:
+        """One more stream, the last one, with a zero state; the others are untouched."""
+        self._streams.append(self.model.stream())
+        return self[-1]
+
+    def remove(self, index: int) -> Stream:
+        """Take out the stream at ``index`` and return it; those behind it move up by one, as in a list."""
+        stream: Stream = self._streams.pop(index)
+        return stream
+
+    def step(self, xs: object, out: object = None) -> Any:
+        """Advance every stream by its sample: ``xs`` is a buffer (n, input_size) or a list of n samples.
+
+        Returns a float32 memoryview (n, output_size), with several outputs a tuple of them; ``out``, writable float32
+        buffers of these shapes, is filled and returned. Raises InputError, naming the row, before any stream has moved;
+        EngineError, naming the stream, where a value leaves its range: that stream has not moved, the others have.
+        """
+        parts = self._step(xs)
+        sizes = self.model.output_sizes
+        views = tuple(matrix(part, size) for part, size in zip(parts, sizes, strict=True))
+        if out is None:
+            return views[0] if len(views) == 1 else views
+        targets: Any = (out,) if len(views) == 1 else out
+        for target, view in zip(targets, views, strict=True):
+            into = memoryview(target)
+            if into.readonly or into.format != "f" or into.shape != view.shape or not into.c_contiguous:
+                raise InputError(
+                    f"out is a buffer of format {into.format!r} and shape {into.shape}, "
+                    f"expected writable float32 {view.shape}"
+                )
+            into.cast("B")[:] = view.cast("B")
+        return out
+
+    def _step(self, xs: object) -> tuple[bytearray, ...]:
+        """The rows of every output, one after another."""
+        rows = self._rows(xs)
+        outputs = tuple(array("f") for _ in self.model.output_sizes)
+        for stream, row in zip(self._streams, rows, strict=True):
+            result = stream.step(row)
+            for output, numbers in zip(outputs, result if isinstance(result, tuple) else (result,), strict=True):
+                output.extend(numbers)
+        return tuple(bytearray(output) for output in outputs)
+
+    def _rows(self, xs: object) -> list[array[float]]:
+        rows = read_samples(xs, self.model.config.input.channels).rows
+        if len(rows) != len(self):
+            raise InputError(f"{len(rows)} samples arrived, expected one for each of {len(self)} streams")
+        return rows
+
+
+class KernelStreams(Streams):
+    """The same in C, weights read once for several streams."""
+
+    def __init__(self, model: Model, count: int, engine: KernelEngine) -> None:
+        from edgegru_runtime._kernel import Batch
+
+        super().__init__(model, count)
+        self._batch = Batch(engine.model)
+
+    def _step(self, xs: object) -> tuple[bytearray, ...]:
+        parts = self._batch.step(self._streams, xs) if self._streams else None
+        if parts is None:  # a list of samples, or something that needs words or a second look
+            return super()._step(xs)
+        return parts

@@ -1,0 +1,26 @@
+"""The C kernel as an extension. Where no compiler is, the package installs without it and NumPy computes."""
+
+from pathlib import Path
+
+from setuptools import Extension, setup
+
+HERE = Path(__file__).parent
+SOURCES = sorted(path.relative_to(HERE).as_posix() for path in (*HERE.glob("c/src/*.c"), *HERE.glob("c/python/*.c")))
+HEADERS = sorted(path.relative_to(HERE).as_posix() for path in HERE.glob("c/*/*.h"))
+
+setup(
+    ext_modules=[
+        Extension(
+            "edgegru_runtime._kernel",
+            SOURCES,
+            include_dirs=["c/include", "c/src"],
+            depends=HEADERS,
+            # Products and sums of floats are rounded one by one: the bits of integer models depend on it.
+            extra_compile_args=["-std=c99", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-Werror=implicit"],
+            define_macros=[("Py_LIMITED_API", "0x030B0000")],
+            py_limited_api=True,
+            optional=True,
+        )
+    ],
+    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+)
