@@ -19,12 +19,14 @@ from edgegru_runtime.model_config import HeadNode, OutputConfig
 from edgegru_runtime.samples import INPUT_LIMIT
 from tests.builders import changed, from_arrays, random_artifact, random_integer_artifact
 
-MODELS = {
-    "float": Model(random_artifact(0, 3, (5,))),
-    "float, reset before": Model(random_artifact(1, 3, (7, 4), reset="before", bias=False)),
-    "integer": Model(random_integer_artifact(0, 3, (5,))),
-    "integer, reset before": Model(random_integer_artifact(1, 3, (7, 4), reset="before")),
+ARTIFACTS = {
+    "float": random_artifact(0, 3, (5,)),
+    "float, reset before": random_artifact(1, 3, (7, 4), reset="before", bias=False),
+    "integer": random_integer_artifact(0, 3, (5,)),
+    "integer, reset before": random_integer_artifact(1, 3, (7, 4), reset="before"),
 }
+ENGINES = ("kernel", "reference")
+MODELS = {f"{name}, {engine}": Model(artifact, engine) for name, artifact in ARTIFACTS.items() for engine in ENGINES}
 SAMPLE = [0.5, -2.0, 3.0]
 
 
@@ -156,8 +158,9 @@ def test_runs_that_do_not_fit_take_no_step(model: Model, xs: object, message: st
     assert stream.state == model.stream().state
 
 
-def test_values_out_of_range_saturate_and_are_counted() -> None:
-    model = MODELS["float"]
+@pytest.mark.parametrize("engine", ENGINES)
+def test_values_out_of_range_saturate_and_are_counted(engine: str) -> None:
+    model = Model(ARTIFACTS["float"], engine)
     limited = model.stream().step([INPUT_LIMIT, 0, -INPUT_LIMIT])
     for x in ([1e300, 0, -1e300], [10**400, 0, -(10**400)], np.array([3e38, 0, -3e38], np.float32), [2e18, 0, -2e18]):
         stream = model.stream()
@@ -173,8 +176,9 @@ def test_values_out_of_range_saturate_and_are_counted() -> None:
     assert stream.clipped == 0
 
 
-def test_what_the_integer_engine_saturates_is_counted_too() -> None:
-    stream = MODELS["integer"].stream()
+@pytest.mark.parametrize("engine", ENGINES)
+def test_what_the_integer_engine_saturates_is_counted_too(engine: str) -> None:
+    stream = Model(ARTIFACTS["integer"], engine).stream()
     stream.step([1e6, 0, -1e6])
     assert stream.clipped == 2
     stream.step([1e300, 0, 0])
@@ -216,10 +220,11 @@ def test_out_is_filled_and_returned(model: Model) -> None:
     assert stream.steps == 0
 
 
-def test_several_outputs_come_in_declared_order() -> None:
-    model = Model(two_outputs())
+@pytest.mark.parametrize("engine", ENGINES)
+def test_several_outputs_come_in_declared_order(engine: str) -> None:
+    model = Model(two_outputs(), engine)
     probabilities, values = model.stream().step(SAMPLE)
-    assert probabilities == MODELS["float"].stream().step(SAMPLE)
+    assert probabilities == Model(ARTIFACTS["float"], engine).stream().step(SAMPLE)
     np.testing.assert_allclose(np.exp(values) / np.exp(values).sum(), probabilities, rtol=1e-6)
     out = array("f", bytes(16)), array("f", bytes(16))
     assert model.stream().step(SAMPLE, out) is out
@@ -236,8 +241,6 @@ def test_several_outputs_come_in_declared_order() -> None:
 
 
 def test_two_threads_in_one_stream_are_an_error() -> None:
-    model = MODELS["float"]
-    stream = model.stream()
     inside, leave = threading.Event(), threading.Event()
 
     class Slow:
@@ -251,7 +254,7 @@ def test_two_threads_in_one_stream_are_an_error() -> None:
             assert leave.wait(10)
             return [[0.0]]
 
-    slow = Model(model.source)
+    slow = Model(ARTIFACTS["float"], "reference")
     slow._engine = Slow()
     stream = slow.stream()
     thread = threading.Thread(target=stream.step, args=(SAMPLE,))
@@ -283,9 +286,9 @@ def test_streams_in_threads_of_their_own_do_not_disturb_each_other(model: Model)
     assert [found[index] for index in range(4)] == expected
 
 
-WITHOUT_NUMPY = """
+WITHOUT_ENGINES = """
 import sys
-sys.modules["numpy"] = None  # importing it fails
+sys.modules["numpy"] = sys.modules["edgegru_runtime._kernel"] = None  # importing them fails
 from edgegru_runtime import EngineError, InputError, load
 model = load(sys.argv[1])
 assert model.config.input.size == 3
@@ -303,25 +306,25 @@ assert stream.steps == 0
 """
 
 
-def test_without_numpy_a_step_names_the_way_out(tmp_path) -> None:
+def test_without_kernel_and_numpy_a_step_names_both_ways_out(tmp_path) -> None:
     from edgegru_export.saving import save_artifact
 
-    for artifact in (MODELS["float"].artifact, MODELS["integer"].artifact):
-        assert artifact is not None
+    for artifact in (ARTIFACTS["float"], ARTIFACTS["integer"]):
         save_artifact(artifact, tmp_path / "model.safetensors")
-        command = [sys.executable, "-c", WITHOUT_NUMPY, str(tmp_path / "model.safetensors")]
+        command = [sys.executable, "-c", WITHOUT_ENGINES, str(tmp_path / "model.safetensors")]
         printed = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
         assert len(printed) == 3
         for line in printed[:2]:
             assert line.startswith("engine reference cannot start")
             assert 'pip install "edgegru-runtime[reference]"' in line
+            assert "from a wheel or with a C compiler" in line
         assert printed[2].startswith("2 values arrived")
 
 
 def test_an_engine_that_cannot_run_it_is_refused() -> None:
-    with pytest.raises(EngineError, match="engine litert cannot run this model, expected reference"):
+    with pytest.raises(EngineError, match="engine litert cannot run this model, expected kernel or reference"):
         Model(random_artifact(), "litert")
-    with pytest.raises(EngineError, match="engine tpu cannot run this model, expected one of reference, onnxruntime"):
+    with pytest.raises(EngineError, match="engine tpu cannot run this model, expected one of kernel, reference"):
         Model(random_artifact(), "tpu")
     assert Model(random_artifact(), "reference").engine_name == "reference"
 

@@ -4,7 +4,7 @@
 #include <string.h>
 
 PyObject *egru_model_type, *egru_stream_type;
-PyObject *egru_read_sample, *egru_read_samples, *egru_check_out;
+PyObject *egru_read_sample, *egru_read_samples, *egru_check_out, *egru_fill;
 PyObject *egru_input_error, *egru_state_error, *egru_engine_error;
 
 static int has_format(const Py_buffer *view, char code) {
@@ -140,6 +140,7 @@ static int execute(PyObject *module) {
         {"edgegru_runtime.samples", "read_sample", &egru_read_sample},
         {"edgegru_runtime.samples", "read_samples", &egru_read_samples},
         {"edgegru_runtime.samples", "writable", &egru_check_out},
+        {"edgegru_runtime.samples", "fill", &egru_fill},
         {"edgegru_runtime.errors", "InputError", &egru_input_error},
         {"edgegru_runtime.errors", "StateError", &egru_state_error},
         {"edgegru_runtime.errors", "EngineError", &egru_engine_error},

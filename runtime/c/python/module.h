@@ -35,7 +35,7 @@ typedef struct {
 extern PyType_Spec egru_model_spec, egru_stream_spec, egru_batch_spec;
 extern PyObject *egru_model_type, *egru_stream_type;
 /* From edgegru_runtime: what reads unusual samples, and the errors. */
-extern PyObject *egru_read_sample, *egru_read_samples, *egru_check_out;
+extern PyObject *egru_read_sample, *egru_read_samples, *egru_check_out, *egru_fill;
 extern PyObject *egru_input_error, *egru_state_error, *egru_engine_error;
 
 /* Rows of float32 in a C-contiguous buffer of float32, float64 or int16 of `columns` columns, finite. `rows`: -1 for any

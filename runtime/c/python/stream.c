@@ -176,39 +176,47 @@ static int writable(PyObject *out, Py_ssize_t size, Py_buffer *view) {
     return -1;
 }
 
-/* Whether `out` can take the result, with the errors of samples.py. */
+static PyObject *sizes_of(const StreamObject *self) {
+    PyObject *sizes = PyTuple_New(self->outputs);
+    for (Py_ssize_t i = 0; sizes && i < self->outputs; i++)
+        PyTuple_SetItem(sizes, i, PyLong_FromSsize_t(self->sizes[i]));
+    return sizes;
+}
+
+/* Whether `out` can take the result: 1 where it is one contiguous buffer, 0 where samples.py has to fill it. */
 static int check_out(const StreamObject *self, PyObject *out) {
     PyObject *sizes, *views;
     Py_buffer view;
     if (self->outputs == 1 && writable(out, self->sizes[0], &view) == 0) {
         PyBuffer_Release(&view);
-        return 0;
+        return 1;
     }
-    sizes = PyTuple_New(self->outputs);
-    for (Py_ssize_t i = 0; sizes && i < self->outputs; i++)
-        PyTuple_SetItem(sizes, i, PyLong_FromSsize_t(self->sizes[i]));
+    sizes = sizes_of(self);
     views = sizes ? PyObject_CallFunctionObjArgs(egru_check_out, out, sizes, NULL) : NULL;
     Py_XDECREF(sizes);
     Py_XDECREF(views);
     return views ? 0 : -1;
 }
 
-static int fill(const StreamObject *self, PyObject *out) {
-    const float *y = self->y;
-    for (Py_ssize_t o = 0; o < self->outputs; o++) {
-        PyObject *target = self->outputs == 1 ? Py_NewRef(out) : PySequence_GetItem(out, o);
-        Py_buffer view;
-        int good = target && PyObject_GetBuffer(target, &view, PyBUF_WRITABLE) == 0;
-        if (good) {
-            memcpy(view.buf, y, (size_t)self->sizes[o] * sizeof(float));
-            PyBuffer_Release(&view);
-        }
-        Py_XDECREF(target);
-        if (!good)
+static int fill(const StreamObject *self, PyObject *out, int plain) {
+    Py_ssize_t bytes = self->output_size * (Py_ssize_t)sizeof(float);
+    PyObject *sizes, *numbers, *filled = NULL;
+    Py_buffer view;
+    if (plain) {
+        if (PyObject_GetBuffer(out, &view, PyBUF_WRITABLE) != 0)
             return -1;
-        y += self->sizes[o];
+        memcpy(view.buf, self->y, (size_t)bytes);
+        PyBuffer_Release(&view);
+        return 0;
     }
-    return 0;
+    sizes = sizes_of(self);
+    numbers = PyBytes_FromStringAndSize((const char *)self->y, bytes);
+    if (sizes && numbers)
+        filled = PyObject_CallFunctionObjArgs(egru_fill, out, sizes, numbers, NULL);
+    Py_XDECREF(sizes);
+    Py_XDECREF(numbers);
+    Py_XDECREF(filled);
+    return filled ? 0 : -1;
 }
 
 static PyObject *stream_step(StreamObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) {
@@ -218,7 +226,7 @@ static PyObject *stream_step(StreamObject *self, PyObject *const *arguments, Py_
     const float *x = self->sample;
     float *made = NULL;
     uint64_t saturated = 0;
-    int read, result;
+    int read, result, plain = 0;
     if (named == 1 && count == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "out") == 0)
         out = arguments[1];
     else if (named || count < 1 || count > 2) {
@@ -240,7 +248,9 @@ static PyObject *stream_step(StreamObject *self, PyObject *const *arguments, Py_
     } else if (read < 0) {
         return NULL;
     }
-    result = out && check_out(self, out) != 0 ? -1 : advance(self, x, saturated);
+    if (out)
+        plain = check_out(self, out);
+    result = plain < 0 ? -1 : advance(self, x, saturated);
     if (read == 1) {
         PyMem_Free(made);
         PyBuffer_Release(&view);
@@ -249,7 +259,7 @@ static PyObject *stream_step(StreamObject *self, PyObject *const *arguments, Py_
         return NULL;
     if (!out)
         return lists(self);
-    return fill(self, out) == 0 ? Py_NewRef(out) : NULL;
+    return fill(self, out, plain) == 0 ? Py_NewRef(out) : NULL;
 }
 
 /* Of a buffer (T, input_size): a tuple of bytearrays, T rows of every output. None where xs is no such buffer. */

@@ -157,3 +157,11 @@ def writable(out: object, sizes: tuple[int, ...]) -> list[memoryview]:
             )
         views.append(view)
     return views
+
+
+def fill(out: object, sizes: tuple[int, ...], numbers: bytes) -> None:
+    """Float32 numbers, those of all outputs one after another, into what ``writable`` accepts."""
+    values, start = memoryview(numbers).cast("f"), 0
+    for view, size in zip(writable(out, sizes), sizes, strict=True):
+        view[:] = values[start : start + size]
+        start += size
