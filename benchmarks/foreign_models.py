@@ -218,7 +218,7 @@ def round_rows(weight: NDArray[np.float32]) -> NDArray[np.float32]:
 
 def run(artifact: Artifact, x: NDArray[np.float32]) -> tuple[list[NDArray[np.float64]], int]:
     """Every output (steps, size) for x (steps, channels) from a zero state, and how many inputs were saturated."""
-    engine = build_engine(artifact)
+    engine = build_engine(artifact, "reference")
     state = engine.new_state()
     steps = [engine.step(state, sample) for sample in x.tolist()]
     return [np.array(output, np.float64) for output in zip(*steps, strict=True)], engine.clipped(state)

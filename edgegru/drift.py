@@ -181,7 +181,7 @@ def _follow(
     ``scales``: of the values, by name; without them they are measured here.
     """
     config, bounds = integer.config, _bounds(steps)
-    engine, reference = build_engine(integer), build_engine(real)
+    engine, reference = build_engine(integer, "reference"), build_engine(real, "reference")
     state, reference_state = engine.new_state(), reference.new_state()
     decisions = _decisions(config)
     names = (*output_names(config), *state_input_names(config))

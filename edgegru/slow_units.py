@@ -65,7 +65,7 @@ def _settle(scheme: str, candidate: str) -> list[SlowUnit]:
     steps = SETTLING * max(TIME_CONSTANTS)
     varied = np.linspace(-1, 1, steps, dtype=np.float32)[:, None]  # as long as units need to show how far they go
     integers = quantize_artifact(floats, calibrate(floats, [varied]), scheme=scheme)
-    engine = build_engine(integers)
+    engine = build_engine(integers, "reference")
     dtype, (worth,) = state_format(integers)
     state = engine.new_state()
     engine.load_state(state, [np.round(starts / worth).astype(dtype).tobytes()])

@@ -123,17 +123,17 @@ def test_a_command_of_the_device_too(name, capsys):
 def test_the_functions_of_the_device_do_what_the_commands_do(folder, capsys):
     model, samples = folder / "float.safetensors", folder / "samples.csv"
     samples.write_text("c0,c1,c2\n1,2,3\n4,5,6\n")
-    edgegru.run(model, samples, engine="reference")
+    edgegru.run(model, samples, engine="kernel")
     printed = capsys.readouterr().out
     assert len(printed.splitlines()) == 2
-    assert run("run", model, samples, "--engine", "reference") == 0
+    assert run("run", model, samples, "--engine", "kernel") == 0
     assert capsys.readouterr().out == printed
     edgegru.run(model, samples, state_file=folder / "state", output=folder / "out")
     assert (folder / "out").read_text() == printed
     assert run("info", model, "--json") == 0
     assert json.loads(capsys.readouterr().out) == json.loads(json.dumps(edgegru.info(model)))
     (measurement,) = edgegru.bench(model, steps=10)
-    assert (measurement.steps, measurement.engine) == (10, "reference")
+    assert (measurement.steps, measurement.engine) == (10, "kernel")
     assert run("bench", model, folder / "int8.safetensors", "--steps", "10", "--json") == 0
     assert len(json.loads(capsys.readouterr().out)["results"]) == 2
 
@@ -141,7 +141,7 @@ def test_the_functions_of_the_device_do_what_the_commands_do(folder, capsys):
 def test_evaluate_prints_a_table(folder, capsys):
     assert run("evaluate", folder / "float.safetensors", "--data", folder / "data") == 0
     captured = capsys.readouterr()
-    assert "float32 on reference: 3 recordings" in captured.out
+    assert "float32 on kernel: 3 recordings" in captured.out
     assert "accuracy  1\n" in captured.out
     assert "class 3" in captured.out
     assert captured.err == ""

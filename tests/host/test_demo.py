@@ -50,14 +50,14 @@ def test_the_demo_with_a_short_training(demo, monkeypatch, tmp_path, capfd):
     rows = [line.split() for line in lines[1:8]]
     assert [tuple(row[:2]) for row in rows] == [
         ("PyTorch", "float32"),
-        *((engine, "float32") for engine in ("reference", "onnxruntime", "litert")),
-        *((engine, "int8") for engine in ("reference", "onnxruntime", "litert")),
+        *((engine, "float32") for engine in ("kernel", "onnxruntime", "litert")),
+        *((engine, "int8") for engine in ("kernel", "onnxruntime", "litert")),
     ]
     accuracy, difference = [float(row[2]) for row in rows], [float(row[3]) for row in rows[1:]]
     assert accuracy[0] == accuracy[1] == accuracy[2] == accuracy[3]
     assert max(difference[:3]) < 1e-5
     assert all(1e-4 < value < 0.2 for value in difference[3:])
-    assert difference[3] == difference[4]  # onnxruntime gives the reference's own integers
+    assert difference[3] == difference[4]  # onnxruntime gives the kernel's own integers
     data = demo.japanese_vowels()
     files = ("model.safetensors", "float32.onnx", "float32.tflite", "int8.safetensors", "int8.onnx", "int8.tflite")
     for file, row in zip(files, rows[1:], strict=True):

@@ -56,7 +56,7 @@ def with_arrays(artifact: Artifact, edit: Callable[[dict[str, np.ndarray]], None
 
 
 def both(integer: Artifact, real: Artifact, inputs: np.ndarray) -> tuple[Trajectory, Trajectory]:
-    return run_steps(build_engine(integer), integer, inputs), run_steps(Reference(real), real, inputs)
+    return run_steps(build_engine(integer, "reference"), integer, inputs), run_steps(Reference(real), real, inputs)
 
 
 class NarrowState(IntegerReference):

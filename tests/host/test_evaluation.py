@@ -50,7 +50,7 @@ def test_a_model_that_says_the_labels_is_right_everywhere(artifact):
     sequences = [sequence(x, streamed(model, x).argmax(axis=1)) for x in recordings(0)]
     evaluation = evaluate_sequences(model, sequences)
     assert evaluation.metrics == {"accuracy": 1.0, "macro_f1": 1.0}
-    assert (evaluation.engine, evaluation.scheme) == ("reference", "float32")
+    assert (evaluation.engine, evaluation.scheme) == ("kernel", "float32")
     assert (evaluation.recordings, evaluation.steps, evaluation.scored) == (3, 96, 96)
     assert np.trace(evaluation.confusion) == 96
 
@@ -129,7 +129,7 @@ def test_path_artifact_and_model_are_the_same_thing(artifact, tmp_path):
     save_artifact(artifact, tmp_path / "m.safetensors")
     expected = edgegru.evaluate(tmp_path / "m.safetensors", data)
     assert edgegru.evaluate(artifact, data) == expected
-    assert edgegru.evaluate(Model(artifact), data, engine="reference") == expected
+    assert edgegru.evaluate(Model(artifact), data, engine="kernel") == expected
     assert json.loads(json.dumps(expected.to_dict()))["metrics"] == expected.metrics
 
 

@@ -84,12 +84,15 @@ EGRU_INLINE v32 w_narrow(wide w) {
     return v;
 }
 /* Numbers of 16 and 8 bits saturate where they are made: in v_tanh2, v_store16 and v_store8. */
-EGRU_INLINE v32 w_limit(wide w, int32_t limit) {
+EGRU_INLINE v32 saturated(wide w, int64_t limit) {
     v32 v = w_narrow(w);
-    if (limit > INT16_MAX)
-        HALVES v.half[i] = vminq_s32(vmaxq_s32(v.half[i], vdupq_n_s32(-limit)), vdupq_n_s32(limit));
+    if (limit > INT16_MAX) {
+        int32x4_t highest = vdupq_n_s32((int32_t)limit);
+        HALVES v.half[i] = vminq_s32(vmaxq_s32(v.half[i], vnegq_s32(highest)), highest);
+    }
     return v;
 }
+#define w_limit saturated
 
 EGRU_INLINE int16x8_t to_words(v32 v) {
     return vcombine_s16(vqmovn_s32(v.half[0]), vqmovn_s32(v.half[1]));
@@ -166,8 +169,16 @@ EGRU_INLINE void v_tanh2(v32 a, v32 b, v32 *ta, v32 *tb) {
 }
 #include "gru_template.h"
 
+#ifdef __aarch64__ /* blocks that four streams share at a time: there are 32 registers, or 16 */
+#define ARM_TILE 4u
+#else
+#define ARM_TILE 2u
+#endif
+
 /* Weights of four blocks at once: one instruction on 64 bits. */
-#define P_LOAD 4
+#define P_LOAD 4u
+#define P_WEIGHTS int8x16_t
+#define P_READ load_blocks
 EGRU_INLINE void load_blocks(int8x16_t *weights, const void *w, const uint32_t blocks) {
     const int8_t *bytes = w;
 #ifdef __aarch64__
@@ -195,13 +206,11 @@ EGRU_INLINE void load_blocks(int8x16_t *weights, const void *w, const uint32_t b
 #define P_ACC float32x4_t
 #define P_OPERAND float32x4_t
 #define P_WIDE 8
-#ifdef __aarch64__
-#define P_TILE 4
+#define P_TILE ARM_TILE
 #define P_QUARTER 1
+#ifdef __aarch64__
 #define fused_lane(acc, w, v, lane) vfmaq_laneq_f32(acc, w, v, lane)
 #else
-#define P_TILE 2
-#define P_QUARTER 1
 #define fused_lane(acc, w, v, lane) \
     vmlaq_lane_f32(acc, w, (lane) < 2 ? vget_low_f32(v) : vget_high_f32(v), (lane) % 2)
 #endif
@@ -241,6 +250,7 @@ EGRU_INLINE void float_store(float *result, float32x4_t acc) {
     vst1q_f32(result, acc);
 }
 #include "product_template.h"
+#undef P_TARGET
 
 typedef float32x4_t f32;
 EGRU_INLINE f32 f_load(const float *p) {

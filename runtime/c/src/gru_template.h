@@ -7,6 +7,10 @@
  * there does not matter.
  */
 
+#ifndef w_limit
+#define w_limit(w, limit) w_narrow(w_clamp(w, limit))
+#endif
+
 /* What all units of a GRU share, out of the way of the stores into h, which could change it for all a compiler knows. */
 typedef struct {
     uint32_t size, bits, candidate;
@@ -36,9 +40,9 @@ TARGET EGRU_INLINE wide pair(const shared *g, uint32_t row, const int32_t *ih, c
 
 TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, wide value) {
     if (bits == 8)
-        v_store8((int8_t *)q + i, w_narrow(w_clamp(value, 127)));
+        v_store8((int8_t *)q + i, w_limit(value, 127));
     else
-        v_store16((int16_t *)q + i, w_narrow(w_clamp(value, 32767)));
+        v_store16((int16_t *)q + i, w_limit(value, 32767));
 }
 
 /* Below, `count` (1 or 2, known when compiled) vectors of units go through each stage side by side, so that one does not
@@ -50,8 +54,8 @@ TARGET EGRU_INLINE void gates(const shared *g, uint32_t i, const int32_t *ih, co
                               const uint32_t count) {
     EACH {
         uint32_t r_row = i + u * LANES, z_row = g->size + r_row;
-        r[u] = w_narrow(w_clamp(pair(g, r_row, ih + r_row, hh + r_row, g->rz), EGRU_ARGUMENT_LIMIT));
-        z[u] = w_narrow(w_clamp(pair(g, z_row, ih + z_row, hh + z_row, g->rz), EGRU_ARGUMENT_LIMIT));
+        r[u] = w_limit(pair(g, r_row, ih + r_row, hh + r_row, g->rz), EGRU_ARGUMENT_LIMIT);
+        z[u] = w_limit(pair(g, z_row, ih + z_row, hh + z_row, g->rz), EGRU_ARGUMENT_LIMIT);
     }
     EACH v_tanh2(r[u], z[u], &r[u], &z[u]);
     EACH {
@@ -65,14 +69,14 @@ TARGET EGRU_INLINE void mix(const shared *g, uint32_t i, wide *argument, const v
                             const uint32_t count) {
     v32 n[2], next[2];
     if (g->candidate == EGRU_TANH) {
-        EACH n[u] = w_narrow(w_clamp(argument[u], EGRU_ARGUMENT_LIMIT));
+        EACH n[u] = w_limit(argument[u], EGRU_ARGUMENT_LIMIT);
         v_tanh2(n[0], n[count - 1], &n[0], &n[count - 1]);
         EACH n[u] = v_shift9(n[u]);
     } else {
         EACH {
             if (g->candidate == EGRU_RELU)
                 argument[u] = w_floor0(argument[u]);
-            n[u] = w_narrow(w_clamp(argument[u], EGRU_VALUE_LIMIT));
+            n[u] = w_limit(argument[u], EGRU_VALUE_LIMIT);
         }
     }
     EACH {
@@ -92,7 +96,7 @@ TARGET EGRU_INLINE void after(const shared *g, uint32_t i, const int32_t *ih, co
     wide argument[2];
     EACH {
         uint32_t row = 2 * g->size + i + u * LANES;
-        hn[u] = w_narrow(w_clamp(w_round(w_product_at(hh + row, g->m_hh + row), g->n), limit));
+        hn[u] = w_limit(w_round(w_product_at(hh + row, g->m_hh + row), g->n), limit);
         argument[u] = w_round(w_product_at(ih + row, g->m_ih + row), g->n);
     }
     gates(g, i, ih, hh, r, z, count);

@@ -10,6 +10,10 @@
  * P_EXACT: 1 where sums may be made in any order.
  */
 
+#ifndef P_SIDE
+#define P_SIDE P_COLUMNS
+#endif
+
 /* Blocks of the next panel: the widest of four that is not too wide. */
 static uint32_t P(panel)(uint32_t blocks) {
     return blocks >= P_WIDE ? P_WIDE : blocks >= P_WIDE / 2 ? P_WIDE / 2 : blocks >= P_WIDE / 4 ? P_WIDE / 4 : 1;
@@ -20,7 +24,7 @@ static size_t P(size)(uint32_t rows, uint32_t columns) {
     return (blocks * groups * P_BYTES + EGRU_ALIGN - 1) & ~(size_t)(EGRU_ALIGN - 1);
 }
 
-/* In a block: row after row, the columns of each side by side, numbers of `item` bytes. */
+/* In a block: row after row, P_SIDE columns of each side by side, then the next columns; numbers of `item` bytes. */
 static void P(pack)(unsigned char *packed, const unsigned char *weights, uint32_t rows, uint32_t columns, size_t item) {
     uint32_t blocks = (rows + P_ROWS - 1) / P_ROWS, groups = (columns + P_COLUMNS - 1) / P_COLUMNS;
     memset(packed, 0, P(size)(rows, columns));
@@ -29,7 +33,8 @@ static void P(pack)(unsigned char *packed, const unsigned char *weights, uint32_
         for (uint32_t group = 0; group < groups; group++)
             for (uint32_t block = 0; block < width; block++, packed += P_BYTES)
                 for (uint32_t i = 0; i < P_ROWS * P_COLUMNS; i++) {
-                    uint32_t row = (first + block) * P_ROWS + i / P_COLUMNS, column = group * P_COLUMNS + i % P_COLUMNS;
+                    uint32_t row = (first + block) * P_ROWS + i / P_SIDE % P_ROWS;
+                    uint32_t column = group * P_COLUMNS + i / (P_ROWS * P_SIDE) * P_SIDE + i % P_SIDE;
                     if (row < rows && column < columns)
                         memcpy(packed + i * item, weights + ((size_t)row * columns + column) * item, item);
                 }
@@ -47,6 +52,21 @@ EGRU_INLINE P_TARGET void P(part)(const unsigned char *w, size_t stride, uint32_
         EGRU_UNROLL for (uint32_t b = 0; b < blocks; b++)
             EGRU_UNROLL for (uint32_t k = 0; k < split; k++)
                 acc[s][b][k] = k ? P(zero)() : P(start)(bias + row + b * P_ROWS);
+#ifdef P_TURN
+    for (; group + P_TURN <= groups; group += P_TURN, w += P_TURN * stride) {
+        P_OPERAND turn[EGRU_TILE];
+        EGRU_UNROLL for (uint32_t s = 0; s < count; s++) turn[s] = P(spread_turn)(q[s] + group * P_COLUMNS);
+        EGRU_UNROLL for (uint32_t k = 0; k < P_TURN; k++)
+            EGRU_UNROLL for (uint32_t b = 0; b < blocks; b += P_LOAD) {
+                const uint32_t loaded = blocks - b < P_LOAD ? blocks - b : P_LOAD;
+                P_WEIGHTS weights[P_LOAD];
+                P_READ(weights, w + k * stride + b * P_BYTES, loaded);
+                EGRU_UNROLL for (uint32_t s = 0; s < count; s++)
+                    EGRU_UNROLL for (uint32_t i = 0; i < loaded; i++)
+                        acc[s][b + i][k % split] = P(add_turn)(acc[s][b + i][k % split], turn[s], k, weights[i]);
+            }
+    }
+#endif
     for (; group + split <= groups; group += split, w += split * stride)
         EGRU_UNROLL for (uint32_t k = 0; k < split; k++)
             EGRU_UNROLL for (uint32_t s = 0; s < count; s++) {
@@ -114,6 +134,8 @@ P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q,
 #undef P_SPLIT
 #undef P_ROWS
 #undef P_COLUMNS
+#undef P_SIDE
+#undef P_TURN
 #undef P_BYTES
 #undef P_ELEMENT
 #undef P_RESULT
