@@ -17,6 +17,7 @@ setup(
             depends=HEADERS,
             # Products and sums of floats are rounded one by one: the bits of integer models depend on it.
             extra_compile_args=["-std=c99", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-Werror=implicit"],
+            extra_link_args=["-s"],
             define_macros=[("Py_LIMITED_API", "0x030B0000")],
             py_limited_api=True,
             optional=True,

@@ -1,4 +1,6 @@
-"""Run where nothing but edgegru-runtime (and, with ``with-numpy``, NumPy) is installed; see device_only.sh."""
+"""Run where nothing but edgegru-runtime is installed (``kernel``), without its kernel (``neither``), then with NumPy
+(``reference``); see device_only.sh.
+"""
 
 from __future__ import annotations
 
@@ -56,25 +58,25 @@ def check_loading() -> None:
             assert "Traceback" not in result.stderr
 
 
-def check_refusal_without_numpy() -> None:
-    assert importlib.util.find_spec("numpy") is None, "NumPy is installed"
+def check_refusal_of_steps() -> None:
     for scheme in SCHEMES:
         stream = load(f"{scheme}.safetensors").stream()
         sentence = raised(EngineError, stream.step, EXPECTED["samples"][0])
-        assert "NumPy" in sentence or "numpy" in sentence, sentence
+        assert "edgegru-runtime[reference]" in sentence, sentence
+        assert "C compiler" in sentence, sentence
         result = command("run", f"{scheme}.safetensors", stdin="1,2,3\n")
         assert result.returncode == 1
         assert result.stdout == ""
         assert "umpy" in result.stderr or "NumPy" in result.stderr, result.stderr
         assert "Traceback" not in result.stderr
         print(f"{scheme}: {sentence}")
-    assert "numpy" not in sys.modules
 
 
-def check_streaming() -> None:
+def check_streaming(engine: str) -> None:
     for scheme in SCHEMES:
         tolerance = 0.0 if scheme == "static-w8a8" else 1e-6
         model = load(f"{scheme}.safetensors")
+        assert model.engine_name == engine, model.engine_name
         stream = model.stream()
         for index, (sample, expected) in enumerate(zip(EXPECTED["samples"], EXPECTED["outputs"][scheme], strict=True)):
             if index == 20:  # a saved state continues in another stream
@@ -91,8 +93,12 @@ def check_streaming() -> None:
 
 
 if __name__ == "__main__":
+    found = {name: importlib.util.find_spec(name) is not None for name in ("edgegru_runtime._kernel", "numpy")}
+    expected = {"kernel": (True, False), "neither": (False, False), "reference": (False, True)}[sys.argv[1]]
+    assert tuple(found.values()) == expected, found
     check_loading()
-    if sys.argv[1] == "with-numpy":
-        check_streaming()
+    if sys.argv[1] == "neither":
+        check_refusal_of_steps()
     else:
-        check_refusal_without_numpy()
+        check_streaming(sys.argv[1])
+    assert sys.argv[1] == "reference" or "numpy" not in sys.modules

@@ -20,7 +20,7 @@ def expected_files(distribution: str) -> set[str]:
         f"{package}/{path.relative_to(folder).as_posix()}"
         for package, folder in SOURCES[distribution].items()
         for path in folder.rglob("*")
-        if path.name == "py.typed" or path.suffix == ".py"
+        if path.name == "py.typed" or path.suffix in (".py", ".pyi")
     }
 
 
@@ -31,6 +31,9 @@ def check_wheel(path: Path, distribution: str) -> None:
         metadata = Parser().parsestr(wheel.read(f"{information}/METADATA").decode())
     inside = {name for name in names if not name.startswith(f"{information}/")}
     expected = expected_files(distribution)
+    if distribution == "edgegru_runtime":
+        assert "-cp311-abi3-" in path.name, f"{path.name} is not for every Python from 3.11 on"
+        expected |= {"edgegru_runtime/_kernel.abi3.so"}
     assert inside == expected, f"{path.name}: {sorted(inside ^ expected)} differ from the source tree"
     assert f"{information}/licenses/LICENSE" in names, f"{path.name} carries no licence"
     assert metadata["License-Expression"] == "Apache-2.0"
@@ -51,6 +54,9 @@ def check_source_archive(path: Path, distribution: str) -> None:
         names = {name.split("/", 1)[-1] for name in archive.getnames()}
     prefixes = {"edgegru": "", "edgegru_export": "export/", "edgegru_runtime": "python/"}
     expected = {prefixes[name.split("/")[0]] + name for name in expected_files(distribution)}
+    if distribution == "edgegru_runtime":
+        runtime = ROOT / "runtime"
+        expected |= {path.relative_to(runtime).as_posix() for path in (runtime / "c").rglob("*.[ch]")} | {"setup.py"}
     missing = (expected | {"LICENSE", "README.md", "pyproject.toml"}) - names
     assert not missing, f"{path.name} lacks {sorted(missing)}"
 

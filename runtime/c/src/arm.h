@@ -175,20 +175,22 @@ EGRU_INLINE void v_tanh2(v32 a, v32 b, v32 *ta, v32 *tb) {
 #define ARM_TILE 2u
 #endif
 
-/* Weights of four blocks at once: one instruction on 64 bits. */
+/* Weights of up to four blocks; returns where the next ones are. */
 #define P_LOAD 4u
 #define P_WEIGHTS int8x16_t
-#define P_READ load_blocks
-EGRU_INLINE void load_blocks(int8x16_t *weights, const void *w, const uint32_t blocks) {
-    const int8_t *bytes = w;
+#define P_READ read_blocks
+EGRU_INLINE const unsigned char *read_blocks(int8x16_t *weights, const unsigned char *w, const uint32_t blocks) {
 #ifdef __aarch64__
-    if (blocks == 4) {
-        int8x16x4_t four = vld1q_s8_x4(bytes);
+    if (blocks == 4) { /* one instruction, which moves the address too; compilers would rather add to an older one */
+        int8x16x4_t four = vld1q_s8_x4((const int8_t *)w);
         EGRU_UNROLL for (int i = 0; i < 4; i++) weights[i] = four.val[i];
-        return;
+        w += 64;
+        __asm__("" : "+r"(w));
+        return w;
     }
 #endif
-    EGRU_UNROLL for (uint32_t i = 0; i < blocks; i++) weights[i] = vld1q_s8(bytes + 16 * i);
+    EGRU_UNROLL for (uint32_t i = 0; i < blocks; i++) weights[i] = vld1q_s8((const int8_t *)w + 16 * i);
+    return w + 16 * blocks;
 }
 
 #if EGRU_FLOAT

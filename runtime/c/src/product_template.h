@@ -48,19 +48,20 @@ EGRU_INLINE P_TARGET void P(part)(const unsigned char *w, size_t stride, uint32_
                                   const uint32_t blocks, const uint32_t count, const uint32_t split) {
     P_ACC acc[EGRU_TILE][P_WIDE][4];
     uint32_t group = 0;
+    bias += row;
     EGRU_UNROLL for (uint32_t s = 0; s < count; s++)
         EGRU_UNROLL for (uint32_t b = 0; b < blocks; b++)
             EGRU_UNROLL for (uint32_t k = 0; k < split; k++)
-                acc[s][b][k] = k ? P(zero)() : P(start)(bias + row + b * P_ROWS);
+                acc[s][b][k] = k ? P(zero)() : P(start)(bias + b * P_ROWS);
 #ifdef P_TURN
-    for (; group + P_TURN <= groups; group += P_TURN, w += P_TURN * stride) {
+    for (; group + P_TURN <= groups; group += P_TURN) {
         P_OPERAND turn[EGRU_TILE];
         EGRU_UNROLL for (uint32_t s = 0; s < count; s++) turn[s] = P(spread_turn)(q[s] + group * P_COLUMNS);
-        EGRU_UNROLL for (uint32_t k = 0; k < P_TURN; k++)
+        EGRU_UNROLL for (uint32_t k = 0; k < P_TURN; k++, w += stride - blocks * P_BYTES)
             EGRU_UNROLL for (uint32_t b = 0; b < blocks; b += P_LOAD) {
                 const uint32_t loaded = blocks - b < P_LOAD ? blocks - b : P_LOAD;
                 P_WEIGHTS weights[P_LOAD];
-                P_READ(weights, w + k * stride + b * P_BYTES, loaded);
+                w = P_READ(weights, w, loaded);
                 EGRU_UNROLL for (uint32_t s = 0; s < count; s++)
                     EGRU_UNROLL for (uint32_t i = 0; i < loaded; i++)
                         acc[s][b + i][k % split] = P(add_turn)(acc[s][b + i][k % split], turn[s], k, weights[i]);
@@ -80,13 +81,15 @@ EGRU_INLINE P_TARGET void P(part)(const unsigned char *w, size_t stride, uint32_
             EGRU_UNROLL for (uint32_t b = 0; b < blocks; b++)
                 acc[s][b][0] = P(add)(acc[s][b][0], operand, w + b * P_BYTES);
         }
-    EGRU_UNROLL for (uint32_t s = 0; s < count; s++)
+    EGRU_UNROLL for (uint32_t s = 0; s < count; s++) {
+        P_RESULT *to = result[s] + row;
         EGRU_UNROLL for (uint32_t b = 0; b < blocks; b++) {
             P_ACC total = acc[s][b][0];
             EGRU_UNROLL for (uint32_t k = 1; k < split; k++)
                 total = P(sum)(total, acc[s][b][k]);
-            P(store)(result[s] + row + b * P_ROWS, total);
+            P(store)(to + b * P_ROWS, total);
         }
+    }
 }
 
 /* Sums of floats are made in one order, however many streams there are: it follows from the panel. */
@@ -119,13 +122,13 @@ P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q,
         }
         for (size_t s = 0; s < count; s++) {
             if (width == P_WIDE)
-                P(part)(w, stride, groups, bias, q + s, result + s, row, P_WIDE, 1, 1);
+                P(part)(w, P_WIDE * P_BYTES, groups, bias, q + s, result + s, row, P_WIDE, 1, 1);
             else if (width == P_WIDE / 2)
-                P(part)(w, stride, groups, bias, q + s, result + s, row, P_WIDE / 2, 1, P_SPLIT(P_WIDE / 2));
+                P(part)(w, P_WIDE / 2 * P_BYTES, groups, bias, q + s, result + s, row, P_WIDE / 2, 1, P_SPLIT(P_WIDE / 2));
             else if (width == P_WIDE / 4)
-                P(part)(w, stride, groups, bias, q + s, result + s, row, P_WIDE / 4, 1, P_SPLIT(P_WIDE / 4));
+                P(part)(w, P_WIDE / 4 * P_BYTES, groups, bias, q + s, result + s, row, P_WIDE / 4, 1, P_SPLIT(P_WIDE / 4));
             else
-                P(part)(w, stride, groups, bias, q + s, result + s, row, 1, 1, P_SPLIT(1));
+                P(part)(w, P_BYTES, groups, bias, q + s, result + s, row, 1, 1, P_SPLIT(1));
         }
     }
 }

@@ -86,7 +86,7 @@ class KernelStream(_kernel.Stream):
                 flat.extend(row)
             parts = self.run_buffer(matrix(flat, len(self.channels)))
             assert parts is not None
-            self.count_saturated(taken.saturated)
+            self.count_saturated(sum(taken.saturated))
             if not taken.from_buffer:
                 columns = [view.tolist() for view in self._views(parts)]
                 return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))

@@ -22,10 +22,10 @@ _BUFFER_FORMATS = ("f", "d", "h")
 
 @dataclass(frozen=True)
 class Samples:
-    """Checked samples, (input_size,) float32 each, and how many of their values were saturated."""
+    """Checked samples, (input_size,) float32 each, and how many values of each were saturated."""
 
     rows: list[array[float]]
-    saturated: int
+    saturated: list[int]
     from_buffer: bool  # a two-dimensional buffer, not a list of samples
 
 
@@ -61,14 +61,14 @@ def _collect(
     *,
     from_buffer: bool,
 ) -> Samples:
-    rows, saturated = [], 0
+    rows, saturated = [], []
     for index, x in enumerate(xs):
         try:
             row, count = read(x, channels)
         except InputError as error:
             raise InputError(f"row {index}: {error}") from None
         rows.append(row)
-        saturated += count
+        saturated.append(count)
     return Samples(rows, saturated, from_buffer)
 
 

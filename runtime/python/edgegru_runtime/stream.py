@@ -117,7 +117,7 @@ class EngineStream:
         taken = read_samples(xs, self._channels)
         with self._use:
             results = [self._advance(row, 0) for row in taken.rows]
-            self._saturated += taken.saturated
+            self._saturated += sum(taken.saturated)
         if not taken.from_buffer:
             return [outputs[0] if len(outputs) == 1 else tuple(outputs) for outputs in results]
         columns = zip(*results, strict=True) if results else ([],) * len(self._output_sizes)
@@ -151,6 +151,10 @@ class EngineStream:
     @property
     def clipped(self) -> int:
         return self._saturated + (0 if self._state is None else self.model.engine.clipped(self._state))
+
+    def count_saturated(self, count: int) -> None:
+        """Count values that were saturated before they came here."""
+        self._saturated += count
 
     def _advance(self, row: array[float], saturated: int) -> list[list[float]]:
         engine = self.model.engine

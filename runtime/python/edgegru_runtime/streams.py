@@ -70,7 +70,7 @@ class Streams:
 
     def _step(self, xs: object) -> tuple[bytearray, ...]:
         """The rows of every output, one after another."""
-        rows = self._rows(xs)
+        rows = self._samples(xs)
         outputs = tuple(array("f") for _ in self.model.output_sizes)
         for stream, row in zip(self._streams, rows, strict=True):
             result = stream.step(row)
@@ -78,11 +78,14 @@ class Streams:
                 output.extend(numbers)
         return tuple(bytearray(output) for output in outputs)
 
-    def _rows(self, xs: object) -> list[array[float]]:
-        rows = read_samples(xs, self.model.config.input.channels).rows
-        if len(rows) != len(self):
-            raise InputError(f"{len(rows)} samples arrived, expected one for each of {len(self)} streams")
-        return rows
+    def _samples(self, xs: object) -> list[array[float]]:
+        """A checked sample for each stream, whose saturated values are counted."""
+        taken = read_samples(xs, self.model.config.input.channels)
+        if len(taken.rows) != len(self):
+            raise InputError(f"{len(taken.rows)} samples arrived, expected one for each of {len(self)} streams")
+        for stream, count in zip(self._streams, taken.saturated, strict=True):
+            stream.count_saturated(count)
+        return taken.rows
 
 
 class KernelStreams(Streams):
@@ -95,7 +98,13 @@ class KernelStreams(Streams):
         self._batch = Batch(engine.model)
 
     def _step(self, xs: object) -> tuple[bytearray, ...]:
-        parts = self._batch.step(self._streams, xs) if self._streams else None
-        if parts is None:  # a list of samples, or something that needs words or a second look
+        if not self._streams:
             return super()._step(xs)
+        parts = self._batch.step(self._streams, xs)
+        if parts is None:  # a list of samples, or something that needs words or a second look
+            flat = array("f")
+            for row in self._samples(xs):
+                flat.extend(row)
+            parts = self._batch.step(self._streams, matrix(flat, self.model.input_size))
+            assert parts is not None
         return parts
