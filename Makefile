@@ -1,7 +1,7 @@
 # make demo         train, quantize, export, verify and stream on real speech data; prints one table (under 3 minutes)
 # make test         every test that needs nothing but PyPI
-# make test-system  the tests that need Python 3.11 with tflite-runtime, or a browser
-#                   (on Debian 12: apt-get install python3-venv chromium)
+# make test-system  the tests that need Python 3.11 with tflite-runtime, a browser, or clang
+#                   (on Debian 12: apt-get install python3-venv chromium clang)
 # make lint, types  ruff; mypy
 # make clean        remove environments and everything generated
 #

@@ -12,6 +12,7 @@
 #include "portable.h"
 
 #define TARGET
+#define SIDE_BY_SIDE 1
 #define LANES 8
 
 typedef struct {

@@ -1,6 +1,6 @@
 /* The GRU behind its products, and operands of values, in vectors of LANES numbers; included once by each instruction set
  * that can do better than portable.c. Before the inclusion are defined, all for integers of docs/quantization.md:
- * TARGET; LANES; v32 (int32 lanes) and wide (the same lanes with 64 bits each); v_load, v_store, v_set; w_product(a, b)
+ * TARGET; LANES; SIDE_BY_SIDE, how many vectors of units go through gru_after together, 1 or 2; v32 (int32 lanes) and wide (the same lanes with 64 bits each); v_load, v_store, v_set; w_product(a, b)
  * of int32 lanes, w_product_at(pa, pb) of those in memory, w_scaled(a, b) where all lanes of b are the same; w_add; w_rounding(t) and w_round(w, rounding), R'(w; t); w_clamp(w, limit); w_floor0(w), max(w, 0);
  * w_narrow(w) to int32 lanes that hold it; v_tanh2(a, b, &ta, &tb), tanh in Q15 of arguments within ±32767; v_add,
  * v_sub, v_shift9 (times 512); v_store8 and v_store16, the low bits. Vectors reach into the padding of arrays: what is
@@ -107,9 +107,9 @@ TARGET EGRU_INLINE void after(const shared *g, uint32_t i, const int32_t *ih, co
 TARGET static void vector_gru_after(const egru_gru *gru, const int32_t *ih, const int32_t *hh, int32_t *h, void *q) {
     const shared g = of(gru);
     uint32_t i = 0;
-    for (; i + LANES < g.size; i += 2 * LANES)
+    for (; SIDE_BY_SIDE == 2 && i + LANES < g.size; i += 2 * LANES)
         after(&g, i, ih, hh, h, q, 2);
-    if (i < g.size)
+    for (; i < g.size; i += LANES)
         after(&g, i, ih, hh, h, q, 1);
 }
 

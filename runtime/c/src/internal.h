@@ -14,6 +14,12 @@
 #define EGRU_SIMD 1 /* 0: portable C alone */
 #endif
 
+#if defined(__GNUC__)
+#define EGRU_NOINLINE __attribute__((noinline)) /* where a copy at every use would cost more than a call */
+#else
+#define EGRU_NOINLINE
+#endif
+
 #define EGRU_NONE UINT32_MAX
 #define EGRU_ALIGN 64u /* bytes, of everything that kernels read and write */
 #define EGRU_TILE 4u   /* streams that step together */

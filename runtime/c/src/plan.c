@@ -2,6 +2,10 @@
  * twice, first without memory, to find out how much it takes. */
 #include "internal.h"
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os") /* loading is rare, and small devices have to hold it */
+#endif
+
 #include <string.h>
 
 #define HEADER_BYTES 72u
@@ -28,7 +32,7 @@ uint32_t egru_read_u32(const unsigned char *bytes) {
 }
 
 /* Room for `bytes` bytes; NULL while memory is counted. */
-static void *take(builder *b, size_t bytes) {
+static EGRU_NOINLINE void *take(builder *b, size_t bytes) {
     void *place = b->memory ? b->memory + b->used : NULL;
     bytes = (bytes + EGRU_ALIGN - 1) & ~(size_t)(EGRU_ALIGN - 1);
     if (bytes > LARGEST_MODEL || b->used > LARGEST_MODEL - bytes) {
@@ -40,7 +44,7 @@ static void *take(builder *b, size_t bytes) {
 }
 
 /* `count` numbers of `item` bytes at `offset` of the data; NULL where they are not there. */
-static const unsigned char *data(builder *b, uint32_t offset, size_t count, size_t item) {
+static EGRU_NOINLINE const unsigned char *data(builder *b, uint32_t offset, uint64_t count, size_t item) {
     size_t bytes = b->plan_bytes - b->data;
     if (offset > bytes || count > (bytes - offset) / item) {
         b->good = 0;
@@ -57,7 +61,7 @@ static float read_float(const unsigned char *bytes) {
 }
 
 /* Floats (count), all finite, padded by EGRU_PAD zeros. NONE: zeros where `optional`, else refused. */
-static float *floats(builder *b, uint32_t offset, uint32_t count, int optional) {
+static EGRU_NOINLINE float *floats(builder *b, uint32_t offset, uint32_t count, int optional) {
     const unsigned char *bytes = NULL;
     float *result = take(b, ((size_t)count + EGRU_PAD) * 4);
     if (offset != EGRU_NONE || !optional)
@@ -74,7 +78,7 @@ static float *floats(builder *b, uint32_t offset, uint32_t count, int optional) 
 }
 
 /* Integers (count) from -limit to limit, padded by EGRU_PAD zeros. */
-static int32_t *integers(builder *b, uint32_t offset, uint32_t count, int64_t lowest, int64_t limit, int optional) {
+static EGRU_NOINLINE int32_t *integers(builder *b, uint32_t offset, uint32_t count, int64_t lowest, int64_t limit, int optional) {
     const unsigned char *bytes = NULL;
     int32_t *result = take(b, ((size_t)count + EGRU_PAD) * 4);
     if (offset != EGRU_NONE || !optional)
@@ -107,7 +111,7 @@ static int32_t limit_of(uint32_t kind) {
 }
 
 /* No accumulator can leave 32 bits: sum |w| L + |b| < 2^31 in every row. */
-static void check_rows(builder *b, const unsigned char *weights, const unsigned char *bias, uint32_t rows,
+static EGRU_NOINLINE void check_rows(builder *b, const unsigned char *weights, const unsigned char *bias, uint32_t rows,
                        uint32_t columns, int32_t limit) {
     for (uint32_t row = 0; row < rows; row++) {
         int64_t reach = 0, added = 0;
@@ -125,14 +129,16 @@ static void check_rows(builder *b, const unsigned char *weights, const unsigned 
 }
 
 /* A matrix over operands or floats of `kind`, of rows `first` … of what is at `weights` and `bias`. */
-static egru_matrix matrix(builder *b, uint32_t kind, uint32_t weights, uint32_t bias, uint32_t scale, uint32_t first,
+static EGRU_NOINLINE egru_matrix matrix(builder *b, uint32_t kind, uint32_t weights, uint32_t bias, uint32_t scale, uint32_t first,
                           uint32_t rows, uint32_t columns) {
     egru_matrix result = {rows, columns, kind, NULL, NULL, NULL, NULL};
     size_t item = kind == EGRU_VECTOR_FLOAT ? 4 : 1;
-    const unsigned char *source = data(b, weights, (size_t)(first + rows) * columns, item);
+    const unsigned char *source = data(b, weights, (uint64_t)(first + rows) * columns, item);
     void *packed, *packed_bias;
-    if (!source)
+    if (!source || ((uint64_t)rows + 16) * (columns + 4) * item > LARGEST_MODEL) { /* blocks are filled up to these */
+        b->good = 0;
         return result;
+    }
     source += (size_t)first * columns * item;
     if (bias != EGRU_NONE)
         bias += 4 * first; /* wraps only where the bias is far outside the plan */
@@ -161,7 +167,7 @@ static egru_matrix matrix(builder *b, uint32_t kind, uint32_t weights, uint32_t 
 }
 
 /* Kind and size of a vector, as the plan has them; of the first one where there is no such vector. */
-static egru_vector vector(builder *b, uint32_t index) {
+static EGRU_NOINLINE egru_vector vector(builder *b, uint32_t index) {
     egru_vector result = {0, 0, 0, 0, 0};
     const unsigned char *entry;
     if (index >= b->vector_count) {
@@ -175,7 +181,7 @@ static egru_vector vector(builder *b, uint32_t index) {
 }
 
 /* What an operation reads: whole by now, of that kind. Returns its size. */
-static uint32_t reads(builder *b, uint32_t index, uint32_t kind) {
+static EGRU_NOINLINE uint32_t reads(builder *b, uint32_t index, uint32_t kind) {
     egru_vector v = vector(b, index);
     if (v.kind != kind || (b->model && b->good && b->model->vectors[index].filled != v.size))
         b->good = 0;
@@ -183,7 +189,7 @@ static uint32_t reads(builder *b, uint32_t index, uint32_t kind) {
 }
 
 /* What an operation writes: nothing in it so far, of that kind, and then `numbers` from the place `at` on. */
-static void writes(builder *b, uint32_t index, uint32_t kind, uint32_t at, uint32_t numbers) {
+static EGRU_NOINLINE void writes(builder *b, uint32_t index, uint32_t kind, uint32_t at, uint32_t numbers) {
     egru_vector v = vector(b, index);
     if (v.kind != kind || at > v.size || numbers > v.size - at || index == 0)
         b->good = 0;
@@ -203,7 +209,7 @@ static size_t item_size(uint32_t kind) {
 }
 
 /* The kind of the vectors that products of this scheme read, checked against a vector. */
-static uint32_t product_kind(builder *b, uint32_t index, uint32_t scale) {
+static EGRU_NOINLINE uint32_t product_kind(builder *b, uint32_t index, uint32_t scale) {
     uint32_t kind = vector(b, index).kind;
     if (b->scheme == EGRU_SCHEME_STATIC ? !is_operand(kind) || scale != EGRU_NONE : kind != EGRU_VECTOR_FLOAT)
         b->good = 0;
@@ -231,8 +237,8 @@ static void read_input(builder *b, egru_operation *op, const uint32_t *a) {
     op->shift = integer ? checked_shift(b, a[4]) : 0;
     if (rows == 0 || rows > LARGEST_VECTOR || b->input_size != 1)
         b->good = 0;
-    table = data(b, a[2], (size_t)rows * columns, item);
-    copy = take(b, (size_t)rows * columns * item);
+    table = data(b, a[2], (uint64_t)rows * columns, item);
+    copy = table ? take(b, (size_t)rows * columns * item) : NULL;
     if (integer)
         op->b = multipliers(b, a[3], rows);
     else if (a[3] != EGRU_NONE)
@@ -427,7 +433,7 @@ static void check_heads(builder *b) {
         b->good = 0;
 }
 
-static void place(size_t *end, size_t *offset, size_t bytes) {
+static EGRU_NOINLINE void place(size_t *end, size_t *offset, size_t bytes) {
     *offset = *end;
     *end += (bytes + EGRU_ALIGN - 1) & ~(size_t)(EGRU_ALIGN - 1);
 }

@@ -14,9 +14,9 @@
 #define P_SIDE P_COLUMNS
 #endif
 
-/* Blocks of the next panel: the widest of four that is not too wide. */
+/* Blocks of the next panel: the widest of three that is not too wide. */
 static uint32_t P(panel)(uint32_t blocks) {
-    return blocks >= P_WIDE ? P_WIDE : blocks >= P_WIDE / 2 ? P_WIDE / 2 : blocks >= P_WIDE / 4 ? P_WIDE / 4 : 1;
+    return blocks >= P_WIDE ? P_WIDE : blocks >= P_WIDE / 4 ? P_WIDE / 4 : 1;
 }
 
 static size_t P(size)(uint32_t rows, uint32_t columns) {
@@ -75,7 +75,7 @@ EGRU_INLINE P_TARGET void P(part)(const unsigned char *w, size_t stride, uint32_
                 EGRU_UNROLL for (uint32_t b = 0; b < blocks; b++)
                     acc[s][b][k] = P(add)(acc[s][b][k], operand, w + k * stride + b * P_BYTES);
             }
-    for (; group < groups; group++, w += stride)
+    for (; split > 1 && group < groups; group++, w += stride)
         EGRU_UNROLL for (uint32_t s = 0; s < count; s++) {
             P_OPERAND operand = P(spread)(q[s] + group * P_COLUMNS);
             EGRU_UNROLL for (uint32_t b = 0; b < blocks; b++)

@@ -1,6 +1,10 @@
 /* Models and states from outside: sizes, reset, and a state as bytes (docs/streaming.md). */
 #include "internal.h"
 
+#if defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os") /* loading is rare, and small devices have to hold it */
+#endif
+
 #include <string.h>
 
 #include "integer_nodes.h"

@@ -5,9 +5,7 @@
 
 #include "floating_point.h"
 #include "integer_nodes.h"
-#if EGRU_FLOAT
 #include "float_nodes.h"
-#endif
 
 #define INPUT_LIMIT 1152921504606846976.0f /* 2^60 */
 

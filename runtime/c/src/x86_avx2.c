@@ -5,6 +5,7 @@
 
 #ifdef EGRU_X86
 #define TARGET __attribute__((target("avx2,fma")))
+#define SIDE_BY_SIDE 1
 #define LANES 8
 
 static int runs(void) {

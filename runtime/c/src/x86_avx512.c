@@ -5,6 +5,7 @@
 
 #ifdef EGRU_X86
 #define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,bmi2,popcnt")))
+#define SIDE_BY_SIDE 2
 #define LANES 16
 
 static int runs(void) {

@@ -44,7 +44,7 @@ TARGET EGRU_INLINE four_columns spread(int c0, int c1, int c2, int c3) {
 #define P_RESULT int32_t
 #define P_ACC __m128i
 #define P_OPERAND four_columns
-#define P_WIDE 8
+#define P_WIDE 4
 #define P_TILE 2
 #define P_QUARTER 1
 #define P_EXACT 1
@@ -66,7 +66,7 @@ TARGET EGRU_INLINE four_columns q8_spread(const int8_t *q) {
 #define P_RESULT int32_t
 #define P_ACC __m128i
 #define P_OPERAND four_columns
-#define P_WIDE 8
+#define P_WIDE 4
 #define P_TILE 2
 #define P_QUARTER 1
 #define P_EXACT 1
@@ -89,7 +89,7 @@ TARGET EGRU_INLINE four_columns q16_spread(const int16_t *q) {
 #define P_RESULT float
 #define P_ACC __m128
 #define P_OPERAND __m128
-#define P_WIDE 8
+#define P_WIDE 4
 #define P_TILE 2
 #define P_QUARTER 1
 #define P_EXACT 0

@@ -1,0 +1,93 @@
+/* What the test programs share: CHECK, memory as it is found on a device, and golden files. */
+#ifndef GOLDEN_H
+#define GOLDEN_H
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "egru.h"
+
+static int failures;
+static const char *file_name = "", *kernel_name = "";
+
+#define CHECK(condition)                                                                                               \
+    do {                                                                                                               \
+        if (!(condition)) {                                                                                            \
+            fprintf(stderr, "%s:%d: %s, %s: %s\n", __FILE__, __LINE__, file_name, kernel_name, #condition);            \
+            failures++;                                                                                                \
+        }                                                                                                              \
+    } while (0)
+
+/* A file of tests/golden/make_kernel_vectors.py. */
+typedef struct {
+    unsigned char *bytes, *plan;
+    const unsigned char *state;
+    const float *samples, *outputs;
+    size_t plan_bytes, steps, inputs, width;
+    int integer;
+} golden;
+
+/* Memory at an odd place, full of what was there before. It is never given back. */
+static inline void *untidy(size_t size, size_t offset) {
+    unsigned char *memory = malloc(size + offset + 1);
+    if (!memory)
+        exit(1);
+    memset(memory, 0xa5, size + offset);
+    return memory + offset;
+}
+
+static inline uint32_t word_at(const unsigned char *bytes) {
+    return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+
+static inline golden load_golden(const char *path) {
+    golden g;
+    FILE *file = fopen(path, "rb");
+    size_t room = 1u << 20, used;
+    if (!file) {
+        perror(path);
+        exit(1);
+    }
+    g.bytes = untidy(room, 0);
+    used = fread(g.bytes, 1, room, file);
+    (void)fclose(file);
+    if (used < 100)
+        exit(1);
+    file_name = path;
+    g.plan_bytes = word_at(g.bytes);
+    g.steps = word_at(g.bytes + 4);
+    g.plan = g.bytes + 8;
+    g.inputs = word_at(g.plan + 48);
+    g.width = word_at(g.plan + 52);
+    g.integer = word_at(g.plan + 56) == 1;
+    g.samples = (const float *)(const void *)(g.plan + g.plan_bytes);
+    g.outputs = g.samples + g.inputs * g.steps;
+    g.state = (const unsigned char *)(g.outputs + g.width * g.steps);
+    return g;
+}
+
+/* Whether values are the expected ones: those of integer models in every bit. */
+static inline int same(const golden *g, const float *found, const float *expected, size_t count) {
+    float largest = 1;
+    if (g->integer)
+        return memcmp(found, expected, count * 4) == 0;
+    for (size_t i = 0; i < count; i++)
+        largest = fmaxf(largest, fabsf(expected[i]));
+    for (size_t i = 0; i < count; i++)
+        if (!(fabsf(found[i] - expected[i]) <= 1e-6f * largest))
+            return 0;
+    return 1;
+}
+
+static inline egru_model *make_model(const golden *g, size_t offset) {
+    egru_model *model = NULL;
+    size_t size = 0;
+    CHECK(egru_model_size(g->plan, g->plan_bytes, kernel_name, &size) == EGRU_OK);
+    CHECK(egru_model_init(untidy(size, offset), size, g->plan, g->plan_bytes, kernel_name, &model) == EGRU_OK);
+    if (!model)
+        exit(1);
+    return model;
+}
+#endif

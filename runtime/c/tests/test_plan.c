@@ -1,0 +1,294 @@
+/* test_plan FILE...: plans that are torn, inconsistent or hostile are refused; what is accepted can be stepped.
+ *
+ * Every word in front of the data is set to numbers that plans are broken with, one at a time, under sanitizers
+ * (make sanitize) and with every instruction set; then come faults that take several words, each known to be one.
+ */
+#include <time.h>
+
+#include "golden.h"
+
+#define ROOM (1u << 22) /* bytes of models and steps that are tried */
+
+enum { OPERAND = 3, LINEAR = 4, TAPS = 5, GRU = 6, COPY = 9, IDENTITY = 12 };
+
+static unsigned char *memory, *state, *scratch, *spare;
+static unsigned long tried, accepted;
+
+static void put(unsigned char *bytes, uint32_t value) {
+    for (int i = 0; i < 4; i++)
+        bytes[i] = (unsigned char)(value >> 8 * i);
+}
+
+/* Makes a model of a plan and steps it; EGRU_MEMORY where that would take more than there is. */
+static egru_status attempt(const unsigned char *plan, size_t bytes) {
+    egru_model *model = NULL;
+    egru_status status;
+    size_t size;
+    float *xs, *ys;
+    tried++;
+    status = egru_model_size(plan, bytes, kernel_name, &size);
+    if (status == EGRU_OK && size <= ROOM)
+        status = egru_model_init(memory, size, plan, bytes, kernel_name, &model);
+    else if (status == EGRU_OK)
+        return EGRU_MEMORY;
+    if (status != EGRU_OK)
+        return status;
+    accepted++;
+    if (egru_state_size(model) > ROOM || egru_scratch_size(model, 1) > ROOM || egru_saved_size(model) > ROOM ||
+        egru_input_size(model) + egru_output_size(model) > ROOM / 16)
+        return EGRU_MEMORY;
+    xs = (float *)(void *)spare;
+    ys = xs + 2 * egru_input_size(model);
+    for (size_t i = 0; i < 2 * egru_input_size(model); i++)
+        xs[i] = i & 1 ? -1.0e18f : 1.5f;
+    egru_reset(model, state);
+    status = egru_run(model, state, scratch, xs, ys, 2, NULL);
+    CHECK(status == EGRU_OK || status == EGRU_RANGE);
+    egru_save(model, state, spare);
+    CHECK(egru_load(model, state, spare, egru_saved_size(model)) == EGRU_OK);
+    return EGRU_OK;
+}
+
+/* One word after another, set to what breaks things. */
+static void test_words(const golden *g) {
+    size_t data = word_at(g->plan + 68);
+    unsigned char *plan = untidy(g->plan_bytes, 0);
+    memcpy(plan, g->plan, g->plan_bytes);
+    for (size_t at = 0; at < data; at += 4) {
+        uint32_t was = word_at(plan + at);
+        const uint32_t values[] = {0,          1,          2,          was + 1,        was - 1,        was + 4,
+                                   was * 2,    0x7fffffff, 0x80000000, 0xffffffff,     0xfffffffc,     1u << 24,
+                                   1u << 29,   61,         62,         (uint32_t)data, 0x40000000 + was, 0x7fc00000};
+        for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
+            put(plan + at, values[i]);
+            if (at < 16 && values[i] != was)
+                CHECK(attempt(plan, g->plan_bytes) == EGRU_PLAN);
+            else
+                (void)attempt(plan, g->plan_bytes);
+        }
+        put(plan + at, was);
+    }
+    CHECK(attempt(plan, g->plan_bytes) == EGRU_OK);
+    for (size_t i = 0; i < g->plan_bytes; i += i < 80 ? 1 : 61) {
+        unsigned char *torn = malloc(i + 1); /* for AddressSanitizer: nothing behind it */
+        if (!torn)
+            exit(1);
+        memcpy(torn, plan, i);
+        if (i >= 16)
+            put(torn + 12, (uint32_t)i); /* its length says that it is whole */
+        (void)attempt(torn, i);
+        if (i < data)
+            CHECK(attempt(torn, i) == EGRU_PLAN);
+        free(torn);
+    }
+}
+
+/* A plan that is put together here. */
+typedef struct {
+    unsigned char bytes[1u << 16], *operation;
+    size_t data_bytes;
+} built;
+
+static void begin(built *p, uint32_t scheme, uint32_t inputs, uint32_t outputs, uint32_t vectors, uint32_t operations) {
+    memset(p, 0, sizeof *p);
+    memcpy(p->bytes, "EGRUPLAN", 8);
+    put(p->bytes + 8, 1);
+    put(p->bytes + 48, inputs);
+    put(p->bytes + 52, outputs);
+    put(p->bytes + 56, scheme);
+    put(p->bytes + 60, vectors);
+    put(p->bytes + 64, operations);
+    put(p->bytes + 68, 72 + 8 * vectors + 80 * operations);
+    put(p->bytes + 76, inputs);
+    p->operation = p->bytes + 72 + 8 * vectors;
+    p->data_bytes = 4096; /* zeros */
+}
+
+static void set_vector(built *p, uint32_t index, uint32_t kind, uint32_t size) {
+    put(p->bytes + 72 + 8 * index, kind);
+    put(p->bytes + 76 + 8 * index, size);
+}
+
+static void add(built *p, uint32_t code, const uint32_t *words, size_t count) {
+    put(p->operation, code);
+    for (size_t i = 0; i < count; i++)
+        put(p->operation + 4 + 4 * i, words[i]);
+    p->operation += 80;
+}
+#define ADD(p, code, ...) add(p, code, (const uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / 4)
+
+static egru_status finish(built *p) {
+    size_t bytes = word_at(p->bytes + 68) + p->data_bytes;
+    put(p->bytes + 12, (uint32_t)bytes);
+    return attempt(p->bytes, bytes);
+}
+
+static void put_float(unsigned char *bytes, float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, 4);
+    put(bytes, bits);
+}
+
+#define NONE 0xffffffffu
+
+/* y = x, the float model that all others here are variations of. */
+static void test_built_plans(void) {
+    static built p;
+    clock_t began;
+    begin(&p, 0, 2, 2, 1, 1);
+    ADD(&p, IDENTITY, 0, 0);
+    CHECK(finish(&p) == EGRU_OK);
+
+    begin(&p, 0, 2, 2, 2, 1); /* a vector that nothing fills */
+    set_vector(&p, 1, 0, 1u << 20);
+    ADD(&p, IDENTITY, 0, 0);
+    CHECK(finish(&p) == EGRU_PLAN);
+
+    for (uint32_t dynamic = 0; dynamic < 2; dynamic++) /* scales of one of a GRU's matrices alone */
+        for (uint32_t which = 1; which < 3; which++) {
+            begin(&p, dynamic ? 2 : 0, 2, 2, 2, 2);
+            set_vector(&p, 1, 0, 2);
+            ADD(&p, GRU, 0, 1, NONE, 0, 2, 0, 256, NONE, NONE, which & 1 ? 0 : NONE, which & 2 ? 0 : NONE);
+            ADD(&p, IDENTITY, 1, 0);
+            CHECK(finish(&p) == EGRU_PLAN);
+        }
+    for (uint32_t before = 0; before < 2; before++) { /* both or none are accepted */
+        begin(&p, 2, 2, 2, 2, 2);
+        set_vector(&p, 1, 0, 2);
+        ADD(&p, GRU, 0, 1, NONE, before, 2, 0, 256, NONE, NONE, 512, 768);
+        ADD(&p, IDENTITY, 1, 0);
+        CHECK(finish(&p) == EGRU_OK);
+    }
+
+    for (int i = 0; i < 6; i++) { /* deviations that are no numbers to divide by */
+        static const float deviations[] = {1, 0, -1, 1e-40f, -0.0f, NAN};
+        begin(&p, 0, 1, 1, 2, 2);
+        set_vector(&p, 1, 0, 1);
+        ADD(&p, 1, 1, 0, 4);
+        ADD(&p, IDENTITY, 1, 0);
+        put_float(p.bytes + word_at(p.bytes + 68) + 4, deviations[i]);
+        CHECK(finish(&p) == (i ? EGRU_PLAN : EGRU_OK));
+    }
+
+    for (int i = 0; i < 3; i++) { /* a table with a number that is none; weights of -128 */
+        begin(&p, i < 2 ? 0 : 2, 1, 1, 2, 2);
+        set_vector(&p, 1, 0, 1);
+        ADD(&p, 2, 1, 4, 0, i < 2 ? NONE : 16);
+        ADD(&p, IDENTITY, 1, 0);
+        if (i == 1)
+            put_float(p.bytes + word_at(p.bytes + 68) + 8, -INFINITY);
+        if (i == 2)
+            p.bytes[word_at(p.bytes + 68) + 1] = 0x80;
+        CHECK(finish(&p) == (i ? EGRU_PLAN : EGRU_OK));
+    }
+
+    begin(&p, 0, 2, 2, 2, 2); /* a vector copied onto itself, and one that is read while it is filled */
+    set_vector(&p, 1, 0, 2);
+    ADD(&p, COPY, 1, 1, 0);
+    ADD(&p, IDENTITY, 1, 0);
+    CHECK(finish(&p) == EGRU_PLAN);
+    begin(&p, 0, 1, 2, 2, 2);
+    set_vector(&p, 1, 0, 2);
+    ADD(&p, COPY, 0, 1, 0);
+    ADD(&p, IDENTITY, 1, 0);
+    CHECK(finish(&p) == EGRU_PLAN);
+
+    /* sizes whose products do not fit 32 bits, or 64 */
+    static const uint32_t taps[][3] = {{1u << 24, 1u << 24, 1u << 16}, {1u << 16, 1u << 16, 1},   {65537, 65536, 1},
+                                       {2, 1u << 24, 2},               {1u << 24, 2, 1u << 24},   {2, 0, 1},
+                                       {0, 1, 1},                      {1, 1, 1},                 {2, NONE, 1},
+                                       {NONE, 1, 1},                   {1u << 23, 1u << 23, 2}};
+    for (size_t i = 0; i < sizeof taps / sizeof *taps; i++) {
+        begin(&p, 0, taps[i][2], taps[i][2] * taps[i][0], 2, 2);
+        set_vector(&p, 1, 0, taps[i][2] * taps[i][0]);
+        ADD(&p, TAPS, 0, 1, taps[i][0], taps[i][1]);
+        ADD(&p, IDENTITY, 1, 0);
+        CHECK(finish(&p) == EGRU_PLAN);
+    }
+    static const uint32_t matrices[][2] = {{1u << 16, 1u << 16}, {1u << 24, 1u << 24}, {1u << 24, 256}, {1u << 8, 1u << 24}};
+    for (size_t i = 0; i < sizeof matrices / sizeof *matrices; i++) {
+        begin(&p, 2, matrices[i][1], matrices[i][0], 2, 2);
+        set_vector(&p, 1, 0, matrices[i][0]);
+        ADD(&p, LINEAR, 0, 1, 0, 0, NONE, 0);
+        ADD(&p, IDENTITY, 1, 0);
+        CHECK(finish(&p) == EGRU_PLAN);
+    }
+
+    /* 700 vectors of 64 MiB each: more than a step may take, and than a size_t of 32 bits counts to */
+    begin(&p, 0, 1u << 23, 1u << 23, 701, 701);
+    for (uint32_t i = 1; i < 701; i++) {
+        set_vector(&p, i, 0, 1u << 23);
+        ADD(&p, COPY, 0, i, 0);
+    }
+    ADD(&p, IDENTITY, 0, 0);
+    CHECK(word_at(p.bytes + 68) < sizeof p.bytes - 4096);
+    CHECK(finish(&p) == EGRU_PLAN);
+
+    /* many rings: saved states beyond what their length can say */
+    begin(&p, 0, 1u << 22, 1u << 22, 301, 301);
+    for (uint32_t i = 1; i < 301; i++) {
+        set_vector(&p, i, 0, 1u << 23);
+        ADD(&p, TAPS, 0, i, 2, 2);
+    }
+    ADD(&p, IDENTITY, 0, 0);
+    CHECK(finish(&p) == EGRU_PLAN);
+
+    /* the same weights for many layers: a small plan, a large model */
+    begin(&p, 2, 900, 1, 401, 401);
+    for (uint32_t i = 1; i < 401; i++) {
+        set_vector(&p, i, 0, 4);
+        ADD(&p, LINEAR, 0, i, 0, 0, NONE, 3900);
+    }
+    ADD(&p, IDENTITY, 400, 0);
+    CHECK(finish(&p) == EGRU_PLAN);
+
+    /* more heads than can be compared with each other in reasonable time, and heads on top of each other */
+    {
+        uint32_t heads = 65535;
+        size_t bytes = 72 + 8 + 80 * (size_t)heads;
+        unsigned char *large = calloc(bytes, 1);
+        built *q = malloc(sizeof *q);
+        if (!large || !q)
+            exit(1);
+        begin(q, 0, 1, heads, 1, heads);
+        memcpy(large, q->bytes, 80);
+        put(large + 12, (uint32_t)bytes);
+        for (uint32_t i = 0; i < heads; i++) {
+            put(large + 80 + 80 * (size_t)i, IDENTITY);
+            put(large + 88 + 80 * (size_t)i, i);
+        }
+        began = clock();
+        (void)attempt(large, bytes);
+        CHECK((double)(clock() - began) / CLOCKS_PER_SEC < 0.5);
+        free(large);
+        free(q);
+    }
+    begin(&p, 0, 2, 3, 1, 2);
+    ADD(&p, IDENTITY, 0, 0);
+    ADD(&p, IDENTITY, 0, 1);
+    CHECK(finish(&p) == EGRU_PLAN);
+    begin(&p, 0, 2, 4, 1, 2);
+    ADD(&p, IDENTITY, 0, 2);
+    ADD(&p, IDENTITY, 0, 0);
+    CHECK(finish(&p) == EGRU_OK);
+}
+
+int main(int argc, char **argv) {
+    memory = untidy(ROOM + 64, 0);
+    state = untidy(ROOM, 1);
+    scratch = untidy(ROOM, 2);
+    spare = untidy(ROOM, 0);
+    for (size_t k = 0; egru_kernel_name(k); k++) {
+        kernel_name = egru_kernel_name(k);
+        if (!egru_kernel_runs(kernel_name))
+            continue;
+        file_name = "plans made here";
+        test_built_plans();
+        for (int i = 1; i < argc; i++) {
+            golden g = load_golden(argv[i]);
+            test_words(&g);
+        }
+    }
+    printf("%lu broken plans, %lu of them models after all, %d failures\n", tried, accepted, failures);
+    return failures != 0;
+}

@@ -1,0 +1,62 @@
+"""Write runtime/c/tests/golden: plans with samples, outputs and saved states of the reference, for the C tests.
+
+    python -m tests.golden.make_kernel_vectors
+
+A file holds two words (bytes of the plan, steps), the plan, samples, outputs, and the state after the last step.
+"""
+
+from __future__ import annotations
+
+import struct
+from array import array
+from pathlib import Path
+
+import numpy as np
+
+from edgegru_export.stimulus import gaussian_input, jumping_input
+from edgegru_runtime import Model
+from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.plan import make_plan
+from tests.builders import mixed_artifact, quantized, random_artifact, random_integer_artifact
+
+FOLDER = Path(__file__).resolve().parents[2] / "runtime" / "c" / "tests" / "golden"
+STEPS = 24
+
+
+def models() -> dict[str, Artifact]:
+    """Both schemes, formulations, all candidates, every kind of node, sizes around those of vectors."""
+    return {
+        "int8": random_integer_artifact(0, 3, (17,)),
+        "int8_before_two_layers": random_integer_artifact(1, 5, (9, 7), reset="before", head="sigmoid"),
+        "int8_relu": random_integer_artifact(2, 2, (16,), candidate="relu", head="identity"),
+        "int8_extreme": random_integer_artifact(3, 3, (15,), candidate="linear", octaves=4, hidden_linear=(8, "tanh")),
+        "int16": random_integer_artifact(4, 3, (33,), scheme="static-w8a16"),
+        "int16_before": random_integer_artifact(5, 3, (8,), scheme="static-w8a16", reset="before", candidate="relu"),
+        "int8_every_node": quantized(mixed_artifact(hidden_size=9)),
+        "int8_embedding": quantized(mixed_artifact(embedding=True, reset="before", head="identity")),
+        "int16_every_node": quantized(mixed_artifact(hidden_size=7), "static-w8a16"),
+        "float": random_artifact(0, 3, (17,)),
+        "float_before": random_artifact(1, 3, (9, 7), reset="before", candidate="linear", head="identity"),
+        "float_every_node": mixed_artifact(hidden_size=9),
+        "dynamic": quantized(mixed_artifact(hidden_size=9), "dynamic-w8"),
+    }
+
+
+def contents(artifact: Artifact) -> bytes:
+    """A file, from the reference engine."""
+    samples = gaussian_input(artifact, STEPS)
+    if artifact.config.static:
+        samples = np.concatenate([samples[: STEPS // 2], jumping_input(artifact, STEPS - STEPS // 2)])
+    stream, plan = Model(artifact, "reference").stream(), make_plan(artifact)
+    outputs = b"".join(array("f", stream.step(sample)).tobytes() for sample in samples)
+    return struct.pack("<II", len(plan), STEPS) + plan + samples.astype("<f4").tobytes() + outputs + stream.state
+
+
+def main() -> None:
+    FOLDER.mkdir(parents=True, exist_ok=True)
+    for name, artifact in models().items():
+        (FOLDER / f"{name}.golden").write_bytes(contents(artifact))
+
+
+if __name__ == "__main__":
+    main()
