@@ -226,7 +226,7 @@ def quantize(
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--format", type=click.Choice(("onnx", "tflite")), required=True, help="Format of the file.")
+@click.option("--format", type=click.Choice(("onnx", "tflite", "plan")), required=True, help="Format of the file.")
 @click.option("--sequence", is_flag=True, help="ONNX, float: whole sequences instead of one step.")
 @click.option(
     "--state",
@@ -249,7 +249,7 @@ def export(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write MODEL for another runtime, and verify it.
+    """Write MODEL for another runtime, or as a plan for the C runtime, and verify it.
 
     The file is run in that runtime against the model, and kept only if it computes the same.
     """

@@ -12,6 +12,7 @@ from edgegru_export.verification import verify as verify_exported
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.errors import VerificationError
 from edgegru_runtime.exported import EXPORTED_SUFFIXES
+from edgegru_runtime.plan import PLAN_SUFFIX
 
 
 def verify(
@@ -22,8 +23,8 @@ def verify(
 ) -> VerificationReport | DriftReport:
     """Run a file closed loop beside the model that it was made from, and compare.
 
-    ``file``: an exported .onnx or .tflite file, held against its artifact (docs/export.md), or an integer artifact,
-    held against the float32 model that it was quantized from (docs/drift.md). ``steps``: how long; by default
+    ``file``: an exported .onnx, .tflite or .plan file, held against its artifact (docs/export.md), or an integer
+    artifact, held against the float32 model that it was quantized from (docs/drift.md). ``steps``: how long; by default
     ``VERIFY_STEPS`` for exported files and ``DRIFT_STEPS`` for artifacts. ``plot``: for artifacts, where to draw the
     drift as a PNG.
 
@@ -31,7 +32,7 @@ def verify(
     belongs to another model; ArtifactError for a file that is broken; EngineError where its runtime is not installed.
     """
     name = os.fspath(file)
-    if os.path.splitext(name)[1].lower() in EXPORTED_SUFFIXES:
+    if os.path.splitext(name)[1].lower() in (*EXPORTED_SUFFIXES, PLAN_SUFFIX):
         if plot is not None:
             raise VerificationError(f"{name} is an exported file, but a plot shows the drift of an integer artifact")
         return verify_exported(name, against, VERIFY_STEPS if steps is None else steps)

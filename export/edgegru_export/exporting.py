@@ -10,8 +10,9 @@ from pathlib import Path
 from edgegru_export.verification import VerificationReport, verify
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.errors import EdgegruError, ExportError
+from edgegru_runtime.plan import make_plan
 
-FORMATS = ("onnx", "tflite")
+FORMATS = ("onnx", "tflite", "plan")
 STATES = ("io", "variables")
 
 
@@ -25,8 +26,8 @@ def export(
     allow_int8_state: bool = False,
     force: bool = False,
 ) -> VerificationReport:
-    """Write ``model`` as ``output`` in ``format`` ("onnx" or "tflite"), verified; the artifact's scheme decides the
-    precision.
+    """Write ``model`` as ``output`` in ``format`` ("onnx", "tflite", or "plan" for the C runtime), verified; the
+    artifact's scheme decides the precision.
 
     ``sequence``: whole sequences instead of steps (float ONNX); ``state``: "io" (states are inputs and outputs) or
     "variables" (inside the file; TFLite); ``allow_int8_state``: full int8 with a coarse int8 state instead of int16
@@ -88,6 +89,8 @@ def _check_target(target: Path, format: str, force: bool) -> None:
 def _build(artifact: Artifact, format: str, sequence: bool, state: str, allow_int8_state: bool) -> bytes:
     """The file in bytes. Each format's packages are imported only when it is written."""
     floating = artifact.config.scheme == "float32"
+    if format == "plan":
+        return make_plan(artifact)
     if format == "onnx":
         if floating:
             from edgegru_export import onnx_float

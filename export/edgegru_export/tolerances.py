@@ -10,7 +10,7 @@ itself; on top comes what rounding to float32 costs beside an offset, half a ste
 FLOAT_TOLERANCE = 1e-5  # of float files: largest error over max(1, max|value|) …
 FLOAT_OWN_FACTOR = 2.0  # … or over the float32 reference's own error, where that allows more
 FLOAT_OWN_WALK = 4  # times the steps of the comparison, over which that error is measured before a file is refused
-ONNX_INTEGER_TOLERANCE = 0.0  # of integer ONNX files: none, every value equal
+INTEGER_TOLERANCE = 0.0  # of integer ONNX files: none, every value equal
 SMALLEST_SPREAD = 1e-6  # of values, over their magnitude: what moves less is float32's own rounding
 
 DYNAMIC_LARGEST_FACTOR = 2.0  # of dynamic ONNX files: over what rounding values to int8 does to a step of the model …

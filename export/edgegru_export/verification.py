@@ -22,11 +22,14 @@ from edgegru_export.identity import verify_identity
 from edgegru_export.metadata import output_names, state_input_names, state_output_names
 from edgegru_export.stimulus import gaussian_input, jumping_input
 from edgegru_runtime.artifact import Artifact, read_artifact
+from edgegru_runtime.container import read_file
+from edgegru_runtime.engine import Engine, build_engine
 from edgegru_runtime.errors import ArtifactError, VerificationError
 from edgegru_runtime.exported import EXPORTED_SUFFIXES, ExportedFile
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model import Model, load
 from edgegru_runtime.model_config import ConvolutionNode, GruNode, LinearNode, ModelConfig
+from edgegru_runtime.plan import PLAN_SUFFIX, make_plan
 from edgegru_runtime.reference import Reference
 
 
@@ -69,7 +72,7 @@ class VerificationReport:
     """What a verification found; ``str()`` gives one sentence."""
 
     file: str
-    engine: str  # "onnxruntime" or "litert"
+    engine: str  # "onnxruntime", "litert", or "kernel" for a plan
     steps: int
     identity: str  # of the model, the same in the file and in the artifact
     deviations: tuple[Deviation, ...]  # outputs in declared order, then states in execution order
@@ -120,7 +123,7 @@ class VerificationReport:
 def verify(
     file: str | os.PathLike[str], against: Artifact | str | os.PathLike[str], steps: int = tolerances.VERIFY_STEPS
 ) -> VerificationReport:
-    """Run an exported ``.onnx`` or ``.tflite`` file against the artifact that it was exported from.
+    """Run an exported ``.onnx``, ``.tflite`` or ``.plan`` file against the artifact that it was exported from.
 
     ``steps``: at least ``tolerances.VERIFY_STEPS``. Raises VerificationError, with the largest error, for a file that
     computes something else or belongs to another model, ArtifactError for a file that is broken, EngineError where its
@@ -129,10 +132,13 @@ def verify(
     name = os.fspath(file)
     if steps < tolerances.VERIFY_STEPS:
         raise VerificationError(f"{steps} steps were asked for, expected at least {tolerances.VERIFY_STEPS}")
-    if os.path.splitext(name)[1].lower() not in EXPORTED_SUFFIXES:
-        raise VerificationError(f"{name} is no exported file, expected one that ends in .onnx or .tflite")
+    suffix = os.path.splitext(name)[1].lower()
+    if suffix not in (*EXPORTED_SUFFIXES, PLAN_SUFFIX):
+        raise VerificationError(f"{name} is no exported file, expected one that ends in .onnx, .tflite or .plan")
     artifact = against if isinstance(against, Artifact) else read_artifact(against)
     verify_identity(artifact)
+    if suffix == PLAN_SUFFIX:
+        return _verify_plan(name, artifact, steps)
     model = load(name)
     exported = model.source
     assert isinstance(exported, ExportedFile)
@@ -143,9 +149,22 @@ def verify(
     if exported.engine == "litert" and artifact.config.scheme != "float32":
         report = _verify_rounded(report, model, exported, artifact)
     else:
-        report = replace(report, deviations=tuple(_deviations(model, exported, artifact, steps)))
+        report = replace(report, deviations=tuple(_deviations(model.engine, exported, artifact, steps)))
     if exported.engine == "litert":
         report = replace(report, operators=_operators(name))
+    if not report.passed:
+        raise VerificationError(str(report))
+    return report
+
+
+def _verify_plan(name: str, artifact: Artifact, steps: int) -> VerificationReport:
+    """A plan has to be the artifact's, byte by byte; then the kernel is compared with the reference."""
+    data, expected = read_file(name), make_plan(artifact)
+    if data != expected:
+        at = next((i for i, (a, b) in enumerate(zip(data, expected, strict=False)) if a != b), len(data))
+        raise VerificationError(f"{name} is not the plan of this model: it differs from byte {at} on; export it again")
+    deviations = tuple(_deviations(build_engine(artifact, "kernel"), None, artifact, steps))
+    report = VerificationReport(name, "kernel", steps, artifact.config.identity, deviations)
     if not report.passed:
         raise VerificationError(str(report))
     return report
@@ -192,28 +211,33 @@ def _check_formulation(exported: ExportedFile, artifact: Artifact) -> None:
             )
 
 
-def _deviations(model: Model, exported: ExportedFile, artifact: Artifact, steps: int) -> Iterator[Deviation]:
-    """Closed loop on both sides: each output and state with what is allowed for this kind of file."""
+def _deviations(engine: Engine, exported: ExportedFile | None, artifact: Artifact, steps: int) -> Iterator[Deviation]:
+    """Closed loop on both sides: each output and state with what is allowed for this scheme.
+
+    ``exported``: the file that the engine runs, None for the kernel.
+    """
     if artifact.config.scheme == "float32":
-        yield from _float_deviations(model, exported, artifact, steps)
+        yield from _float_deviations(engine, exported, artifact, steps)
     elif artifact.config.static:
-        yield from _onnx_integer_deviations(model, artifact, steps)
+        yield from _integer_deviations(engine, artifact, steps)
     else:
-        yield from _onnx_dynamic_deviations(model, artifact, steps)
+        yield from _dynamic_deviations(engine, artifact, steps)
 
 
-def _float_deviations(model: Model, exported: ExportedFile, artifact: Artifact, steps: int) -> Iterator[Deviation]:
+def _float_deviations(
+    engine: Engine, exported: ExportedFile | None, artifact: Artifact, steps: int
+) -> Iterator[Deviation]:
     inputs = gaussian_input(artifact, steps)
     expected = run_steps(Reference(artifact), artifact, inputs)
     exact = run_steps(Reference(artifact, np.float64), artifact, inputs)
-    if exported.form == "sequence":
+    if exported is not None and exported.form == "sequence":
         cuts = (0, 1, steps // 3)
         found = run_parts(exported, inputs, cuts)
         last_of_parts = [*(cut - 1 for cut in cuts[1:]), -1]
         for name in state_input_names(artifact.config):
             expected[name], exact[name] = expected[name][last_of_parts], exact[name][last_of_parts]
     else:
-        found = run_steps(model.engine, artifact, inputs, states=exported.state == "io")
+        found = run_steps(engine, artifact, inputs, states=exported is None or exported.state == "io")
     measures = measures_by_name(artifact.config, expected)
     own = {name: measures[name].errors(expected[name], exact[name])[0] for name in found}
     deviations = list(_held_to_own_error(found, expected, own, measures))
@@ -238,17 +262,17 @@ def _held_to_own_error(
         yield Deviation(name, largest, allowed, rms, None, measure.of_spread)
 
 
-def _onnx_integer_deviations(model: Model, artifact: Artifact, steps: int) -> Iterator[Deviation]:
+def _integer_deviations(engine: Engine, artifact: Artifact, steps: int) -> Iterator[Deviation]:
     jumps = steps // 5
     inputs = np.concatenate([gaussian_input(artifact, steps - jumps), jumping_input(artifact, jumps)])
     expected = run_steps(IntegerReference(artifact), artifact, inputs)
     measures = measures_by_name(artifact.config, expected)
-    for name, values in run_steps(model.engine, artifact, inputs).items():
+    for name, values in run_steps(engine, artifact, inputs).items():
         largest, rms = measures[name].errors(values, expected[name])
-        yield Deviation(name, largest, tolerances.ONNX_INTEGER_TOLERANCE, rms, None, measures[name].of_spread)
+        yield Deviation(name, largest, tolerances.INTEGER_TOLERANCE, rms, None, measures[name].of_spread)
 
 
-def _onnx_dynamic_deviations(model: Model, artifact: Artifact, steps: int) -> Iterator[Deviation]:
+def _dynamic_deviations(engine: Engine, artifact: Artifact, steps: int) -> Iterator[Deviation]:
     """After a step that rounded a value the other way the reference's state is taken over: the difference would go
     around for many steps.
     """
@@ -257,7 +281,7 @@ def _onnx_dynamic_deviations(model: Model, artifact: Artifact, steps: int) -> It
     dequantized = dequantize(artifact)
     unrounded = run_steps(Reference(dequantized), dequantized, inputs, along=expected)
     measures = measures_by_name(artifact.config, expected)
-    for name, values in run_steps(model.engine, artifact, inputs, along=expected).items():
+    for name, values in run_steps(engine, artifact, inputs, along=expected).items():
         measure = measures[name]
         rounding_largest, rounding_rms = measure.errors(unrounded[name], expected[name])
         largest, rms = measure.errors(values, expected[name])

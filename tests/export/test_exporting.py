@@ -111,3 +111,19 @@ def test_a_name_too_long_is_a_sentence(tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="cannot be written"):
         export(FLOAT, tmp_path / ("n" * 260 + ".onnx"), format="onnx")
     assert os.listdir(tmp_path) == []
+
+
+@pytest.mark.parametrize("scheme", ["float32", "static-w8a8", "static-w8a16", "dynamic-w8"])
+def test_a_plan_is_verified_with_the_kernel(scheme: str, tmp_path: Path) -> None:
+    artifact = mixed_artifact()
+    if scheme != "float32":
+        artifact = quantized(artifact, scheme)
+    report = export(artifact, tmp_path / "model.plan", format="plan")
+    assert (report.engine, report.passed) == ("kernel", True)
+    assert all(deviation.exact for deviation in report.deviations) == artifact.config.static
+    data = (tmp_path / "model.plan").read_bytes()
+    (tmp_path / "broken.plan").write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    with pytest.raises(VerificationError, match=f"differs from byte {len(data) - 1} on"):
+        verify(tmp_path / "broken.plan", artifact)
+    with pytest.raises(VerificationError, match="is not the plan of this model"):
+        verify(tmp_path / "model.plan", mixed_artifact(seed=1))

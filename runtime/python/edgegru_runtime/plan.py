@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from edgegru_runtime.artifact import Artifact
 
 PLAN_VERSION = 1
+PLAN_SUFFIX = ".plan"  # of a file
 _HEADER = struct.Struct("<8sII32sIIIIII")
 _WORDS = 20  # of an operation
 _NONE = 0xFFFFFFFF
