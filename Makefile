@@ -16,6 +16,7 @@ TFLITE_VENV := .venv-tflite
 TFLITE_INSTALLED := $(TFLITE_VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
+KERNEL := $(wildcard runtime/c/src/*.[ch] runtime/c/include/*.h runtime/c/python/*.[ch])
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
@@ -39,11 +40,12 @@ types: $(INSTALLED)
 
 clean:
 	rm -rf $(VENV) $(TFLITE_VENV) build dist demo-output .pytest_cache .ruff_cache .mypy_cache .hypothesis
-	rm -rf edgegru.egg-info runtime/build runtime/python/edgegru_runtime.egg-info
+	rm -rf edgegru.egg-info runtime/build runtime/c/build runtime/python/edgegru_runtime.egg-info
+	rm -f runtime/python/edgegru_runtime/_kernel*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # aeon is installed without its dependencies: the demo and the tests read its data files and never import it.
-$(INSTALLED): constraints.txt pyproject.toml runtime/pyproject.toml
+$(INSTALLED): constraints.txt pyproject.toml runtime/pyproject.toml runtime/setup.py $(KERNEL)
 	@command -v $(PYTHON) >/dev/null || { echo "$(PYTHON) is not installed; EdgeGRU needs Python 3.11 or newer" >&2; exit 1; }
 	@$(PYTHON) -c 'import sys; sys.exit(0 if sys.version_info >= (3, 11) else "%s is Python %d.%d; EdgeGRU needs 3.11 or newer (make PYTHON=python3.12)" % ((sys.executable,) + sys.version_info[:2]))'
 	$(PYTHON) -m venv $(VENV)

@@ -1,5 +1,6 @@
 """The C kernel as an extension. Where no compiler is, the package installs without it and NumPy computes."""
 
+import sysconfig
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -23,5 +24,6 @@ setup(
             optional=True,
         )
     ],
-    options={"bdist_wheel": {"py_limited_api": "cp311"}},
+    # A free-threaded Python has no limited API: what is installed there computes with NumPy.
+    options={} if sysconfig.get_config_var("Py_GIL_DISABLED") else {"bdist_wheel": {"py_limited_api": "cp311"}},
 )

@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from array import array
+from collections.abc import Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import pytest
 
 from edgegru_export.saving import save_artifact
 from edgegru_export.stimulus import gaussian_input, jumping_input
-from edgegru_runtime import EngineError, InputError, Model, StateError, _kernel
+from edgegru_runtime import EngineError, InputError, Model, StateError, Stream, _kernel
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.engine import Engine, build_engine
 from edgegru_runtime.errors import ArtifactError, QuantizationError
@@ -267,3 +268,94 @@ def test_saturated_values_are_counted_where_they_came_from(engine: str) -> None:
     streams.step([[1, 2, 3], [1e300, 2, -1e300]])
     streams.step(np.array([[3e38, 2, 3], [1, 2, 3]], np.float32))
     assert [stream.clipped for stream in streams] == [1, 2]
+
+
+def test_a_buffer_for_the_result_keeps_its_size_while_a_step_runs() -> None:
+    model = Model(random_integer_artifact(), "kernel")
+    stream, out = model.stream(), array("f", bytes(16))
+
+    class Shrinking(Sequence[float]):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> float:  # type: ignore[override]  # no slices
+            del out[1:]
+            return 0.0
+
+    with pytest.raises(BufferError):
+        stream.step(Shrinking(), out)
+    assert (len(out), stream.steps) == (4, 0)
+    assert stream.step([1, 2, 3], out) is out
+    del out[1:]  # and is let go
+
+
+def test_a_sample_cannot_step_the_stream_that_reads_it() -> None:
+    model = Model(random_integer_artifact(), "kernel")
+    stream = model.stream()
+
+    class Stepping(Sequence[float]):
+        def __len__(self) -> int:
+            return 3
+
+        def __getitem__(self, index: int) -> float:  # type: ignore[override]  # no slices
+            stream.step([9, 9, 9])
+            return 0.0
+
+    with pytest.raises(StateError, match="in use by another thread"):
+        stream.step(Stepping())
+    assert stream.state == model.stream().state
+
+
+def test_one_batch_takes_one_thread_at_a_time() -> None:
+    streams = Model(random_integer_artifact(0, 8, (512,)), "kernel").streams(200)
+    done = threading.Event()
+
+    def grow() -> None:
+        for _ in range(40):
+            for _ in range(10):
+                streams.add()
+            with suppress(StateError, InputError):
+                streams.step(np.zeros((len(streams), 8), np.float32))
+        done.set()
+
+    thread = threading.Thread(target=grow)
+    thread.start()
+    while not done.is_set():
+        with suppress(StateError, InputError):  # in use, or one more meanwhile
+            streams.step(np.zeros((len(streams), 8), np.float32))
+    thread.join()
+    streams.step(np.zeros((600, 8), np.float32))
+
+
+@pytest.mark.parametrize("engine", ["kernel", "reference"])
+def test_streams_that_cannot_give_their_results_do_not_move(engine: str) -> None:
+    streams = Model(random_integer_artifact(), engine).streams(2)
+    for out in (array("f", bytes(32)), np.zeros((2, 4)), np.zeros((2, 8), np.float32)[:, ::2], 3, None, "out"):
+        if out is not None:
+            with pytest.raises(InputError, match="expected .*writable float32"):
+                streams.step([[1, 2, 3]] * 2, out)
+    assert [stream.steps for stream in streams] == [0, 0]
+
+
+@pytest.mark.parametrize("engine", ["kernel", "reference"])
+def test_a_stream_out_of_range_does_not_stop_the_others(engine: str) -> None:
+    artifact = random_artifact(0, 1, (3,), candidate="linear", head="identity")
+    arrays = {name: artifact.array(name).copy() for name in artifact.tensors}
+    arrays["gru0.weight_ih"][:] = 1e30
+    streams = Model(from_arrays(artifact.config, arrays), engine).streams(3)
+    with pytest.raises(EngineError, match="stream 1: .*a value left the range of float32; the step was not taken"):
+        streams.step([[0.0], [1e15], [0.0]])
+    assert [stream.steps for stream in streams] == [1, 0, 1]
+
+
+@pytest.mark.parametrize("engine", ["kernel", "reference"])
+def test_a_stream_is_a_stream_and_takes_names(engine: str) -> None:
+    stream, out = Model(random_integer_artifact(), engine).stream(), array("f", bytes(16))
+    assert isinstance(stream, Stream)
+    first = stream.step(x=[1, 2, 3])
+    stream.reset()
+    assert stream.step(out=out, x=[1, 2, 3]) is out
+    assert out.tolist() == first
+    for wrong in (stream.step, lambda: stream.step([1, 2, 3], y=1), lambda: stream.step([1, 2, 3], None, 1)):
+        with pytest.raises(TypeError):
+            wrong()

@@ -7,12 +7,14 @@ import sys
 import threading
 from array import array
 from collections import deque
+from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import edgegru_runtime
 from edgegru_runtime import EngineError, InputError, Model, StateError
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.model_config import HeadNode, OutputConfig
@@ -333,4 +335,26 @@ def test_importing_and_loading_stay_light() -> None:
     code = "import sys, edgegru_runtime; print(*sys.modules)"
     finished = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     heavy = {"numpy", "hashlib", "argparse", "csv", "subprocess", "tempfile", "onnxruntime", "random"}
+    assert not set(finished.stdout.split()) & heavy
+
+
+STEP_ON_THE_KERNEL = """
+import sys
+sys.path.insert(0, sys.argv[1])
+from edgegru_runtime import load
+load(sys.argv[2], "kernel").stream().step([1, 2, 3])
+print(*sys.modules)
+"""
+
+
+def test_a_first_step_imports_little(tmp_path) -> None:
+    from edgegru_export.saving import save_artifact
+
+    save_artifact(random_integer_artifact(0, 3, (5,)), tmp_path / "model.safetensors")
+    folder = str(Path(edgegru_runtime.__file__).parent.parent)
+    # Without site, which imports what the packages installed here ask for.
+    command = [sys.executable, "-S", "-c", STEP_ON_THE_KERNEL, folder, str(tmp_path / "model.safetensors")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=True)
+    # Each of them takes longer than the model, or brings what does.
+    heavy = {"dataclasses", "typing", "json", "re", "enum", "inspect", "contextlib", "threading", "mmap", "zlib"}
     assert not set(finished.stdout.split()) & heavy

@@ -25,7 +25,7 @@ def _model_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_python_in_the_document_runs() -> None:
     blocks = re.findall(r"```python\n(.*?)```", DOCUMENT, re.DOTALL)
-    assert len(blocks) == 3
+    assert len(blocks) == 4
     exec("\n".join(blocks), {})
 
 

@@ -8,6 +8,7 @@ typedef struct {
     void **states;
     float *ys;
     Py_ssize_t room; /* streams that states and ys have room for */
+    int busy;        /* a thread is inside */
 } BatchObject;
 
 static PyObject *batch_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
@@ -86,6 +87,10 @@ static PyObject *batch_step(BatchObject *self, PyObject *const *arguments, Py_ss
     egru_status status = EGRU_OK;
     PyObject *result = NULL, *streams;
     int read;
+    if (self->busy) {
+        PyErr_SetString(egru_state_error, "these streams are in use by another thread; expected one thread at a time");
+        return NULL;
+    }
     if (count != 2 || !PyList_Check(arguments[0])) {
         PyErr_SetString(PyExc_TypeError, "step takes a list of streams and their samples");
         return NULL;
@@ -108,6 +113,7 @@ static PyObject *batch_step(BatchObject *self, PyObject *const *arguments, Py_ss
         Py_XDECREF(streams);
         return read == 0 ? Py_NewRef(Py_None) : NULL;
     }
+    self->busy = 1;
     if (n > 0 && make_room(self, n) == 0 && enter_all(self, streams) == n) {
         Py_BEGIN_ALLOW_THREADS
         status = egru_step_many(self->model->model, self->states, (size_t)n, self->scratch, xs, self->ys, &which);
@@ -119,6 +125,7 @@ static PyObject *batch_step(BatchObject *self, PyObject *const *arguments, Py_ss
         else
             egru_raise(status, "stream", (Py_ssize_t)which);
     }
+    self->busy = 0;
     PyMem_Free(made);
     PyBuffer_Release(&view);
     Py_DECREF(streams);

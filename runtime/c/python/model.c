@@ -21,6 +21,7 @@ static PyObject *model_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
             Py_DECREF((PyObject *)self);
             return PyErr_NoMemory();
         }
+        self->patience = ((size_t)1 << 26) / size + 1;
         status = egru_model_init(self->memory, size, plan, (size_t)bytes, kernel, &self->model);
     }
     if (status != EGRU_OK) {

@@ -16,6 +16,7 @@ typedef struct {
     PyObject ob_base;
     void *memory;
     egru_model *model;
+    size_t patience; /* steps of some tens of milliseconds */
 } ModelObject;
 
 /* A stream: base of edgegru_runtime.stream.KernelStream. */

@@ -117,11 +117,9 @@ static int floats_of_anything(StreamObject *self, PyObject *x, float *sample, ui
     return result;
 }
 
-/* One step; the result is in self->y. */
+/* One step, inside; the result is in self->y. */
 static int advance(StreamObject *self, const float *x, uint64_t saturated) {
     egru_status status;
-    if (enter(self) != 0)
-        return -1;
     if (self->release) {
         Py_BEGIN_ALLOW_THREADS
         status = egru_step(self->model->model, self->state, self->scratch, x, self->y);
@@ -129,7 +127,6 @@ static int advance(StreamObject *self, const float *x, uint64_t saturated) {
     } else {
         status = egru_step(self->model->model, self->state, self->scratch, x, self->y);
     }
-    self->busy = 0;
     if (status != EGRU_OK) {
         egru_raise(status, "step", (Py_ssize_t)egru_steps(self->model->model, self->state));
         return -1;
@@ -183,83 +180,91 @@ static PyObject *sizes_of(const StreamObject *self) {
     return sizes;
 }
 
-/* Whether `out` can take the result: 1 where it is one contiguous buffer, 0 where samples.py has to fill it. */
-static int check_out(const StreamObject *self, PyObject *out) {
-    PyObject *sizes, *views;
-    Py_buffer view;
-    if (self->outputs == 1 && writable(out, self->sizes[0], &view) == 0) {
-        PyBuffer_Release(&view);
-        return 1;
-    }
+/* Hold `out`, so that it keeps its size while the step runs: in `view` where it is one contiguous buffer, else in the
+ * `views` that samples.py makes of it. */
+static int hold(const StreamObject *self, PyObject *out, Py_buffer *view, PyObject **views) {
+    PyObject *sizes;
+    *views = NULL;
+    if (self->outputs == 1 && writable(out, self->sizes[0], view) == 0)
+        return 0;
     sizes = sizes_of(self);
-    views = sizes ? PyObject_CallFunctionObjArgs(egru_check_out, out, sizes, NULL) : NULL;
+    if (sizes)
+        *views = PyObject_CallFunctionObjArgs(egru_check_out, out, sizes, NULL);
     Py_XDECREF(sizes);
-    Py_XDECREF(views);
-    return views ? 0 : -1;
+    return *views ? 0 : -1;
 }
 
-static int fill(const StreamObject *self, PyObject *out, int plain) {
-    Py_ssize_t bytes = self->output_size * (Py_ssize_t)sizeof(float);
-    PyObject *sizes, *numbers, *filled = NULL;
-    Py_buffer view;
-    if (plain) {
-        if (PyObject_GetBuffer(out, &view, PyBUF_WRITABLE) != 0)
-            return -1;
-        memcpy(view.buf, self->y, (size_t)bytes);
-        PyBuffer_Release(&view);
+/* self->y into what is held. */
+static int fill(const StreamObject *self, Py_buffer *view, PyObject *views) {
+    size_t bytes = (size_t)self->output_size * sizeof(float);
+    PyObject *numbers, *filled;
+    if (!views) {
+        memcpy(view->buf, self->y, bytes);
         return 0;
     }
-    sizes = sizes_of(self);
-    numbers = PyBytes_FromStringAndSize((const char *)self->y, bytes);
-    if (sizes && numbers)
-        filled = PyObject_CallFunctionObjArgs(egru_fill, out, sizes, numbers, NULL);
-    Py_XDECREF(sizes);
+    numbers = PyBytes_FromStringAndSize((const char *)self->y, (Py_ssize_t)bytes);
+    filled = numbers ? PyObject_CallFunctionObjArgs(egru_fill, views, numbers, NULL) : NULL;
     Py_XDECREF(numbers);
     Py_XDECREF(filled);
     return filled ? 0 : -1;
 }
 
-static PyObject *stream_step(StreamObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) {
-    PyObject *out = count > 1 ? arguments[1] : NULL;
-    Py_ssize_t named = names ? PyTuple_Size(names) : 0, rows = 1;
+/* A step with the sample `from`, inside; the result is in self->y. */
+static int take(StreamObject *self, PyObject *from) {
+    Py_ssize_t rows = 1;
     Py_buffer view;
     const float *x = self->sample;
     float *made = NULL;
     uint64_t saturated = 0;
-    int read, result, plain = 0;
-    if (named == 1 && count == 1 && PyUnicode_CompareWithASCIIString(PyTuple_GetItem(names, 0), "out") == 0)
-        out = arguments[1];
-    else if (named || count < 1 || count > 2) {
-        PyErr_SetString(PyExc_TypeError, "step takes a sample and, if wanted, out");
-        return NULL;
-    }
-    if (out == Py_None)
-        out = NULL;
-    if (self->busy) {
-        (void)enter(self);
-        return NULL;
-    }
-    read = egru_floats_of(arguments[0], 1, &rows, self->input_size, &view, &x, &made);
+    int result, read = egru_floats_of(from, 1, &rows, self->input_size, &view, &x, &made);
+    if (read < 0)
+        return -1;
     if (read == 0) {
         x = self->sample;
-        if (!floats_of_sequence(self, arguments[0], self->sample) &&
-            floats_of_anything(self, arguments[0], self->sample, &saturated) != 0)
-            return NULL;
-    } else if (read < 0) {
-        return NULL;
+        if (!floats_of_sequence(self, from, self->sample) &&
+            floats_of_anything(self, from, self->sample, &saturated) != 0)
+            return -1;
     }
-    if (out)
-        plain = check_out(self, out);
-    result = plain < 0 ? -1 : advance(self, x, saturated);
+    result = advance(self, x, saturated);
     if (read == 1) {
         PyMem_Free(made);
         PyBuffer_Release(&view);
     }
-    if (result != 0)
+    return result;
+}
+
+static PyObject *stream_step(StreamObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) {
+    PyObject *out = count > 1 ? arguments[1] : NULL;
+    PyObject *x = count > 0 ? arguments[0] : NULL, *views, *result = NULL;
+    Py_ssize_t named = names ? PyTuple_Size(names) : 0;
+    Py_buffer view;
+    for (Py_ssize_t i = 0; i < named; i++) {
+        PyObject *name = PyTuple_GetItem(names, i);
+        if (!x && PyUnicode_CompareWithASCIIString(name, "x") == 0)
+            x = arguments[count + i];
+        else if (!out && PyUnicode_CompareWithASCIIString(name, "out") == 0)
+            out = arguments[count + i];
+        else
+            count = 3;
+    }
+    if (!x || count > 2) {
+        PyErr_SetString(PyExc_TypeError, "step takes a sample x and, if wanted, out");
         return NULL;
-    if (!out)
-        return lists(self);
-    return fill(self, out, plain) == 0 ? Py_NewRef(out) : NULL;
+    }
+    if (enter(self) != 0)
+        return NULL;
+    if (!out || out == Py_None) {
+        result = take(self, x) == 0 ? lists(self) : NULL;
+    } else if (hold(self, out, &view, &views) == 0) {
+        if (take(self, x) == 0 && fill(self, &view, views) == 0)
+            result = Py_NewRef(out);
+        if (views)
+            Py_DECREF(views);
+        else
+            PyBuffer_Release(&view);
+    }
+    self->busy = 0;
+    return result;
 }
 
 /* Of a buffer (T, input_size): a tuple of bytearrays, T rows of every output. None where xs is no such buffer. */
@@ -269,8 +274,9 @@ static PyObject *stream_run_buffer(StreamObject *self, PyObject *xs) {
     const float *floats;
     float *made, *ys;
     size_t done = 0;
-    egru_status status;
+    egru_status status = EGRU_OK;
     PyObject *result = NULL;
+    int interrupted = 0;
     int read = egru_floats_of(xs, 2, &rows, self->input_size, &view, &floats, &made);
     if (read <= 0)
         return read == 0 ? Py_NewRef(Py_None) : NULL;
@@ -278,14 +284,22 @@ static PyObject *stream_run_buffer(StreamObject *self, PyObject *xs) {
     if (!ys)
         PyErr_NoMemory();
     if (ys && enter(self) == 0) {
-        Py_BEGIN_ALLOW_THREADS
-        status = egru_run(self->model->model, self->state, self->scratch, floats, ys, (size_t)rows, &done);
-        Py_END_ALLOW_THREADS
+        while (done < (size_t)rows && status == EGRU_OK && !interrupted) { /* in parts, for Ctrl-C to be heard */
+            size_t part = (size_t)rows - done, taken;
+            if (part > self->model->patience)
+                part = self->model->patience;
+            Py_BEGIN_ALLOW_THREADS
+            status = egru_run(self->model->model, self->state, self->scratch, floats + done * (size_t)self->input_size,
+                              ys + done * (size_t)self->output_size, part, &taken);
+            Py_END_ALLOW_THREADS
+            done += taken;
+            interrupted = PyErr_CheckSignals() != 0;
+        }
         self->busy = 0;
-        if (status == EGRU_OK)
-            result = egru_split(self, ys, rows);
-        else
+        if (status != EGRU_OK && !interrupted)
             egru_raise(status, "row", (Py_ssize_t)done);
+        else if (!interrupted)
+            result = egru_split(self, ys, rows);
     }
     PyMem_Free(ys);
     PyMem_Free(made);

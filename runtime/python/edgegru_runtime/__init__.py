@@ -18,8 +18,22 @@ from edgegru_runtime.errors import (
     StateError,
 )
 from edgegru_runtime.model import Model, load
-from edgegru_runtime.stream import Stream
-from edgegru_runtime.streams import Streams
+
+TYPE_CHECKING = False  # see plain_data.py
+if TYPE_CHECKING:
+    from edgegru_runtime.stream import Stream
+    from edgegru_runtime.streams import Streams
+else:
+
+    def __getattr__(name):  # a program that has a stream rarely needs its class
+        if name == "Stream":
+            from edgegru_runtime.stream import Stream as found
+        elif name == "Streams":
+            from edgegru_runtime.streams import Streams as found
+        else:
+            raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+        return found
+
 
 __version__ = "0.1.0"
 

@@ -9,10 +9,6 @@ from __future__ import annotations
 import math
 import os
 import sys
-from array import array
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, cast
 
 from edgegru_runtime.config_json import MAX_SCALE, MIN_SCALE, parse_config_text
 from edgegru_runtime.container import read_file, split_container
@@ -31,10 +27,14 @@ from edgegru_runtime.model_config import (
     StandardiseNode,
 )
 from edgegru_runtime.operands import expected_operands, has_full_scale, operand_limit, operand_names
+from edgegru_runtime.plain_data import dataclass
 from edgegru_runtime.strict_json import shown
 from edgegru_runtime.tensor import Tensor
 
+TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     import numpy as np
     from numpy.typing import NDArray
 
@@ -269,7 +269,9 @@ def _values(tensor: Tensor) -> Sequence[float]:
     """The numbers of a tensor, row-major; a view where this machine is little-endian."""
     code = _CODES[tensor.dtype]
     if sys.byteorder == "little":
-        return cast("Sequence[float]", memoryview(tensor.data).cast(code))  # type: ignore[call-overload]  # three codes
+        return memoryview(tensor.data).cast(code)  # type: ignore[call-overload,no-any-return]  # three codes
+    from array import array
+
     values = array(code, bytes(tensor.data))
     values.byteswap()
     return values

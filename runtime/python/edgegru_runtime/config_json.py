@@ -6,10 +6,7 @@ holds only values that the rest of the program can use. How nodes and tensors fi
 
 from __future__ import annotations
 
-import json
-import re
 import sys
-from typing import Any, TypeGuard
 
 from edgegru_runtime.errors import ArtifactError, FormatVersionError
 from edgegru_runtime.model_config import (
@@ -36,6 +33,11 @@ from edgegru_runtime.model_config import (
 )
 from edgegru_runtime.strict_json import parse_json, shown
 
+TYPE_CHECKING = False  # see plain_data.py
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from typing import Any, TypeGuard
+
 FORMAT = "edgegru"
 MAX_SIZE = 16384  # channels, units of a layer, numbers of an output
 MAX_NODES = 256
@@ -51,13 +53,7 @@ MAX_EMBEDDINGS = 2**20  # rows of a table; fewer than 2^24, above which a float3
 _GATE_ACTIVATIONS = ("sigmoid",)  # that engines and exporters compute now; the field leaves room for others
 _DECISION_RESETS = ("recording", "never")
 
-_NODE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}")
-_VALUE_NAME = re.compile(r"[a-z][a-z0-9_]{0,63}(\.rh)?")
-_OBSERVER = re.compile(r"[a-z][a-z0-9_.:-]{0,63}")
-_IDENTITY = re.compile(r"[0-9a-f]{64}")
-_CONTROL = re.compile("[\x00-\x1f\x7f-\x9f\ud800-\udfff]")  # would corrupt a terminal, or is no character at all
-_WINDOW = re.compile(r"(mean|median):([1-9][0-9]{0,3})")
-_EMA = re.compile(r"ema:[01](\.[0-9]{1,20})?")
+_LETTERS, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 
 
 def config_to_json(config: ModelConfig) -> dict[str, Any]:
@@ -91,6 +87,8 @@ def dump_json(value: object) -> str:
 
     Raises ``ArtifactError`` where JSON cannot say it.
     """
+    import json
+
     try:
         return json.dumps(value, separators=(",", ":"), sort_keys=True, allow_nan=False)
     except (TypeError, ValueError, RecursionError) as error:
@@ -128,7 +126,7 @@ def parse_config(value: object) -> ModelConfig:
     quantization = top.get("quantization")
     return ModelConfig(
         scheme=_choice(top["scheme"], "scheme", SCHEMES),
-        identity=_matching(top["identity"], "identity", _IDENTITY, "64 lower-case hexadecimal digits"),
+        identity=_matching(top["identity"], "identity", _is_identity, "64 lower-case hexadecimal digits"),
         input=_input(top["input"]),
         nodes=tuple(_node(node, f"nodes[{i}]") for i, node in enumerate(nodes)),
         outputs=tuple(_output(output, f"outputs[{i}]") for i, output in enumerate(outputs)),
@@ -241,19 +239,19 @@ def _node(value: object, at: str) -> Node:
 def _name_and_inputs(
     fields: dict[str, Any], at: str, fewest: int = 1, most: int = 1
 ) -> tuple[str, tuple[str, ...]]:
-    name = _matching(fields["name"], f"{at}.name", _NODE_NAME, "a lower-case letter, then a-z, 0-9 and _")
+    name = _matching(fields["name"], f"{at}.name", _is_node_name, "a lower-case letter, then a-z, 0-9 and _")
     if name == "x":
         raise ArtifactError(f'{at}.name is "x"; expected another name, because "x" is the input of the model')
     inputs = _list(fields["inputs"], f"{at}.inputs", fewest, most)
     expected = "the name of a node, or x"
-    return name, tuple(_matching(read, f"{at}.inputs[{i}]", _NODE_NAME, expected) for i, read in enumerate(inputs))
+    return name, tuple(_matching(read, f"{at}.inputs[{i}]", _is_node_name, expected) for i, read in enumerate(inputs))
 
 
 def _output(value: object, at: str) -> OutputConfig:
     fields = _fields(value, at, ("node", "target", "labels"), ("units", "horizon"))
     labels = _texts(fields["labels"], f"{at}.labels", None)
     return OutputConfig(
-        node=_matching(fields["node"], f"{at}.node", _NODE_NAME, "the name of a head"),
+        node=_matching(fields["node"], f"{at}.node", _is_node_name, "the name of a head"),
         target=_choice(fields["target"], f"{at}.target", TARGETS),
         labels=labels,
         units=_texts(fields["units"], f"{at}.units", len(labels)) if "units" in fields else (),
@@ -279,28 +277,37 @@ def parse_decision(value: object) -> DecisionConfig:
 
 
 def _is_smoothing(text: str) -> bool:
-    return text == "none" or bool(_WINDOW.fullmatch(text)) or bool(_EMA.fullmatch(text) and 0 < float(text[4:]) <= 1)
+    kind, _, number = text.partition(":")
+    if kind in ("mean", "median"):
+        return _is_digits(number, 4) and number[0] != "0"
+    whole, point, fraction = number.partition(".")
+    share = kind == "ema" and whole in ("0", "1") and (not point or _is_digits(fraction, 20)) and 0 < float(number) <= 1
+    return share or text == "none"
+
+
+def _is_digits(text: str, most: int) -> bool:
+    return 0 < len(text) <= most and not text.strip(_DIGITS)
 
 
 def _quantization(value: object) -> QuantizationConfig:
     fields = _fields(value, "quantization", ("operand_scale", "observer", "margin"), ("keep", "clips"))
-    scales = _by_name(fields["operand_scale"], "quantization.operand_scale", _VALUE_NAME)
-    keep = _by_name(fields.get("keep", {}), "quantization.keep", _NODE_NAME)
-    clips = _by_name(fields.get("clips", {}), "quantization.clips", _VALUE_NAME)
+    scales = _by_name(fields["operand_scale"], "quantization.operand_scale", _is_value_name)
+    keep = _by_name(fields.get("keep", {}), "quantization.keep", _is_node_name)
+    clips = _by_name(fields.get("clips", {}), "quantization.clips", _is_value_name)
     return QuantizationConfig(
         operand_scale={name: _positive(scale, f"quantization.operand_scale.{name}") for name, scale in scales.items()},
         keep={name: _choice(scheme, f"quantization.keep.{name}", SCHEMES) for name, scheme in keep.items()},
-        observer=_matching(fields["observer"], "quantization.observer", _OBSERVER, "a name such as minmax"),
+        observer=_matching(fields["observer"], "quantization.observer", _is_observer, "a name such as minmax"),
         margin=_positive(fields["margin"], "quantization.margin"),
         clips={name: _number(share, f"quantization.clips.{name}", 0.0, 1.0) for name, share in clips.items()},
     )
 
 
-def _by_name(value: object, at: str, pattern: re.Pattern[str]) -> dict[str, Any]:
+def _by_name(value: object, at: str, fits: Callable[[str], bool]) -> dict[str, Any]:
     if not isinstance(value, dict):
         raise ArtifactError(f"{at} is {shown(value)}; expected an object")
     for name in value:
-        _matching(name, f"a name in {at}", pattern, "the name of a value")
+        _matching(name, f"a name in {at}", fits, "the name of a value")
     return value
 
 
@@ -322,7 +329,7 @@ def _check_free(value: object, at: str, depth: int) -> None:
         for inner in value:
             _check_free(inner, f"{at}[]", depth - 1)
     elif isinstance(value, str):
-        if _CONTROL.search(value):
+        if _has_control(value):
             raise ArtifactError(f"{at} is {shown(value)}; expected no control characters")
     elif isinstance(value, float):  # a squared error in small units may be any size
         _number(value, at, -sys.float_info.max, sys.float_info.max)
@@ -353,17 +360,41 @@ def _list(value: object, at: str, shortest: int, longest: int) -> list[Any]:
 def _texts(value: object, at: str, count: int | None) -> tuple[str, ...]:
     texts = _list(value, at, *((1, MAX_SIZE) if count is None else (count, count)))
     for text in texts:
-        if not isinstance(text, str) or len(text) > MAX_TEXT or _CONTROL.search(text):
+        if not isinstance(text, str) or len(text) > MAX_TEXT or _has_control(text):
             raise ArtifactError(
                 f"{at} holds {shown(text)}; expected text of at most {MAX_TEXT} characters, none a control character"
             )
     return tuple(texts)
 
 
-def _matching(value: object, at: str, pattern: re.Pattern[str], expected: str) -> str:
-    if not isinstance(value, str) or not pattern.fullmatch(value):
+def _matching(value: object, at: str, fits: Callable[[str], bool], expected: str) -> str:
+    if not isinstance(value, str) or not fits(value):
         raise ArtifactError(f"{at} is {shown(value)}; expected {expected}")
     return value
+
+
+def _is_node_name(text: str, besides: str = "_") -> bool:
+    """A lower-case letter, then up to 63 letters, digits and characters of ``besides``."""
+    return 0 < len(text) <= 64 and text[0] in _LETTERS and not text.strip(_LETTERS + _DIGITS + besides)
+
+
+def _is_value_name(text: str) -> bool:
+    return _is_node_name(text.removesuffix(".rh"))
+
+
+def _is_observer(text: str) -> bool:
+    return _is_node_name(text, "_.:-")
+
+
+def _is_identity(text: str) -> bool:
+    return len(text) == 64 and not text.strip(_DIGITS + "abcdef")
+
+
+def _has_control(text: str) -> bool:
+    """Whether a character would corrupt a terminal, or is none at all (half a surrogate pair)."""
+    if text.isascii() and text.isprintable():
+        return False
+    return any(c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in text)
 
 
 def _choice(value: object, at: str, choices: tuple[str, ...]) -> str:

@@ -10,11 +10,14 @@ from __future__ import annotations
 import math
 import os
 import stat
-from typing import Any
 
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.strict_json import parse_json, shown
 from edgegru_runtime.tensor import ITEM_SIZES, Tensor
+
+TYPE_CHECKING = False  # see plain_data.py
+if TYPE_CHECKING:
+    from typing import Any
 
 MAX_FILE_BYTES = 256 * 2**20  # a compact GRU has a thousandth of it; a device must not be made to read more
 MAX_HEADER_BYTES = 2**20

@@ -6,9 +6,6 @@ docs/quantization.md. ``scales`` are what one unit of each number of a value is 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, NamedTuple
-
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.model_config import (
     ConcatenateNode,
@@ -29,19 +26,25 @@ from edgegru_runtime.operands import (
     operand_scales,
     pieces,
 )
+from edgegru_runtime.plain_data import dataclass
 
+TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgegru_runtime.artifact import Artifact
 
 
-class Multipliers(NamedTuple):
+@dataclass(frozen=True)
+class Multipliers:
     """``M / 2^shift`` for each number of a vector, or one for all."""
 
     integers: list[int]
     shift: int
 
 
-class PairMultipliers(NamedTuple):
+@dataclass(frozen=True)
+class PairMultipliers:
     """Multipliers of two vectors with one shift."""
 
     a: list[int]
@@ -49,7 +52,8 @@ class PairMultipliers(NamedTuple):
     shift: int
 
 
-class GruMultipliers(NamedTuple):
+@dataclass(frozen=True)
+class GruMultipliers:
     """Those of a GRU: both products of the rows of r and z and of n, and what makes operands of h and of r ⊙ h."""
 
     rz: PairMultipliers
@@ -58,7 +62,8 @@ class GruMultipliers(NamedTuple):
     rh: Multipliers
 
 
-class HeadParameters(NamedTuple):
+@dataclass(frozen=True)
+class HeadParameters:
     """From a value to what a head gives out: integers times ``scale`` plus ``offset``, both float32."""
 
     multipliers: Multipliers | None
@@ -194,7 +199,8 @@ class Derivation:
 
 
 def _multipliers(ratios: Sequence[float], where: str) -> Multipliers:
-    return Multipliers(*fx.multipliers(ratios, where))
+    integers, shift = fx.multipliers(ratios, where)
+    return Multipliers(integers, shift)
 
 
 def _pair(a: Sequence[float], b: Sequence[float], where: str) -> PairMultipliers:

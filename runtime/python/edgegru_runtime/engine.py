@@ -7,13 +7,17 @@ its states.
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Sequence
-from typing import Any, Protocol
-
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import EngineError
 from edgegru_runtime.exported import ExportedFile
+
+TYPE_CHECKING = False  # see plain_data.py
+if TYPE_CHECKING:
+    from array import array
+    from collections.abc import Sequence
+    from typing import Any, Protocol
+else:
+    Protocol = object
 
 Source = Artifact | ExportedFile
 ENGINES = ("kernel", "reference", "onnxruntime", "litert")

@@ -8,21 +8,23 @@ TFLite file begins with a checksum of the whole file.
 
 from __future__ import annotations
 
-import mmap
 import os
 import stat
 import struct
-from collections.abc import Iterator
-from dataclasses import dataclass
-from typing import Any
-from zlib import crc32
 
 from edgegru_runtime.config_json import parse_config
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.fixed_point import STATE_BITS
 from edgegru_runtime.graph import check_graph
 from edgegru_runtime.model_config import ModelConfig
+from edgegru_runtime.plain_data import dataclass
 from edgegru_runtime.strict_json import parse_json, shown
+
+TYPE_CHECKING = False  # see plain_data.py
+if TYPE_CHECKING:
+    import mmap
+    from collections.abc import Iterator
+    from typing import Any
 
 METADATA_KEY = b"edgegru"
 EXPORTED_SUFFIXES = {".onnx": "onnx", ".tflite": "tflite"}
@@ -64,6 +66,8 @@ class ExportedFile:
 
 def file_checksum(data: bytes | mmap.mmap, place: int) -> bytes:
     """What belongs into the digits at ``place`` of a TFLite file: the CRC-32 of the whole file with zeros there."""
+    from zlib import crc32
+
     with memoryview(data) as view:
         before = crc32(b"0" * CHECKSUM_DIGITS, crc32(view[:place]))
         return b"%08x" % crc32(view[place + CHECKSUM_DIGITS :], before)
@@ -93,6 +97,8 @@ def read_exported(path: str | os.PathLike[str]) -> ExportedFile:
 
 
 def _metadata(path: str, file_format: str) -> bytes:
+    import mmap
+
     try:
         status = os.stat(path)
         if not stat.S_ISREG(status.st_mode):  # before opening: a pipe would block

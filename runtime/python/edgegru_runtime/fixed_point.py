@@ -7,9 +7,12 @@ from __future__ import annotations
 
 import math
 import struct
-from collections.abc import Sequence
 
 from edgegru_runtime.errors import ArtifactError
+
+TYPE_CHECKING = False  # see plain_data.py
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 STATE_BITS = 24  # fractional bits of the state h, an int32
 CANDIDATE_BITS = 15  # fractional bits of n and of tanh's value

@@ -144,11 +144,11 @@ class Head:
     """What gives the floats: a fixed-point value (size,) to outputs (size,) float32."""
 
     def __init__(self, node: HeadNode, derived: Derivation) -> None:
-        multipliers, scale, offset = derived.head[node.name]
+        head = derived.head[node.name]
         self.kind = node.kind
-        self.rescaling = None if multipliers is None else Rescaling.of(multipliers)
-        self.output_scale = np.array(scale, np.float32)  # real value of one unit of the output
-        self.output_offset = None if offset is None else np.array(offset, np.float32)
+        self.rescaling = None if head.multipliers is None else Rescaling.of(head.multipliers)
+        self.output_scale = np.array(head.scale, np.float32)  # real value of one unit of the output
+        self.output_offset = None if head.offset is None else np.array(head.offset, np.float32)
 
     def __call__(self, value: Integers) -> NDArray[np.float32]:
         integers = value if self.rescaling is None else self.rescaling(value)

@@ -2,17 +2,14 @@
 
 from __future__ import annotations
 
-from array import array
-from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
-
 from edgegru_runtime import _kernel
 from edgegru_runtime.plan import make_plan
-from edgegru_runtime.samples import read_samples
-from edgegru_runtime.state import SavedState, pack_state, unpack_state
-from edgegru_runtime.stream import matrix
 
+TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from typing import Any
+
     from edgegru_runtime.artifact import Artifact
     from edgegru_runtime.model import Model
     from edgegru_runtime.model_config import ModelConfig
@@ -62,6 +59,8 @@ class KernelEngine:
 
     def load_state(self, state: KernelStream, blobs: Sequence[bytes]) -> None:
         """Take over states written by ``state_arrays``, checked by the caller."""
+        from edgegru_runtime.state import SavedState, pack_state
+
         state.load(pack_state(self.config, SavedState(list(blobs), 0, 0)))
 
     def clipped(self, state: KernelStream) -> int:
@@ -78,6 +77,11 @@ class KernelStream(_kernel.Stream):
     output_sizes: tuple[int, ...]
 
     def run(self, xs: object) -> Any:
+        from array import array
+
+        from edgegru_runtime.samples import read_samples
+        from edgegru_runtime.stream import matrix
+
         parts = self.run_buffer(xs)
         if parts is None:  # a list of samples, or something that needs words or a second look
             taken = read_samples(xs, self.channels)
@@ -94,15 +98,21 @@ class KernelStream(_kernel.Stream):
         return views[0] if len(views) == 1 else views
 
     def _views(self, parts: Sequence[bytearray]) -> tuple[memoryview[float], ...]:
+        from edgegru_runtime.stream import matrix
+
         return tuple(matrix(part, size) for part, size in zip(parts, self.output_sizes, strict=True))
 
     @property
     def state(self) -> bytes:
+        from edgegru_runtime.state import SavedState, pack_state
+
         numbers = self.save()[_HEADER_BYTES:-_CHECKSUM_BYTES]
         return pack_state(self.config, SavedState([numbers], self.steps, self.clipped))
 
     @state.setter
     def state(self, data: bytes) -> None:
+        from edgegru_runtime.state import unpack_state
+
         saved = bytes(data)
         unpack_state(self.config, saved)
         self.load(saved)

@@ -5,20 +5,21 @@ Each model is measured in a process of its own, so that memory is that of the de
 
 from __future__ import annotations
 
-import json
+import math
 import os
-import random
-import subprocess
 import sys
-from dataclasses import asdict, dataclass
 from time import perf_counter, perf_counter_ns
-from typing import Any
 
 from edgegru_runtime.errors import EdgegruError, EngineError
 from edgegru_runtime.model import load
+from edgegru_runtime.plain_data import dataclass
+
+TYPE_CHECKING = False  # see plain_data.py
+if TYPE_CHECKING:
+    from typing import Any
 
 WARM_UP_STEPS = 100
-_SAMPLES = 256  # drawn once and used in turn
+_SAMPLES = 256  # made once and used in turn
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ class Measurement:
 
     def to_dict(self) -> dict[str, Any]:
         """The fields as plain data for JSON."""
-        return asdict(self)
+        return dict(vars(self))
 
 
 def measure(path: str, engine: str | None = None, steps: int = 2000) -> Measurement:
@@ -48,8 +49,7 @@ def measure(path: str, engine: str | None = None, steps: int = 2000) -> Measurem
     started = perf_counter()
     model = load(path, engine)
     stream = model.stream()
-    generator = random.Random(0)
-    samples = [[generator.gauss(0, 1) for _ in range(model.input_size)] for _ in range(_SAMPLES)]
+    samples = [[2 * math.sin(t * (1 + channel)) for channel in range(model.input_size)] for t in range(_SAMPLES)]
     stream.step(samples[0])
     load_ms = (perf_counter() - started) * 1e3
     for index in range(WARM_UP_STEPS):
@@ -91,6 +91,9 @@ def resident_memory() -> int | None:
 
 
 def _measured_elsewhere(path: str, engine: str | None, steps: int) -> Measurement:
+    import json  # not in the process that is measured, nor is what comes with subprocess
+    import subprocess
+
     package_root = os.path.dirname(os.path.dirname(os.path.abspath(__file__)))
     paths = [package_root, os.environ.get("PYTHONPATH", "")]
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, paths))}
@@ -121,7 +124,10 @@ def bench_text(measurements: list[Measurement]) -> str:
 def _main() -> int:
     path, engine, steps = sys.argv[1:]
     try:
-        print(json.dumps(measure(path, engine or None, int(steps)).to_dict()))
+        measured = measure(path, engine or None, int(steps))
+        import json
+
+        print(json.dumps(measured.to_dict()))
     except EdgegruError as error:
         print(error, file=sys.stderr)
         return 1

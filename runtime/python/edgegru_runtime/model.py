@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import os
-from threading import Lock
-from typing import TYPE_CHECKING, cast
+from _thread import allocate_lock  # threading's Lock, without what importing threading brings
 
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.engine import Engine, Source, build_engine, engine_name
 from edgegru_runtime.exported import EXPORTED_SUFFIXES, read_exported
-from edgegru_runtime.stream import EngineStream, Stream
-from edgegru_runtime.streams import KernelStreams, Streams
 
+TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
     from edgegru_runtime.kernel_engine import KernelEngine
     from edgegru_runtime.model_config import ModelConfig
+    from edgegru_runtime.stream import Stream
+    from edgegru_runtime.streams import Streams
 
 
 class Model:
@@ -25,7 +25,7 @@ class Model:
         self.source = source
         self.engine_name = engine_name(source, engine)
         self._engine: Engine | None = None
-        self._building = Lock()
+        self._building = allocate_lock()
 
     @property
     def config(self) -> ModelConfig:
@@ -61,14 +61,20 @@ class Model:
 
     def stream(self) -> Stream:
         """A new stream with a zero state."""
-        return EngineStream(self) if self.engine_name != "kernel" else self._kernel().stream(self)
+        if self.engine_name == "kernel":
+            return self._kernel().stream(self)
+        from edgegru_runtime.stream import EngineStream
+
+        return EngineStream(self)
 
     def streams(self, count: int) -> Streams:
         """``count`` new streams that step together, more or fewer later."""
+        from edgegru_runtime.streams import KernelStreams, Streams
+
         return Streams(self, count) if self.engine_name != "kernel" else KernelStreams(self, count, self._kernel())
 
     def _kernel(self) -> KernelEngine:
-        return cast("KernelEngine", self.engine)
+        return self.engine  # type: ignore[return-value]  # by its name
 
 
 def load(path: str | os.PathLike[str], engine: str | None = None) -> Model:

@@ -6,8 +6,11 @@ Gate order everywhere: reset, update, candidate (``rzn``), as in PyTorch.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
-from typing import Any
+from edgegru_runtime.plain_data import dataclass, field
+
+TYPE_CHECKING = False  # see plain_data.py
+if TYPE_CHECKING:
+    from typing import Any
 
 FORMAT_VERSION = 1
 STATIC_SCHEMES = ("static-w8a8", "static-w8a16")  # integers from the input to the decision

@@ -6,9 +6,6 @@ where any piece has 16 bits.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING
-
 from edgegru_runtime.fixed_point import OPERAND_BITS, OPERAND_LIMIT
 from edgegru_runtime.model_config import (
     UNBOUNDED,
@@ -24,7 +21,10 @@ from edgegru_runtime.model_config import (
     StandardiseNode,
 )
 
+TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
     from edgegru_runtime.artifact import Artifact
 
 

@@ -6,10 +6,8 @@ docs/plan.md has the format. Standard library only; the same artifact always giv
 from __future__ import annotations
 
 import struct
-from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from edgegru_runtime.derivation import Derivation
+from edgegru_runtime.derivation import Derivation, Multipliers
 from edgegru_runtime.model_config import (
     ConcatenateNode,
     ConvolutionNode,
@@ -23,7 +21,10 @@ from edgegru_runtime.model_config import (
 )
 from edgegru_runtime.operands import operand_bits
 
+TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from edgegru_runtime.artifact import Artifact
 
 PLAN_VERSION = 1
@@ -111,6 +112,9 @@ class _Plan:
     def _integers(self, numbers: Sequence[float]) -> int:
         return self._bytes(struct.pack(f"<{len(numbers)}i", *numbers))
 
+    def _multipliers(self, by: Multipliers) -> tuple[int, int]:
+        return self._integers(by.integers), by.shift
+
     def _operand_kind(self, name: str) -> int:
         return _Q8 if operand_bits(self._config, name) == 8 else _Q16
 
@@ -122,9 +126,9 @@ class _Plan:
             assert self._derived is not None
             node = self._config.node(name)
             if name in self._derived.operand:
-                multipliers, shift = self._derived.operand[name][0]
+                by = self._derived.operand[name][0]
                 vector = self._vector(self._operand_kind(name), node.output_size)
-                self._add(_OPERAND, self._values[name], vector, len(multipliers), self._integers(multipliers), shift)
+                self._add(_OPERAND, self._values[name], vector, len(by.integers), *self._multipliers(by))
             else:
                 assert isinstance(node, ConcatenateNode)
                 vector = self._side_by_side([self._operand(read) for read in node.inputs], self._operand_kind(name))
@@ -161,8 +165,7 @@ class _Plan:
                 rows, shift = self._tensor(f"{name}.weight_scale"), 0
                 if derived is not None:
                     self._operands[name] = vector
-                    multipliers, shift = derived.rows[name]
-                    rows = self._integers(multipliers)
+                    rows, shift = self._multipliers(derived.rows[name])
                 self._add(_EMBEDDING, vector, node.num_embeddings, self._tensor(f"{name}.weight"), rows, shift)
             case LinearNode():
                 self._lower_linear(node, self._operand(node.inputs[0]))
@@ -202,8 +205,7 @@ class _Plan:
         if self._derived is not None:
             by = _NONE
             if name in self._derived.argument:
-                multipliers, shift = self._derived.argument[name]
-                by = self._integers(multipliers)
+                by, shift = self._multipliers(self._derived.argument[name])
         self._add(_LINEAR, source, self._value(node), _ACTIVATIONS[node.activation], weight, bias, by, shift)
 
     def _lower_gru(self, node: GruNode, source: int) -> None:
@@ -215,9 +217,10 @@ class _Plan:
             by = self._tensor(f"{name}.weight_ih_scale"), self._tensor(f"{name}.weight_hh_scale")
         else:
             self._operands[name] = q = self._vector(self._operand_kind(name), node.hidden_size)
-            rz, n, to_h, to_rh = self._derived.gru[name]
-            by = self._integers([*rz.a, *n.a]), self._integers([*rz.b, *n.b])
-            words = [rz.shift, n.shift, to_h.integers[0], to_h.shift, to_rh.integers[0], to_rh.shift]
+            gru = self._derived.gru[name]
+            by = self._integers([*gru.rz.a, *gru.n.a]), self._integers([*gru.rz.b, *gru.n.b])
+            words = [gru.rz.shift, gru.n.shift]
+            words += [gru.h.integers[0], gru.h.shift, gru.rh.integers[0], gru.rh.shift]
             if f"{name}.bias_hn" in self._artifact.tensors:
                 bias_hn = self._artifact.numbers(f"{name}.bias_hn")
                 bias_hh = self._integers([*[0] * (2 * node.hidden_size), *bias_hn])
@@ -234,17 +237,16 @@ class _Plan:
             pair = self._derived.pair[node.name]
             a, b, shift = self._integers(pair.a), self._integers(pair.b), pair.shift
         elif self._derived is not None:
-            multipliers, shift = self._derived.product[node.name]
-            a = self._integers(multipliers)
+            a, shift = self._multipliers(self._derived.product[node.name])
         self._add(code, left, right, self._value(node), a, b, shift)
 
     def _lower_head(self, node: HeadNode) -> None:
         words = [_NONE, 0, _NONE, _NONE]
         if self._derived is not None:
-            multipliers, scale, offset = self._derived.head[node.name]
-            if multipliers is not None:
-                words[:2] = self._integers(multipliers.integers), multipliers.shift
-            words[2] = self._floats(scale)
-            if offset is not None:
-                words[3] = self._floats(offset)
+            head = self._derived.head[node.name]
+            if head.multipliers is not None:
+                words[:2] = self._multipliers(head.multipliers)
+            words[2] = self._floats(head.scale)
+            if head.offset is not None:
+                words[3] = self._floats(head.offset)
         self._add(_HEADS[node.kind], self._values[node.inputs[0]], self._places[node.name], *words)

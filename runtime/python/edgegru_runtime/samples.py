@@ -10,11 +10,14 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Callable, Iterable, Sequence
-from dataclasses import dataclass
 from math import copysign, isfinite
-from typing import Any
 
 from edgegru_runtime.errors import InputError
+from edgegru_runtime.plain_data import dataclass
+
+TYPE_CHECKING = False  # see plain_data.py
+if TYPE_CHECKING:
+    from typing import Any
 
 INPUT_LIMIT = 2.0**60
 _BUFFER_FORMATS = ("f", "d", "h")
@@ -134,8 +137,11 @@ def shortened(channels: tuple[str, ...]) -> str:
     return ", ".join(channels) if len(channels) <= 12 else f"{channels[0]} … {channels[-1]}"
 
 
-def writable(out: object, sizes: tuple[int, ...]) -> list[memoryview]:
-    """The buffers that are to take outputs of these sizes: ``out``, or with several outputs those in it."""
+def writable(out: object, sizes: tuple[int, ...], rows: int | None = None) -> list[memoryview]:
+    """The buffers that are to take outputs of these sizes: ``out``, or with several outputs those in it.
+
+    ``rows``: of each output so many, without gaps.
+    """
     buffers: Sequence[object] = (out,)
     if len(sizes) > 1:
         if not isinstance(out, (tuple, list)):
@@ -149,19 +155,21 @@ def writable(out: object, sizes: tuple[int, ...]) -> list[memoryview]:
             view = memoryview(buffer)  # type: ignore[arg-type]  # whether it is a buffer is the question
         except TypeError:
             raise InputError(f"out is a {type(buffer).__name__}, expected a writable float32 buffer") from None
-        if view.readonly or view.format != "f" or view.shape != (size,):
+        shape = (size,) if rows is None else (rows, size)
+        gaps = rows is not None and not view.c_contiguous
+        if view.readonly or view.format != "f" or view.shape != shape or gaps:
             access = "read-only" if view.readonly else "writable"
             raise InputError(
-                f"out is a {access} buffer of format {view.format!r} and shape {view.shape}, "
-                f"expected writable float32 ({size},)"
+                f"out is a {access} buffer{' with gaps' if gaps else ''} of format {view.format!r} and shape "
+                f"{view.shape}, expected writable float32 {shape}"
             )
         views.append(view)
     return views
 
 
-def fill(out: object, sizes: tuple[int, ...], numbers: bytes) -> None:
-    """Float32 numbers, those of all outputs one after another, into what ``writable`` accepts."""
+def fill(views: Sequence[memoryview], numbers: bytes) -> None:
+    """Float32 numbers, those of all outputs one after another, into what ``writable`` gave."""
     values, start = memoryview(numbers).cast("f"), 0
-    for view, size in zip(writable(out, sizes), sizes, strict=True):
-        view[:] = values[start : start + size]
-        start += size
+    for view in views:
+        view[:] = values[start : start + len(view)]
+        start += len(view)

@@ -22,15 +22,15 @@ values that it still needs, the oldest first: in static schemes operands.
 from __future__ import annotations
 
 import struct
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 from zlib import crc32
 
 from edgegru_runtime.errors import StateError
 from edgegru_runtime.fixed_point import STATE_BITS, VALUE_LIMIT
 from edgegru_runtime.model_config import GruNode
 from edgegru_runtime.operands import operand_limit
+from edgegru_runtime.plain_data import dataclass
 
+TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
     from edgegru_runtime.model_config import ModelConfig, StateNode
 

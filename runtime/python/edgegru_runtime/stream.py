@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from threading import Lock
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar, overload
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from edgegru_runtime.errors import StateError
 from edgegru_runtime.samples import read_sample, read_samples, writable
@@ -13,8 +14,13 @@ from edgegru_runtime.state import SavedState, pack_state, unpack_state
 
 if TYPE_CHECKING:
     from types import TracebackType
+    from typing import Protocol
 
     from edgegru_runtime.model import Model
+else:
+    from abc import ABCMeta
+
+    Protocol = ABCMeta("Protocol", (), {})  # its subclasses register; a true protocol would ask a stream for its state
 
 Result = list[float] | tuple[list[float], ...]
 _Out = TypeVar("_Out")
@@ -180,3 +186,11 @@ def matrix(flat: array[float] | bytearray, size: int) -> memoryview[float]:
     if not data:  # a memoryview cannot be cast to no rows, but it can be cut to none
         return memoryview(bytearray(4 * size)).cast("f", (1, size))[:0]
     return data.cast("f", (len(data) // (4 * size), size))
+
+
+if not TYPE_CHECKING:
+    Stream.register(EngineStream)
+    with suppress(ImportError):  # there may be no kernel
+        from edgegru_runtime.kernel_engine import KernelStream
+
+        Stream.register(KernelStream)

@@ -6,8 +6,8 @@ from array import array
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
-from edgegru_runtime.errors import InputError
-from edgegru_runtime.samples import read_samples
+from edgegru_runtime.errors import EngineError, InputError
+from edgegru_runtime.samples import read_samples, writable
 from edgegru_runtime.stream import Stream, matrix
 
 if TYPE_CHECKING:
@@ -52,30 +52,32 @@ class Streams:
         buffers of these shapes, is filled and returned. Raises InputError, naming the row, before any stream has moved;
         EngineError, naming the stream, where a value leaves its range: that stream has not moved, the others have.
         """
-        parts = self._step(xs)
         sizes = self.model.output_sizes
-        views = tuple(matrix(part, size) for part, size in zip(parts, sizes, strict=True))
-        if out is None:
+        targets = None if out is None else writable(out, sizes, len(self))  # held: they keep their size
+        parts = self._step(xs)
+        if targets is None:
+            views = tuple(matrix(part, size) for part, size in zip(parts, sizes, strict=True))
             return views[0] if len(views) == 1 else views
-        targets: Any = (out,) if len(views) == 1 else out
-        for target, view in zip(targets, views, strict=True):
-            into = memoryview(target)
-            if into.readonly or into.format != "f" or into.shape != view.shape or not into.c_contiguous:
-                raise InputError(
-                    f"out is a buffer of format {into.format!r} and shape {into.shape}, "
-                    f"expected writable float32 {view.shape}"
-                )
-            into.cast("B")[:] = view.cast("B")
+        for target, part in zip(targets, parts, strict=True):
+            if part:  # what has no rows cannot be cast
+                target.cast("B")[:] = part
         return out
 
     def _step(self, xs: object) -> tuple[bytearray, ...]:
         """The rows of every output, one after another."""
         rows = self._samples(xs)
         outputs = tuple(array("f") for _ in self.model.output_sizes)
-        for stream, row in zip(self._streams, rows, strict=True):
-            result = stream.step(row)
+        failed: EngineError | None = None
+        for index, (stream, row) in enumerate(zip(self._streams, rows, strict=True)):
+            try:
+                result = stream.step(row)
+            except EngineError as error:  # the others go on
+                failed = failed or EngineError(f"stream {index}: {error}")
+                continue
             for output, numbers in zip(outputs, result if isinstance(result, tuple) else (result,), strict=True):
                 output.extend(numbers)
+        if failed is not None:
+            raise failed
         return tuple(bytearray(output) for output in outputs)
 
     def _samples(self, xs: object) -> list[array[float]]:

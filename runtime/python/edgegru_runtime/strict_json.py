@@ -2,18 +2,46 @@
 
 from __future__ import annotations
 
-import json
-from typing import Any, NoReturn
-
 from edgegru_runtime.errors import ArtifactError
+
+TYPE_CHECKING = False  # see plain_data.py
+if TYPE_CHECKING:
+    from typing import Any, NoReturn
 
 
 def parse_json(data: bytes, what: str) -> Any:
     """The value written in ``data``; ``what`` names the text in the sentence of an ``ArtifactError``."""
     try:
-        return json.loads(data.decode("utf-8"), object_pairs_hook=_object, parse_constant=_constant)
+        text = data.decode("utf-8")
     except UnicodeDecodeError as error:
         raise ArtifactError(f"{what} is not UTF-8 at byte {error.start}") from None
+    found = _scanned(text)
+    return _parsed(text, what) if found is None else found[0]
+
+
+def _scanned(text: str) -> tuple[Any] | None:
+    """The value written in ``text``; None where something is wrong, for ``json`` to say what.
+
+    The scanner is the one inside ``json``, without the regular expressions that importing ``json`` brings: those cost
+    more than everything else on the way from a file to a model.
+    """
+    try:
+        from _json import make_scanner
+    except ImportError:  # another Python than CPython
+        return None
+    text = text.strip(" \t\n\r")
+    try:
+        value, end = make_scanner(_Scanning)(text, 0)  # type: ignore[arg-type]  # it looks at these six names
+    except (StopIteration, ValueError, RecursionError, _NotAccepted):
+        return None
+    return (value,) if end == len(text) else None
+
+
+def _parsed(text: str, what: str) -> Any:
+    import json
+
+    try:
+        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
     except _NotAccepted as error:
         raise ArtifactError(f"{what} {error}") from None
     except RecursionError:
@@ -53,3 +81,10 @@ def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
 
 def _constant(name: str) -> NoReturn:
     raise _NotAccepted(f"holds {name}, which is no finite number")
+
+
+class _Scanning:
+    """How the scanner reads, as ``json`` would call it."""
+
+    strict, object_hook, object_pairs_hook = True, None, staticmethod(_object)
+    parse_float, parse_int, parse_constant = float, int, staticmethod(_constant)

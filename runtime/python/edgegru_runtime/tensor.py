@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
+from edgegru_runtime.plain_data import dataclass
+
+TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
