@@ -249,9 +249,10 @@ def export(
     force: bool,
     as_json: bool,
 ) -> None:
-    """Write MODEL for another runtime, or as a plan for the C runtime, and verify it.
+    """Write MODEL for another runtime, and verify it.
 
-    The file is run in that runtime against the model, and kept only if it computes the same.
+    The file is run in that runtime against the model, and kept only if it computes the same. A plan is for the C
+    runtime.
     """
     report = edgegru.export(
         model, output, format=format, sequence=sequence, state=state, allow_int8_state=allow_int8_state, force=force
