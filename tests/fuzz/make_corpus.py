@@ -1,6 +1,6 @@
-"""Write plans of small models of every kind into a folder, for the fuzzer to begin with.
+"""Write what the fuzzers begin with: plans of small models of every kind, and the same with a saved state behind them.
 
-    python tests/fuzz/make_corpus.py FOLDER
+    python -m tests.fuzz.make_corpus FOLDER    # FOLDER/plans for fuzz_plan, FOLDER/states for fuzz_state
 """
 
 from __future__ import annotations
@@ -10,8 +10,8 @@ from pathlib import Path
 
 import numpy as np
 
-sys.path.insert(0, str(Path(__file__).resolve().parents[2]))
-
+from edgegru_export.stimulus import gaussian_input
+from edgegru_runtime import Model
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.model_config import STATIC_SCHEMES
 from edgegru_runtime.plan import make_plan
@@ -19,10 +19,13 @@ from tests.builders import drawn_config, drawn_keep, quantized, random_floats, r
 
 SIZES = (1, 2, 3, 5)
 MODELS = 60
+STEPS = 5  # before a state is saved
 
 
 def main(folder: Path) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
+    plans, states = folder / "plans", folder / "states"
+    plans.mkdir(parents=True, exist_ok=True)
+    states.mkdir(exist_ok=True)
     for seed in range(MODELS):
         rng = np.random.default_rng(seed)
         config = drawn_config(rng, SIZES)
@@ -33,9 +36,14 @@ def main(folder: Path) -> None:
         elif scheme != "float32":
             artifact = random_integers(config, seed, scheme, drawn_keep(rng, config, scheme), 4)
         try:
-            (folder / f"{seed:02}.plan").write_bytes(make_plan(artifact))
+            plan = make_plan(artifact)
         except ArtifactError:  # its scales leave the arithmetic's range
             continue
+        (plans / f"{seed:02}.plan").write_bytes(plan)
+        stream = Model(artifact, "reference").stream()
+        for sample in gaussian_input(artifact, STEPS):
+            stream.step(sample)
+        (states / f"{seed:02}.state").write_bytes(plan + stream.state)
 
 
 if __name__ == "__main__":

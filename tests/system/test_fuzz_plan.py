@@ -1,4 +1,4 @@
-"""A short run of the fuzzer over plans; runtime/c/README.md has the long one."""
+"""A short run of the fuzzers over plans and saved states; runtime/c/README.md has the long one."""
 
 from __future__ import annotations
 
@@ -14,16 +14,20 @@ C = Path(__file__).resolve().parents[2] / "runtime" / "c"
 SECONDS = 20
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("fuzz")
+    subprocess.run(["make", "-s", "-C", str(C), "fuzz", f"BUILD={folder}"], check=True)
+    make_corpus.main(folder / "corpus")
+    return folder
+
+
 @pytest.mark.skipif(shutil.which("clang") is None, reason="Debian package clang")
-def test_no_plan_harms_the_kernel(tmp_path: Path) -> None:
-    subprocess.run(["make", "-s", "-C", str(C), "fuzz", f"BUILD={tmp_path}"], check=True)
-    make_corpus.main(tmp_path / "corpus")
-    (tmp_path / "found").mkdir()
-    command = [str(tmp_path / "fuzz_plan"), f"-max_total_time={SECONDS}", "-max_len=20000", "-seed=1"]
-    finished = subprocess.run(
-        [*command, f"-artifact_prefix={tmp_path}/", str(tmp_path / "found"), str(tmp_path / "corpus")],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+@pytest.mark.parametrize("what", ["plan", "state"])
+def test_nothing_harms_the_kernel(what: str, folder: Path) -> None:
+    found = folder / f"found_{what}"
+    found.mkdir()
+    options = [f"-max_total_time={SECONDS}", "-max_len=20000", "-seed=1", f"-artifact_prefix={folder}/"]
+    command = [str(folder / f"fuzz_{what}"), *options, str(found), str(folder / "corpus" / f"{what}s")]
+    finished = subprocess.run(command, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr[-3000:]

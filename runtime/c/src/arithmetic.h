@@ -40,12 +40,12 @@ static inline int32_t egru_sigmoid(int64_t argument) {
 }
 
 static inline int64_t egru_limit(uint32_t bits) {
-    return bits == 8 ? 127 : 32767;
+    return bits == 8 || !EGRU_Q16 ? 127 : 32767;
 }
 
 static inline void egru_store(void *q, uint32_t i, uint32_t bits, int64_t value) {
     int64_t v = egru_clamp(value, egru_limit(bits));
-    if (bits == 8)
+    if (bits == 8 || !EGRU_Q16)
         ((int8_t *)q)[i] = (int8_t)v;
     else
         ((int16_t *)q)[i] = (int16_t)v;

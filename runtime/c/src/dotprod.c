@@ -18,9 +18,9 @@ static int runs(void) {
 #endif
 }
 
-#define DOT_TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
+#define TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
 
-#define P_TARGET DOT_TARGET
+#define P_TARGET TARGET
 #define P(name) q8_##name
 #define P_ROWS 4
 #define P_COLUMNS 4
@@ -30,31 +30,17 @@ static int runs(void) {
 #define P_RESULT int32_t
 #define P_ACC int32x4_t
 #define P_OPERAND int8x16_t
-#define P_WIDE 8
-#define P_TILE 4
+#define P_WIDE ARM_WIDE
+#define P_TILE ARM_TILE
 #define P_QUARTER 1
 #define P_EXACT 1
-EGRU_INLINE int32x4_t q8_zero(void) {
-    return vdupq_n_s32(0);
-}
-EGRU_INLINE int32x4_t q8_start(const int32_t *bias) {
-    return vld1q_s32(bias);
-}
-EGRU_INLINE int32x4_t q8_sum(int32x4_t a, int32x4_t b) {
-    return vaddq_s32(a, b);
-}
-EGRU_INLINE void q8_store(int32_t *result, int32x4_t acc) {
-    vst1q_s32(result, acc);
-}
-EGRU_INLINE int8x16_t q8_spread_turn(const int8_t *q) {
-    return vld1q_s8(q);
-}
-EGRU_INLINE int8x16_t q8_spread(const int8_t *q) {
-    int32_t word;
-    memcpy(&word, q, 4);
-    return vreinterpretq_s8_s32(vdupq_n_s32(word));
-}
-DOT_TARGET EGRU_INLINE int32x4_t q8_add_turn(int32x4_t acc, int8x16_t q, uint32_t group, int8x16_t w) {
+#define q8_zero rows_zero
+#define q8_start rows_start
+#define q8_sum rows_sum
+#define q8_store rows_store
+#define q8_spread_turn columns_16
+#define q8_spread columns_4
+TARGET EGRU_INLINE int32x4_t q8_add_turn(int32x4_t acc, int8x16_t q, uint32_t group, int8x16_t w) {
     switch (group) {
     case 0:
         return vdotq_laneq_s32(acc, w, q, 0);
@@ -66,7 +52,7 @@ DOT_TARGET EGRU_INLINE int32x4_t q8_add_turn(int32x4_t acc, int8x16_t q, uint32_
         return vdotq_laneq_s32(acc, w, q, 3);
     }
 }
-DOT_TARGET EGRU_INLINE int32x4_t q8_add(int32x4_t acc, int8x16_t q, const unsigned char *w) {
+TARGET EGRU_INLINE int32x4_t q8_add(int32x4_t acc, int8x16_t q, const unsigned char *w) {
     return q8_add_turn(acc, q, 0, vld1q_s8((const int8_t *)w));
 }
 #include "product_template.h"
@@ -92,19 +78,19 @@ typedef struct {
 #define P_QUARTER 1
 #define P_EXACT 1
 EGRU_INLINE two_sums q16_zero(void) {
-    two_sums sums = {q8_zero(), q8_zero()};
+    two_sums sums = {rows_zero(), rows_zero()};
     return sums;
 }
 EGRU_INLINE two_sums q16_start(const int32_t *bias) {
-    two_sums sums = {q8_zero(), q8_start(bias)};
+    two_sums sums = {rows_zero(), rows_start(bias)};
     return sums;
 }
 EGRU_INLINE two_sums q16_sum(two_sums a, two_sums b) {
-    two_sums sums = {q8_sum(a.high, b.high), q8_sum(a.low, b.low)};
+    two_sums sums = {rows_sum(a.high, b.high), rows_sum(a.low, b.low)};
     return sums;
 }
 EGRU_INLINE void q16_store(int32_t *result, two_sums acc) {
-    q8_store(result, vaddq_s32(acc.low, vshlq_n_s32(acc.high, 8)));
+    rows_store(result, vaddq_s32(acc.low, vshlq_n_s32(acc.high, 8)));
 }
 EGRU_INLINE two_bytes split(int16x8_t first, int16x8_t last) {
     int8x16x2_t bytes = vuzpq_s8(vreinterpretq_s8_s16(first), vreinterpretq_s8_s16(last));
@@ -118,19 +104,63 @@ EGRU_INLINE two_bytes q16_spread(const int16_t *q) {
     int16x4_t four = vld1_s16(q);
     return split(vcombine_s16(four, four), vcombine_s16(four, four));
 }
-DOT_TARGET EGRU_INLINE two_sums q16_add_turn(two_sums acc, two_bytes q, uint32_t group, int8x16_t w) {
+TARGET EGRU_INLINE two_sums q16_add_turn(two_sums acc, two_bytes q, uint32_t group, int8x16_t w) {
     acc.high = q8_add_turn(acc.high, q.high, group, w);
     acc.low = q8_add_turn(acc.low, q.low, group, w);
     return acc;
 }
-DOT_TARGET EGRU_INLINE two_sums q16_add(two_sums acc, two_bytes q, const unsigned char *w) {
+TARGET EGRU_INLINE two_sums q16_add(two_sums acc, two_bytes q, const unsigned char *w) {
     return q16_add_turn(acc, q, 0, vld1q_s8((const int8_t *)w));
 }
 #include "product_template.h"
 #endif
 
-#define CORRECTION(kind) ((kind) == EGRU_VECTOR_Q16 ? 0u - 128u : 0u)
+/* All else is NEON's. */
+static uint32_t neon_standardise(const float *a, const float *b, const float *x, void *q, uint32_t size, uint32_t bits) {
+    return egru_neon.standardise(a, b, x, q, size, bits);
+}
+#define STANDARDISE neon_standardise
+static void neon_operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
+                         uint32_t multipliers, uint32_t shift) {
+    egru_neon.operand(value, q, size, bits, m, multipliers, shift);
+}
+static void neon_gru_after(const egru_gru *g, const int32_t *ih, const int32_t *hh, int32_t *h, void *q) {
+    egru_neon.gru_after(g, ih, hh, h, q);
+}
+static void neon_gru_gates(const egru_gru *g, const int32_t *ih, const int32_t *hh, const int32_t *h, int32_t *z,
+                           void *q_rh) {
+    egru_neon.gru_gates(g, ih, hh, h, z, q_rh);
+}
+static void neon_gru_candidate(const egru_gru *g, const int32_t *ih, const int32_t *hn, const int32_t *z, int32_t *h,
+                               void *q) {
+    egru_neon.gru_candidate(g, ih, hn, z, h, q);
+}
+#if EGRU_FLOAT
+static size_t float_size(uint32_t rows, uint32_t columns) {
+    return egru_neon.packed_size(EGRU_VECTOR_FLOAT, rows, columns);
+}
+static void float_pack(void *packed, const unsigned char *weights, uint32_t rows, uint32_t columns, size_t item) {
+    (void)item;
+    egru_neon.pack(EGRU_VECTOR_FLOAT, packed, NULL, weights, rows, columns);
+}
+static void float_product(const egru_matrix *matrix, const float *const *v, float *const *acc, size_t count) {
+    egru_neon.product_float(matrix, v, acc, count);
+}
+static void neon_gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *next) {
+    egru_neon.gru_after_float(g, ih, hh, h, next);
+}
+static void neon_gru_gates_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *z,
+                                 float *rh) {
+    egru_neon.gru_gates_float(g, ih, hh, h, z, rh);
+}
+static void neon_gru_candidate_float(const egru_gru *g, const float *ih, const float *hn, const float *z,
+                                     const float *h, float *next) {
+    egru_neon.gru_candidate_float(g, ih, hn, z, h, next);
+}
+#endif
+
+#define CORRECTION(kind) ((kind) == EGRU_VECTOR_Q16 ? 0u - 128u : 0u) /* + 128 in every operand */
 #include "kernel_template.h"
 
-EGRU_KERNEL(egru_dotprod, "dotprod", vector_);
+EGRU_KERNEL(egru_dotprod, "dotprod", neon_);
 #endif

@@ -10,10 +10,19 @@
 #ifndef w_limit
 #define w_limit(w, limit) w_narrow(w_clamp(w, limit))
 #endif
+#ifndef v_tanh
+#define v_tanh(a, t) v_tanh2(a, a, t, t)
+#endif
+/* R(gate v; 16) of a gate in Q16, also added to w; and what h becomes, v_between(n, z, h), where |h - n| < 2^31. */
+#ifndef v_gated
+#define v_gated(gate, v, by) w_narrow(w_round(w_product(gate, v), by))
+#define w_add_gated(w, gate, v, by) w_add(w, w_round(w_product(gate, v), by))
+#endif
 
 /* What all units of a GRU share, out of the way of the stores into h, which could change it for all a compiler knows. */
 typedef struct {
-    uint32_t size, bits, candidate;
+    size_t size;
+    uint32_t bits, candidate;
     const int32_t *m_ih, *m_hh;
     v32 h_multiplier;
     rounding rz, n, h, gate;
@@ -34,11 +43,11 @@ TARGET EGRU_INLINE shared of(const egru_gru *g) {
 }
 
 /* Of rows from `row` on: the sum of both products, rounded once. */
-TARGET EGRU_INLINE wide pair(const shared *g, uint32_t row, const int32_t *ih, const int32_t *hh, rounding by) {
+TARGET EGRU_INLINE wide pair(const shared *g, size_t row, const int32_t *ih, const int32_t *hh, rounding by) {
     return w_round(w_add(w_product_at(ih, g->m_ih + row), w_product_at(hh, g->m_hh + row)), by);
 }
 
-TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, wide value) {
+TARGET EGRU_INLINE void store_operand(void *q, size_t i, uint32_t bits, wide value) {
     if (bits == 8)
         v_store8((int8_t *)q + i, w_limit(value, 127));
     else
@@ -50,10 +59,10 @@ TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, wide v
 #define EACH EGRU_UNROLL for (uint32_t u = 0; u < count; u++)
 
 /* r and z in Q16. */
-TARGET EGRU_INLINE void gates(const shared *g, uint32_t i, const int32_t *ih, const int32_t *hh, v32 *r, v32 *z,
+TARGET EGRU_INLINE void gates(const shared *g, size_t i, const int32_t *ih, const int32_t *hh, v32 *r, v32 *z,
                               const uint32_t count) {
     EACH {
-        uint32_t r_row = i + u * LANES, z_row = g->size + r_row;
+        size_t r_row = i + u * LANES, z_row = g->size + r_row;
         r[u] = w_limit(pair(g, r_row, ih + r_row, hh + r_row, g->rz), EGRU_ARGUMENT_LIMIT);
         z[u] = w_limit(pair(g, z_row, ih + z_row, hh + z_row, g->rz), EGRU_ARGUMENT_LIMIT);
     }
@@ -65,12 +74,15 @@ TARGET EGRU_INLINE void gates(const shared *g, uint32_t i, const int32_t *ih, co
 }
 
 /* From the arguments of candidates to h' = ((2^16 - z) n + z h) / 2^16 and its operand. */
-TARGET EGRU_INLINE void mix(const shared *g, uint32_t i, wide *argument, const v32 *z, int32_t *h, void *q,
+TARGET EGRU_INLINE void mix(const shared *g, size_t i, wide *argument, const v32 *z, int32_t *h, void *q,
                             const uint32_t count) {
     v32 n[2], next[2];
     if (g->candidate == EGRU_TANH) {
         EACH n[u] = w_limit(argument[u], EGRU_ARGUMENT_LIMIT);
-        v_tanh2(n[0], n[count - 1], &n[0], &n[count - 1]);
+        if (count == 1)
+            v_tanh(n[0], &n[0]);
+        else
+            v_tanh2(n[0], n[1], &n[0], &n[1]);
         EACH n[u] = v_shift9(n[u]);
     } else {
         EACH {
@@ -80,8 +92,13 @@ TARGET EGRU_INLINE void mix(const shared *g, uint32_t i, wide *argument, const v
         }
     }
     EACH {
-        wide old = w_product(z[u], v_load(h + i + u * LANES));
-        next[u] = w_narrow(w_round(w_add(w_product(v_sub(v_set(65536), z[u]), n[u]), old), g->gate));
+        v32 old = v_load(h + i + u * LANES);
+#ifdef v_between
+        if (g->candidate == EGRU_TANH)
+            next[u] = v_between(n[u], z[u], old);
+        else
+#endif
+            next[u] = w_narrow(w_round(w_add(w_product(v_sub(v_set(65536), z[u]), n[u]), w_product(z[u], old)), g->gate));
     }
     EACH {
         v_store(h + i + u * LANES, next[u]);
@@ -89,24 +106,24 @@ TARGET EGRU_INLINE void mix(const shared *g, uint32_t i, wide *argument, const v
     }
 }
 
-TARGET EGRU_INLINE void after(const shared *g, uint32_t i, const int32_t *ih, const int32_t *hh, int32_t *h, void *q,
+TARGET EGRU_INLINE void after(const shared *g, size_t i, const int32_t *ih, const int32_t *hh, int32_t *h, void *q,
                               const uint32_t count) {
     int64_t limit = g->candidate == EGRU_TANH ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
     v32 r[2], z[2], hn[2];
     wide argument[2];
     EACH {
-        uint32_t row = 2 * g->size + i + u * LANES;
+        size_t row = 2 * g->size + i + u * LANES;
         hn[u] = w_limit(w_round(w_product_at(hh + row, g->m_hh + row), g->n), limit);
         argument[u] = w_round(w_product_at(ih + row, g->m_ih + row), g->n);
     }
     gates(g, i, ih, hh, r, z, count);
-    EACH argument[u] = w_add(argument[u], w_round(w_product(r[u], hn[u]), g->gate));
+    EACH argument[u] = w_add_gated(argument[u], r[u], hn[u], g->gate);
     mix(g, i, argument, z, h, q, count);
 }
 
 TARGET static void vector_gru_after(const egru_gru *gru, const int32_t *ih, const int32_t *hh, int32_t *h, void *q) {
     const shared g = of(gru);
-    uint32_t i = 0;
+    size_t i = 0;
     for (; SIDE_BY_SIDE == 2 && i + LANES < g.size; i += 2 * LANES)
         after(&g, i, ih, hh, h, q, 2);
     for (; i < g.size; i += LANES)
@@ -118,11 +135,11 @@ TARGET static void vector_gru_gates(const egru_gru *gru, const int32_t *ih, cons
     const shared g = of(gru);
     const rounding to_operand = w_rounding(gru->rh_shift);
     const v32 multiplier = v_set(gru->rh_multiplier);
-    for (uint32_t i = 0; i < g.size; i += LANES) {
+    for (size_t i = 0; i < g.size; i += LANES) {
         v32 r, update, rh;
         gates(&g, i, ih, hh, &r, &update, 1);
         v_store(z + i, update);
-        rh = w_narrow(w_round(w_product(r, v_load(h + i)), g.gate));
+        rh = v_gated(r, v_load(h + i), g.gate);
         store_operand(q_rh, i, g.bits, w_round(w_scaled(rh, multiplier), to_operand));
     }
 }
@@ -130,8 +147,8 @@ TARGET static void vector_gru_gates(const egru_gru *gru, const int32_t *ih, cons
 TARGET static void vector_gru_candidate(const egru_gru *gru, const int32_t *ih, const int32_t *hn, const int32_t *z,
                                  int32_t *h, void *q) {
     const shared g = of(gru);
-    for (uint32_t i = 0; i < g.size; i += LANES) {
-        uint32_t row = 2 * g.size + i;
+    for (size_t i = 0; i < g.size; i += LANES) {
+        size_t row = 2 * g.size + i;
         wide argument = pair(&g, row, ih + row, hn + i, g.n);
         v32 update = v_load(z + i);
         mix(&g, i, &argument, &update, h, q, 1);
@@ -141,7 +158,7 @@ TARGET static void vector_gru_candidate(const egru_gru *gru, const int32_t *ih, 
 TARGET static void vector_operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
                            uint32_t multipliers, uint32_t shift) {
     const rounding by = w_rounding(shift);
-    for (uint32_t i = 0; i < size; i += LANES) {
+    for (size_t i = 0; i < size; i += LANES) {
         wide scaled = multipliers == 1 ? w_scaled(v_load(value + i), v_set(m[0])) : w_product_at(value + i, m + i);
         store_operand(q, i, bits, w_round(scaled, by));
     }

@@ -1,6 +1,11 @@
 #include "integer_nodes.h"
 
+#if !EGRU_SIMD && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os") /* small devices have to hold it; the products, in portable.c, take the time */
+#endif
+
 #include "arithmetic.h"
+#include "portable.h"
 
 uint32_t *egru_position(unsigned char *state, const egru_operation *op) {
     return (uint32_t *)(void *)(state + sizeof(egru_counts)) + op->position;
@@ -12,24 +17,11 @@ static int32_t floor_of(float v) {
     return i - ((float)i > v);
 }
 
-uint32_t egru_read_input(const egru_operation *op, const float *x, void *q, const egru_vector *out) {
-    uint32_t bits = out->kind == EGRU_VECTOR_Q8 ? 8 : 16, saturated = 0;
+uint32_t egru_portable_standardise(const float *a, const float *b, const float *x, void *q, uint32_t size,
+                                   uint32_t bits) {
     int32_t limit = (int32_t)egru_limit(bits);
-    if (op->code == EGRU_OP_EMBEDDING) {
-        float sum = x[0] + 0.5f, last = (float)(op->count - 1);
-        uint32_t row = 0;
-        if (sum >= last + 1.0f)
-            row = op->count - 1;
-        else if (sum >= 0.0f)
-            row = (uint32_t)sum;
-        const int8_t *w = (const int8_t *)op->a + (size_t)row * out->size;
-        int64_t m = ((const int32_t *)op->b)[row];
-        for (uint32_t i = 0; i < out->size; i++)
-            egru_store(q, i, bits, egru_round(w[i] * m, op->shift));
-        return sum < 0.0f || sum >= last + 1.0f;
-    }
-    const float *a = op->a, *b = op->b;
-    for (uint32_t i = 0; i < out->size; i++) {
+    uint32_t saturated = 0;
+    for (uint32_t i = 0; i < size; i++) {
         float product = a[i] * x[i], v = product + b[i];
         int32_t integer;
         if (v >= (float)limit + 1.0f) {
@@ -46,6 +38,25 @@ uint32_t egru_read_input(const egru_operation *op, const float *x, void *q, cons
     return saturated;
 }
 
+uint32_t egru_read_input(const egru_kernel *kernel, const egru_operation *op, const float *x, void *q,
+                         const egru_vector *out) {
+    uint32_t bits = out->kind == EGRU_VECTOR_Q8 ? 8 : 16;
+    if (op->code == EGRU_OP_EMBEDDING) {
+        float sum = x[0] + 0.5f, last = (float)(op->count - 1);
+        uint32_t row = 0;
+        if (sum >= last + 1.0f)
+            row = op->count - 1;
+        else if (sum >= 0.0f)
+            row = (uint32_t)sum;
+        const int8_t *w = (const int8_t *)op->a + (size_t)row * out->size;
+        int64_t m = ((const int32_t *)op->b)[row];
+        for (uint32_t i = 0; i < out->size; i++)
+            egru_store(q, i, bits, egru_round(w[i] * m, op->shift));
+        return sum < 0.0f || sum >= last + 1.0f;
+    }
+    return kernel->standardise(op->a, op->b, x, q, out->size, bits);
+}
+
 void egru_activate(const egru_operation *op, int32_t *acc) {
     const int32_t *m = op->a;
     for (uint32_t i = 0; op->activation != EGRU_LINEAR && i < op->matrix.rows; i++) {
@@ -59,7 +70,7 @@ void egru_activate(const egru_operation *op, int32_t *acc) {
 }
 
 static int32_t operand_at(const void *q, uint32_t kind, uint32_t i) {
-    return kind == EGRU_VECTOR_Q8 ? ((const int8_t *)q)[i] : ((const int16_t *)q)[i];
+    return kind == EGRU_VECTOR_Q8 || !EGRU_Q16 ? ((const int8_t *)q)[i] : ((const int16_t *)q)[i];
 }
 
 void egru_widen(const void *q, uint32_t kind, uint32_t size, int32_t *value) {
@@ -92,16 +103,14 @@ static void softmax(int32_t *v, float *y, uint32_t size, const float *scale) {
     int64_t largest = v[0], total = 0;
     for (uint32_t i = 1; i < size; i++)
         largest = v[i] > largest ? v[i] : largest;
-    for (int pass = 0; pass < 2; pass++)
-        for (uint32_t i = 0; i < size; i++) {
-            int64_t distance = egru_round((largest - v[i]) * 1549082005, 30);
-            int64_t halvings = distance >> 16 < 62 ? distance >> 16 : 62;
-            int64_t power = half_power((uint32_t)(distance & 65535)) * 65536 >> halvings;
-            if (pass == 0)
-                total += power;
-            else
-                y[i] = (float)((power * 32768 + total / 2) / total) * scale[i];
-        }
+    for (uint32_t i = 0; i < size; i++) {
+        int64_t distance = egru_round((largest - v[i]) * 1549082005, 30);
+        int64_t halvings = distance >> 16 < 62 ? distance >> 16 : 62;
+        v[i] = (int32_t)(half_power((uint32_t)(distance & 65535)) * 65536 >> halvings); /* at most 2^30 */
+        total += v[i];
+    }
+    for (uint32_t i = 0; i < size; i++)
+        y[i] = (float)(((int64_t)v[i] * 32768 + total / 2) / total) * scale[i];
 }
 
 void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work, float *y, uint32_t size) {
@@ -125,9 +134,4 @@ void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work
         float real = (float)work[i] * scale[i];
         y[i] = offset ? real + offset[i] : real;
     }
-}
-
-void egru_refresh_operand(const egru_gru *gru, const int32_t *h, void *q) {
-    for (uint32_t i = 0; i < gru->size; i++)
-        egru_store(q, i, gru->bits, egru_round((int64_t)h[i] * gru->h_multiplier, gru->h_shift));
 }

@@ -7,7 +7,8 @@
 /* Where the oldest past step of a TAPS operation is. */
 uint32_t *egru_position(unsigned char *state, const egru_operation *op);
 /* x to the operand of a standardise or embedding node; returns how many numbers were saturated. */
-uint32_t egru_read_input(const egru_operation *op, const float *x, void *q, const egru_vector *out);
+uint32_t egru_read_input(const egru_kernel *kernel, const egru_operation *op, const float *x, void *q,
+                         const egru_vector *out);
 /* The activation of a linear node, in place. */
 void egru_activate(const egru_operation *op, int32_t *acc);
 /* Operands as values. */
@@ -17,6 +18,4 @@ void egru_combine(const egru_operation *op, const void *a, uint32_t kind_a, cons
                   int32_t *value, uint32_t size);
 /* A head: value to floats. `work` has room for size numbers. */
 void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work, float *y, uint32_t size);
-/* The operand that a GRU's products read, made of its h: after a reset and a load. */
-void egru_refresh_operand(const egru_gru *gru, const int32_t *h, void *q);
 #endif

@@ -22,7 +22,7 @@
 
 #define EGRU_NONE UINT32_MAX
 #define EGRU_ALIGN 64u /* bytes, of everything that kernels read and write */
-#define EGRU_TILE 4u   /* streams that step together */
+#define EGRU_TILE (EGRU_SIMD ? 4u : 1u) /* streams that step together */
 #define EGRU_PAD 64u   /* numbers behind the last one of a vector that kernels may read, and of most write */
 
 enum { EGRU_VECTOR_FLOAT, EGRU_VECTOR_VALUE, EGRU_VECTOR_Q8, EGRU_VECTOR_Q16, EGRU_VECTOR_KINDS };
@@ -78,6 +78,8 @@ typedef struct {
     size_t (*packed_size)(uint32_t kind, uint32_t rows, uint32_t columns); /* a multiple of EGRU_ALIGN */
     /* `weights`: int8 or float, row-major, any alignment. May add a correction to the int32 `bias` (rows). */
     void (*pack)(uint32_t kind, void *packed, void *bias, const unsigned char *weights, uint32_t rows, uint32_t columns);
+    /* Operands floor(a x + b) of a sample, saturated; returns how many were. */
+    uint32_t (*standardise)(const float *a, const float *b, const float *x, void *q, uint32_t size, uint32_t bits);
     void (*product_q8)(const egru_matrix *matrix, const int8_t *const *q, int32_t *const *acc, size_t count);
 #if EGRU_Q16
     void (*product_q16)(const egru_matrix *matrix, const int16_t *const *q, int32_t *const *acc, size_t count);

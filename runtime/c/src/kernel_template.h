@@ -34,6 +34,9 @@ static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *w
 #endif
 }
 
+#ifndef STANDARDISE
+#define STANDARDISE egru_portable_standardise
+#endif
 #if EGRU_Q16
 #define EGRU_KERNEL_Q16 .product_q16 = q16_product,
 #else
@@ -53,6 +56,7 @@ static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *w
                                 .runs = runs,                                                                          \
                                 .packed_size = packed_size,                                                            \
                                 .pack = pack,                                                                          \
+                                .standardise = STANDARDISE,                                                            \
                                 .product_q8 = q8_product,                                                              \
                                 .operand = elements##operand,                                                          \
                                 .gru_after = elements##gru_after,                                                      \

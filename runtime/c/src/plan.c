@@ -12,7 +12,9 @@
 #define OPERATION_WORDS 20u
 #define LARGEST_VECTOR (1u << 24)
 #define LARGEST_MODEL ((size_t)1 << 30)
-#define MULTIPLIER_LIMIT (1 << 29)
+#define LARGEST_STATE ((size_t)1 << 28) /* of a stream, and of its scratch memory: four times that is a size_t anywhere */
+#define MOST_HEADS 256u
+#define MULTIPLIER_LIMIT (1u << 29)
 
 typedef struct {
     const unsigned char *plan;
@@ -23,12 +25,38 @@ typedef struct {
     const egru_kernel *kernel;
     uint32_t scheme, input_size, output_size, vector_count, operation_count, taps_count;
     size_t operations, data; /* where they begin in the plan */
+    uint64_t read;           /* bytes of data that operations have taken so far */
     uint32_t widest; /* of rows and columns of all matrices */
     int good;
 } builder;
 
 uint32_t egru_read_u32(const unsigned char *bytes) {
     return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
+}
+
+static int is_static(const builder *b) {
+    return !EGRU_FLOAT || b->scheme == EGRU_SCHEME_STATIC;
+}
+
+static void widen(builder *b, uint32_t size) {
+    b->widest = size > b->widest ? size : b->widest;
+}
+
+/* Kind (0) or size (1) of a vector, as the plan has them; of the first one where there is no such vector. */
+static EGRU_NOINLINE uint32_t of_vector(builder *b, uint32_t index, size_t which) {
+    if (index >= b->vector_count) {
+        b->good = 0;
+        index = 0;
+    }
+    return egru_read_u32(b->plan + HEADER_BYTES + 8 * (size_t)index + 4 * which);
+}
+
+static uint32_t kind_of(builder *b, uint32_t index) {
+    return of_vector(b, index, 0);
+}
+
+static uint32_t size_of(builder *b, uint32_t index) {
+    return of_vector(b, index, 1);
 }
 
 /* Room for `bytes` bytes; NULL while memory is counted. */
@@ -43,83 +71,73 @@ static EGRU_NOINLINE void *take(builder *b, size_t bytes) {
     return place;
 }
 
-/* `count` numbers of `item` bytes at `offset` of the data; NULL where they are not there. */
-static EGRU_NOINLINE const unsigned char *data(builder *b, uint32_t offset, uint64_t count, size_t item) {
-    size_t bytes = b->plan_bytes - b->data;
-    if (offset > bytes || count > (bytes - offset) / item) {
+/* `count` numbers of `item` bytes at `offset` of the data; NULL where they are not there. No plan takes more than it has,
+ * the same bytes again and again: what a model takes grows with its plan. */
+static EGRU_NOINLINE const unsigned char *data(builder *b, uint64_t offset, uint64_t count, uint32_t item) {
+    uint64_t bytes = b->plan_bytes - b->data;
+    count *= item;
+    if (offset > bytes || count > bytes - offset || count > bytes - b->read) {
         b->good = 0;
         return NULL;
     }
+    b->read += count;
     return b->plan + b->data + offset;
 }
 
-static float read_float(const unsigned char *bytes) {
-    uint32_t bits = egru_read_u32(bytes);
-    float value;
-    memcpy(&value, &bits, sizeof value);
-    return value;
-}
-
-/* Floats (count), all finite, padded by EGRU_PAD zeros. NONE: zeros where `optional`, else refused. */
-static EGRU_NOINLINE float *floats(builder *b, uint32_t offset, uint32_t count, int optional) {
-    const unsigned char *bytes = NULL;
-    float *result = take(b, ((size_t)count + EGRU_PAD) * 4);
-    if (offset != EGRU_NONE || !optional)
-        bytes = data(b, offset, count, 4);
-    for (uint32_t i = 0; bytes && i < count; i++)
-        if ((egru_read_u32(bytes + 4 * (size_t)i) & 0x7f800000u) == 0x7f800000u)
-            b->good = 0;
+/* Integers or floats (count), padded by EGRU_PAD zeros; all are zero where there are no bytes. NULL while memory is
+ * counted. */
+static EGRU_NOINLINE void *padded(builder *b, const unsigned char *bytes, uint32_t count) {
+    size_t room = ((size_t)count + EGRU_PAD) * 4;
+    unsigned char *result = take(b, room);
     if (!result || !b->good)
         return NULL;
-    memset(result, 0, ((size_t)count + EGRU_PAD) * 4);
-    for (uint32_t i = 0; bytes && i < count; i++)
-        result[i] = read_float(bytes + 4 * (size_t)i);
+    memset(result, 0, room);
+    for (size_t i = 0; bytes && i < count; i++) {
+        uint32_t bits = egru_read_u32(bytes + 4 * i);
+        memcpy(result + 4 * i, &bits, 4);
+    }
     return result;
 }
 
-/* Integers (count) from -limit to limit, padded by EGRU_PAD zeros. */
-static EGRU_NOINLINE int32_t *integers(builder *b, uint32_t offset, uint32_t count, int64_t lowest, int64_t limit, int optional) {
-    const unsigned char *bytes = NULL;
-    int32_t *result = take(b, ((size_t)count + EGRU_PAD) * 4);
-    if (offset != EGRU_NONE || !optional)
-        bytes = data(b, offset, count, 4);
-    for (uint32_t i = 0; bytes && i < count; i++) {
-        int32_t value = (int32_t)egru_read_u32(bytes + 4 * (size_t)i);
-        if (value < lowest || value > limit)
+/* Floats are finite, and where `positive` normal numbers above zero, which can be divided by. */
+static EGRU_NOINLINE void check_floats(builder *b, const unsigned char *bytes, size_t count, int positive) {
+    for (size_t i = 0; bytes && i < count; i++) {
+        uint32_t bits = egru_read_u32(bytes + 4 * i);
+        if ((bits & 0x7f800000u) == 0x7f800000u || (positive && bits - 0x00800000u >= 0x7f000000u))
             b->good = 0;
     }
-    if (!result || !b->good)
-        return NULL;
-    memset(result, 0, ((size_t)count + EGRU_PAD) * 4);
+}
+
+static EGRU_NOINLINE const float *floats(builder *b, uint32_t offset, uint32_t count, int positive) {
+    const unsigned char *bytes = data(b, offset, count, 4);
+    check_floats(b, bytes, count, positive);
+    return padded(b, bytes, count);
+}
+
+static EGRU_NOINLINE const int32_t *multipliers(builder *b, uint32_t offset, uint32_t count) {
+    const unsigned char *bytes = data(b, offset, count, 4);
     for (uint32_t i = 0; bytes && i < count; i++)
-        result[i] = (int32_t)egru_read_u32(bytes + 4 * (size_t)i);
-    return result;
+        if (egru_read_u32(bytes + 4 * (size_t)i) >= MULTIPLIER_LIMIT)
+            b->good = 0;
+    return padded(b, bytes, count);
 }
 
-static const int32_t *multipliers(builder *b, uint32_t offset, uint32_t count) {
-    return integers(b, offset, count, 0, MULTIPLIER_LIMIT - 1, 0);
-}
-
-static uint32_t checked_shift(builder *b, uint32_t shift) {
+static EGRU_NOINLINE uint32_t checked_shift(builder *b, uint32_t shift) {
     if (shift < 1 || shift > 61)
         b->good = 0;
     return shift;
 }
 
-static int32_t limit_of(uint32_t kind) {
-    return kind == EGRU_VECTOR_Q8 ? 127 : 32767;
-}
-
-/* No accumulator can leave 32 bits: sum |w| L + |b| < 2^31 in every row. */
+/* Weights are -127 to 127, and no accumulator can leave 32 bits: sum |w| L + |b| < 2^31 in every row. */
 static EGRU_NOINLINE void check_rows(builder *b, const unsigned char *weights, const unsigned char *bias, uint32_t rows,
-                       uint32_t columns, int32_t limit) {
+                                     uint32_t columns, int32_t limit) {
+    const signed char *w = (const signed char *)weights;
     for (uint32_t row = 0; row < rows; row++) {
         int64_t reach = 0, added = 0;
-        const signed char *w = (const signed char *)weights + (size_t)row * columns;
-        for (uint32_t j = 0; j < columns; j++) {
-            if (w[j] == -128)
+        for (uint32_t j = 0; j < columns; j++, w++) {
+            if (*w == -128)
                 b->good = 0;
-            reach += w[j] < 0 ? -w[j] : w[j];
+            reach += *w < 0 ? -*w : *w;
         }
         if (bias)
             added = (int32_t)egru_read_u32(bias + 4 * (size_t)row);
@@ -128,217 +146,200 @@ static EGRU_NOINLINE void check_rows(builder *b, const unsigned char *weights, c
     }
 }
 
-/* A matrix over operands or floats of `kind`, of rows `first` … of what is at `weights` and `bias`. */
-static EGRU_NOINLINE egru_matrix matrix(builder *b, uint32_t kind, uint32_t weights, uint32_t bias, uint32_t scale, uint32_t first,
-                          uint32_t rows, uint32_t columns) {
-    egru_matrix result = {rows, columns, kind, NULL, NULL, NULL, NULL};
-    size_t item = kind == EGRU_VECTOR_FLOAT ? 4 : 1;
-    const unsigned char *source = data(b, weights, (uint64_t)(first + rows) * columns, item);
+/* A matrix over a vector of `kind`: `rows` rows from `first` on of the weights, the bias and the scales at words[0],
+ * words[stride] and words[2 stride]. */
+static EGRU_NOINLINE void read_matrix(builder *b, egru_matrix *m, uint32_t kind, const uint32_t *words, uint32_t stride,
+                                      uint32_t first, uint32_t rows, uint32_t columns) {
+    uint32_t scale = is_static(b) ? EGRU_NONE : words[2 * stride];
+    const unsigned char *source, *bias = NULL;
     void *packed, *packed_bias;
+    uint32_t item;
+    if (scale != EGRU_NONE) {
+        if (b->scheme == EGRU_SCHEME_FLOAT)
+            b->good = 0;
+        kind = EGRU_VECTOR_Q8;
+    }
+    m->kind = kind;
+    m->rows = rows;
+    m->columns = columns;
+    item = EGRU_FLOAT && kind == EGRU_VECTOR_FLOAT ? 4 : 1;
+    source = data(b, words[0] + (uint64_t)first * columns * item, (uint64_t)rows * columns, item);
+    if (words[stride] != EGRU_NONE)
+        bias = data(b, words[stride] + 4 * (uint64_t)first, rows, 4);
     if (!source || ((uint64_t)rows + 16) * (columns + 4) * item > LARGEST_MODEL) { /* blocks are filled up to these */
         b->good = 0;
-        return result;
+        return;
     }
-    source += (size_t)first * columns * item;
-    if (bias != EGRU_NONE)
-        bias += 4 * first; /* wraps only where the bias is far outside the plan */
+    if (!is_static(b))
+        check_floats(b, bias, rows, 0);
     if (scale != EGRU_NONE) {
-        result.scale = floats(b, scale + 4 * first, rows, 0);
-        result.offset = floats(b, bias, rows, 1);
-        bias = EGRU_NONE;
+        m->scale = floats(b, scale + 4 * first, rows, 0);
+        m->offset = padded(b, bias, rows);
+        bias = NULL;
     }
-    b->widest = rows > b->widest ? rows : b->widest;
-    b->widest = columns > b->widest ? columns : b->widest;
-    if (kind == EGRU_VECTOR_FLOAT) {
-        for (size_t i = 0; i < (size_t)rows * columns; i++)
-            if ((egru_read_u32(source + 4 * i) & 0x7f800000u) == 0x7f800000u)
-                b->good = 0;
-        packed_bias = floats(b, bias, rows, 1);
-    } else {
-        check_rows(b, source, bias == EGRU_NONE ? NULL : data(b, bias, rows, 4), rows, columns, limit_of(kind));
-        packed_bias = integers(b, bias, rows, INT32_MIN, INT32_MAX, 1);
-    }
-    packed = take(b, b->kernel->packed_size(kind, rows, columns));
-    if (packed && packed_bias && b->good)
+    if (item == 4)
+        check_floats(b, source, (size_t)rows * columns, 0);
+    else
+        check_rows(b, source, bias, rows, columns, kind == EGRU_VECTOR_Q8 ? 127 : 32767);
+    widen(b, rows);
+    widen(b, columns);
+    m->bias = packed_bias = padded(b, bias, rows);
+    m->weights = packed = take(b, b->kernel->packed_size(kind, rows, columns));
+    if (packed && b->good)
         b->kernel->pack(kind, packed, packed_bias, source, rows, columns);
-    result.weights = packed;
-    result.bias = packed_bias;
-    return result;
-}
-
-/* Kind and size of a vector, as the plan has them; of the first one where there is no such vector. */
-static EGRU_NOINLINE egru_vector vector(builder *b, uint32_t index) {
-    egru_vector result = {0, 0, 0, 0, 0};
-    const unsigned char *entry;
-    if (index >= b->vector_count) {
-        b->good = 0;
-        index = 0;
-    }
-    entry = b->plan + HEADER_BYTES + 8 * (size_t)index;
-    result.kind = egru_read_u32(entry);
-    result.size = egru_read_u32(entry + 4);
-    return result;
 }
 
 /* What an operation reads: whole by now, of that kind. Returns its size. */
 static EGRU_NOINLINE uint32_t reads(builder *b, uint32_t index, uint32_t kind) {
-    egru_vector v = vector(b, index);
-    if (v.kind != kind || (b->model && b->good && b->model->vectors[index].filled != v.size))
+    uint32_t size = size_of(b, index);
+    if (kind_of(b, index) != kind || (b->model && b->good && b->model->vectors[index].filled != size))
         b->good = 0;
-    return v.size;
+    return size;
 }
 
-/* What an operation writes: nothing in it so far, of that kind, and then `numbers` from the place `at` on. */
-static EGRU_NOINLINE void writes(builder *b, uint32_t index, uint32_t kind, uint32_t at, uint32_t numbers) {
-    egru_vector v = vector(b, index);
-    if (v.kind != kind || at > v.size || numbers > v.size - at || index == 0)
+/* A piece that a copy writes, of that kind: pieces come in order, so that nothing is left open or written twice. */
+static EGRU_NOINLINE void writes_piece(builder *b, uint32_t index, uint32_t kind, uint32_t at, uint32_t numbers) {
+    uint32_t size = size_of(b, index);
+    if (kind_of(b, index) != kind || at > size || numbers > size - at || index == 0)
         b->good = 0;
     if (!b->model || !b->good)
         return;
-    if (b->model->vectors[index].filled != at) /* pieces come in order, so that nothing is left open or written twice */
+    if (b->model->vectors[index].filled != at)
         b->good = 0;
     b->model->vectors[index].filled = at + numbers;
 }
 
+/* What any other operation writes: all of a vector. */
+static EGRU_NOINLINE void writes(builder *b, uint32_t index, uint32_t kind, uint32_t numbers) {
+    if (size_of(b, index) != numbers)
+        b->good = 0;
+    writes_piece(b, index, kind, 0, numbers);
+}
+
 static int is_operand(uint32_t kind) {
-    return kind == EGRU_VECTOR_Q8 || kind == EGRU_VECTOR_Q16;
+    return kind == EGRU_VECTOR_Q8 || (EGRU_Q16 && kind == EGRU_VECTOR_Q16);
 }
 
 static size_t item_size(uint32_t kind) {
-    return kind == EGRU_VECTOR_Q8 ? 1 : kind == EGRU_VECTOR_Q16 ? 2 : 4;
+    return kind == EGRU_VECTOR_Q8 ? 1 : EGRU_Q16 && kind == EGRU_VECTOR_Q16 ? 2 : 4;
 }
 
-/* The kind of the vectors that products of this scheme read, checked against a vector. */
-static EGRU_NOINLINE uint32_t product_kind(builder *b, uint32_t index, uint32_t scale) {
-    uint32_t kind = vector(b, index).kind;
-    if (b->scheme == EGRU_SCHEME_STATIC ? !is_operand(kind) || scale != EGRU_NONE : kind != EGRU_VECTOR_FLOAT)
-        b->good = 0;
-    if (b->scheme == EGRU_SCHEME_FLOAT && scale != EGRU_NONE)
+/* The kind of a vector that is multiplied with weights: an operand, or floats. */
+static EGRU_NOINLINE uint32_t factor(builder *b, uint32_t index) {
+    uint32_t kind = kind_of(b, index);
+    if (is_static(b) ? !is_operand(kind) : kind != EGRU_VECTOR_FLOAT)
         b->good = 0;
     return kind;
 }
 
-static void read_input(builder *b, egru_operation *op, const uint32_t *a) {
-    uint32_t kind = vector(b, op->out).kind;
-    int integer = b->scheme == EGRU_SCHEME_STATIC;
-    if (integer ? !is_operand(kind) : kind != EGRU_VECTOR_FLOAT)
-        b->good = 0;
-    if (op->code == EGRU_OP_STANDARDISE) {
-        op->a = floats(b, a[1], b->input_size, 0);
-        op->b = floats(b, a[2], b->input_size, 0);
-        writes(b, op->out, kind, 0, b->input_size);
-        return;
-    }
-    uint32_t columns = vector(b, op->out).size, rows = a[1];
-    const unsigned char *table;
-    size_t item = integer || a[3] != EGRU_NONE ? 1 : 4;
-    unsigned char *copy;
-    op->count = rows;
-    op->shift = integer ? checked_shift(b, a[4]) : 0;
-    if (rows == 0 || rows > LARGEST_VECTOR || b->input_size != 1)
-        b->good = 0;
-    table = data(b, a[2], (uint64_t)rows * columns, item);
-    copy = table ? take(b, (size_t)rows * columns * item) : NULL;
-    if (integer)
-        op->b = multipliers(b, a[3], rows);
-    else if (a[3] != EGRU_NONE)
-        op->b = floats(b, a[3], rows, 0);
-    if (table && copy && b->good)
-        memcpy(copy, table, (size_t)rows * columns * item); /* floats are little-endian here and there */
-    op->a = copy;
-    writes(b, op->out, kind, 0, columns);
+/* Multipliers and their shift. */
+static EGRU_NOINLINE void read_scaling(builder *b, egru_operation *op, uint32_t offset, uint32_t count, uint32_t shift) {
+    op->a = multipliers(b, offset, count);
+    op->shift = checked_shift(b, shift);
 }
 
-static void read_gru(builder *b, egru_operation *op, const uint32_t *a) {
+static void read_table(builder *b, egru_operation *op, const uint32_t *a, uint32_t columns) {
+    uint32_t rows = a[1], item = is_static(b) || a[3] != EGRU_NONE ? 1 : 4;
+    const unsigned char *table = data(b, a[2], (uint64_t)rows * columns, item);
+    void *copy;
+    if (!table || rows == 0 || rows > LARGEST_VECTOR || b->input_size != 1) {
+        b->good = 0;
+        return;
+    }
+    op->count = rows;
+    if (is_static(b)) {
+        op->b = multipliers(b, a[3], rows);
+        op->shift = checked_shift(b, a[4]);
+    } else if (a[3] != EGRU_NONE) {
+        op->b = floats(b, a[3], rows, 0);
+    }
+    if (item == 1)
+        check_rows(b, table, NULL, rows, columns, 0);
+    else
+        check_floats(b, table, (size_t)rows * columns, 0);
+    copy = take(b, (size_t)rows * columns * item);
+    if (copy && b->good)
+        memcpy(copy, table, (size_t)rows * columns * item); /* floats are little-endian here and there */
+    op->a = copy;
+}
+
+static void read_gru(builder *b, egru_operation *op, const uint32_t *a, uint32_t size) {
     egru_gru *g = &op->gru;
-    int integer = b->scheme == EGRU_SCHEME_STATIC;
-    uint32_t kind = product_kind(b, op->in, integer ? EGRU_NONE : a[9]);
-    uint32_t columns = reads(b, op->in, kind), size = vector(b, op->out).size;
-    uint32_t own = integer ? vector(b, op->q).kind : EGRU_VECTOR_FLOAT;
-    uint32_t scale_ih = integer ? EGRU_NONE : a[9], scale_hh = integer ? EGRU_NONE : a[10];
+    uint32_t kind = factor(b, op->in), own = EGRU_VECTOR_FLOAT;
+    op->q = a[2];
     g->size = size;
     g->before = a[3];
     g->candidate = a[4];
-    if (g->before > 1 || (a[4] != EGRU_TANH && a[4] != EGRU_RELU && a[4] != EGRU_LINEAR))
+    if (g->before > 1 || g->candidate > EGRU_TANH || size > LARGEST_VECTOR / 4) {
         b->good = 0;
-    if (size == 0 || size > LARGEST_VECTOR / 4 || (integer && (!is_operand(own) || vector(b, op->q).size != size)))
-        b->good = 0;
-    if (!b->good)
         return;
+    }
+    if (is_static(b))
+        own = factor(b, op->q);
     g->bits = own == EGRU_VECTOR_Q16 ? 16 : 8;
-    if (scale_ih != EGRU_NONE)
-        kind = own = EGRU_VECTOR_Q8;
-    if (scale_ih != EGRU_NONE && scale_hh == EGRU_NONE)
+    read_matrix(b, &g->ih, kind, a + 5, 2, 0, 3 * size, reads(b, op->in, kind));
+    read_matrix(b, &g->hh, own, a + 6, 2, 0, (3 - g->before) * size, size);
+    if (g->before)
+        read_matrix(b, &g->hn, own, a + 6, 2, 2 * size, size, size);
+    if (!is_static(b)) {
+        if (g->ih.kind != g->hh.kind) /* scales of both or of none */
+            b->good = 0;
+        return;
+    }
+    g->m_ih = multipliers(b, a[9], 3 * size);
+    g->m_hh = multipliers(b, a[10], 3 * size);
+    g->rz_shift = checked_shift(b, a[11]);
+    g->n_shift = checked_shift(b, a[12]);
+    g->h_shift = checked_shift(b, a[14]);
+    g->rh_shift = checked_shift(b, a[16]);
+    g->h_multiplier = (int32_t)a[13];
+    g->rh_multiplier = (int32_t)a[15];
+    if ((a[13] | a[15]) >= MULTIPLIER_LIMIT)
         b->good = 0;
-    g->ih = matrix(b, kind, a[5], a[7], scale_ih, 0, 3 * size, columns);
-    if (g->before) {
-        g->hh = matrix(b, own, a[6], a[8], scale_hh, 0, 2 * size, size);
-        g->hn = matrix(b, own, a[6], a[8], scale_hh, 2 * size, size, size);
-    } else {
-        g->hh = matrix(b, own, a[6], a[8], scale_hh, 0, 3 * size, size);
-    }
-    if (integer) {
-        g->m_ih = multipliers(b, a[9], 3 * size);
-        g->m_hh = multipliers(b, a[10], 3 * size);
-        g->rz_shift = checked_shift(b, a[11]);
-        g->n_shift = checked_shift(b, a[12]);
-        g->h_shift = checked_shift(b, a[14]);
-        g->rh_shift = checked_shift(b, a[16]);
-        if (a[13] >= MULTIPLIER_LIMIT || a[15] >= MULTIPLIER_LIMIT) {
-            b->good = 0;
-            return;
-        }
-        g->h_multiplier = (int32_t)a[13];
-        g->rh_multiplier = (int32_t)a[15];
-        writes(b, op->q, own, 0, size);
-    }
-    writes(b, op->out, integer ? EGRU_VECTOR_VALUE : EGRU_VECTOR_FLOAT, 0, size);
+    writes(b, op->q, own, size);
 }
 
-static void read_elementwise(builder *b, egru_operation *op, const uint32_t *a) {
-    int integer = b->scheme == EGRU_SCHEME_STATIC, add = op->code == EGRU_OP_ADD;
-    uint32_t result = integer ? EGRU_VECTOR_VALUE : EGRU_VECTOR_FLOAT, kinds[2];
-    uint32_t size = vector(b, op->out).size;
-    for (int i = 0; i < 2; i++) {
-        uint32_t index = i ? op->in2 : op->in;
-        kinds[i] = vector(b, index).kind;
-        if (integer && !add ? !is_operand(kinds[i]) : kinds[i] != result)
-            b->good = 0;
-        if (reads(b, index, kinds[i]) != size)
-            b->good = 0;
-    }
-    if (integer) {
-        op->a = multipliers(b, a[3], size);
-        if (add)
-            op->b = multipliers(b, a[4], size);
-        op->shift = checked_shift(b, a[5]);
-    }
-    writes(b, op->out, result, 0, size);
+static void read_elementwise(builder *b, egru_operation *op, const uint32_t *a, uint32_t value, uint32_t size) {
+    int multiplies = op->code == EGRU_OP_MULTIPLY;
+    if (reads(b, op->in, multiplies ? factor(b, op->in) : value) != size ||
+        reads(b, op->in2, multiplies ? factor(b, op->in2) : value) != size)
+        b->good = 0;
+    if (!is_static(b))
+        return;
+    read_scaling(b, op, a[3], size, a[5]);
+    if (!multiplies)
+        op->b = multipliers(b, a[4], size);
 }
 
-static void read_head(builder *b, egru_operation *op, const uint32_t *a) {
-    int integer = b->scheme == EGRU_SCHEME_STATIC;
-    uint32_t size = reads(b, op->in, integer ? EGRU_VECTOR_VALUE : EGRU_VECTOR_FLOAT);
+static void read_head(builder *b, egru_operation *op, const uint32_t *a, uint32_t size) {
     if (op->out > b->output_size || size > b->output_size - op->out)
         b->good = 0;
-    b->widest = size > b->widest ? size : b->widest;
-    if (!integer)
+    widen(b, size);
+    if (!is_static(b))
         return;
-    op->shift = 1;
-    if (a[2] != EGRU_NONE) {
-        op->count = size;
-        op->a = multipliers(b, a[2], size);
-        op->shift = checked_shift(b, a[3]);
-    } else if (op->code != EGRU_OP_IDENTITY) {
+    if (a[2] != EGRU_NONE)
+        read_scaling(b, op, a[2], size, a[3]);
+    else if (op->code != EGRU_OP_IDENTITY)
         b->good = 0;
-    }
     op->b = floats(b, a[4], size, 0);
-    op->matrix.offset = a[5] == EGRU_NONE ? NULL : floats(b, a[5], size, 0);
+    if (a[5] != EGRU_NONE)
+        op->matrix.offset = floats(b, a[5], size, 0);
+}
+
+static void read_taps(builder *b, egru_operation *op, uint32_t size) {
+    uint64_t numbers = (uint64_t)op->count * size; /* of the result */
+    if (op->count < 2 || op->dilation < 1 || op->count > LARGEST_VECTOR || op->dilation > LARGEST_VECTOR ||
+        numbers > LARGEST_VECTOR || (numbers - size) * op->dilation > LARGEST_VECTOR) {
+        b->good = 0;
+        return;
+    }
+    op->frames = (op->count - 1) * op->dilation;
+    op->position = b->taps_count++;
+    writes(b, op->out, factor(b, op->in), (uint32_t)numbers);
 }
 
 static void read_operation(builder *b, egru_operation *op, const uint32_t *a) {
-    uint32_t kind, size;
-    int integer = b->scheme == EGRU_SCHEME_STATIC;
+    uint32_t value = is_static(b) ? EGRU_VECTOR_VALUE : EGRU_VECTOR_FLOAT, kind, size;
     op->in = a[0];
     op->out = a[1];
     switch (op->code) {
@@ -346,81 +347,86 @@ static void read_operation(builder *b, egru_operation *op, const uint32_t *a) {
     case EGRU_OP_EMBEDDING:
         op->in = 0;
         op->out = a[0];
-        read_input(b, op, a);
-        break;
+        size = size_of(b, op->out);
+        if (op->code == EGRU_OP_EMBEDDING) {
+            read_table(b, op, a, size);
+        } else {
+            op->a = floats(b, a[1], size, 0);
+            op->b = floats(b, a[2], size, !is_static(b));
+            if (size != b->input_size)
+                b->good = 0;
+        }
+        writes(b, op->out, factor(b, op->out), size);
+        return;
     case EGRU_OP_OPERAND:
-        kind = vector(b, op->out).kind;
         size = reads(b, op->in, EGRU_VECTOR_VALUE);
         op->count = a[2];
-        op->shift = checked_shift(b, a[4]);
-        if (!is_operand(kind) || vector(b, op->out).size != size || (op->count != 1 && op->count != size))
+        if (op->count != 1 && op->count != size) {
             b->good = 0;
-        op->a = multipliers(b, a[3], op->count);
-        writes(b, op->out, kind, 0, size);
-        break;
-    case EGRU_OP_LINEAR:
-        kind = product_kind(b, op->in, integer ? EGRU_NONE : a[5]);
-        size = vector(b, op->out).size;
-        op->activation = a[2];
-        op->matrix = matrix(b, !integer && a[5] != EGRU_NONE ? EGRU_VECTOR_Q8 : kind, a[3], a[4],
-                            integer ? EGRU_NONE : a[5], 0, size, reads(b, op->in, kind));
-        if (a[2] > EGRU_SIGMOID)
-            b->good = 0;
-        if (integer && a[2] >= EGRU_TANH) {
-            op->a = multipliers(b, a[5], size);
-            op->shift = checked_shift(b, a[6]);
+            return;
         }
-        writes(b, op->out, integer ? EGRU_VECTOR_VALUE : EGRU_VECTOR_FLOAT, 0, size);
-        break;
+        read_scaling(b, op, a[3], op->count, a[4]);
+        writes(b, op->out, factor(b, op->out), size);
+        return;
     case EGRU_OP_TAPS:
-        kind = product_kind(b, op->in, EGRU_NONE);
-        size = reads(b, op->in, kind);
         op->count = a[2];
         op->dilation = a[3];
-        if (a[2] < 2 || a[3] < 1 || a[2] > LARGEST_VECTOR || a[3] > LARGEST_VECTOR ||
-            (uint64_t)(a[2] - 1) * a[3] * size > LARGEST_VECTOR || (uint64_t)a[2] * size > LARGEST_VECTOR) {
+        read_taps(b, op, reads(b, op->in, factor(b, op->in)));
+        return;
+    case EGRU_OP_COPY:
+        kind = kind_of(b, op->out);
+        size = reads(b, op->in, kind_of(b, op->in));
+        op->count = a[2];
+        if (kind_of(b, op->in) != kind && !(is_operand(kind_of(b, op->in)) && kind == EGRU_VECTOR_VALUE))
             b->good = 0;
-            break;
-        }
-        op->frames = (a[2] - 1) * a[3];
-        op->position = b->taps_count++;
-        writes(b, op->out, kind, 0, a[2] * size);
-        break;
-    case EGRU_OP_GRU:
-        op->q = a[2];
-        read_gru(b, op, a);
-        break;
+        writes_piece(b, op->out, kind, op->count, size);
+        return;
+    case EGRU_OP_SOFTMAX:
+    case EGRU_OP_SIGMOID:
+    case EGRU_OP_IDENTITY:
+        read_head(b, op, a, reads(b, op->in, value));
+        return;
     case EGRU_OP_ADD:
     case EGRU_OP_MULTIPLY:
         op->in2 = a[1];
         op->out = a[2];
-        read_elementwise(b, op, a);
+        size = size_of(b, op->out);
+        read_elementwise(b, op, a, value, size);
         break;
-    case EGRU_OP_COPY:
-        kind = vector(b, op->in).kind;
-        op->count = a[2];
-        writes(b, op->out, vector(b, op->out).kind, a[2], reads(b, op->in, kind));
-        if (vector(b, op->out).kind != kind && !(is_operand(kind) && vector(b, op->out).kind == EGRU_VECTOR_VALUE))
+    case EGRU_OP_LINEAR:
+        size = size_of(b, op->out);
+        kind = factor(b, op->in);
+        op->activation = a[2];
+        if (op->activation > EGRU_SIGMOID)
             b->good = 0;
+        read_matrix(b, &op->matrix, kind, a + 3, 1, 0, size, reads(b, op->in, kind));
+        if (is_static(b) && op->activation >= EGRU_TANH)
+            read_scaling(b, op, a[5], size, a[6]);
         break;
-    case EGRU_OP_SOFTMAX:
-    case EGRU_OP_SIGMOID:
-    case EGRU_OP_IDENTITY:
-        read_head(b, op, a);
+    case EGRU_OP_GRU:
+        size = size_of(b, op->out);
+        read_gru(b, op, a, size);
         break;
     default:
         b->good = 0;
+        return;
     }
+    writes(b, op->out, value, size);
 }
 
-/* Every output number is given exactly once. */
-static void check_heads(builder *b) {
+/* Every vector is filled, and every output number is given exactly once. */
+static void check_whole(builder *b) {
     egru_model *model = b->model;
     uint64_t given = 0;
-    for (uint32_t i = 0; i < model->operation_count; i++) {
+    uint32_t heads = 0;
+    for (uint32_t i = 0; i < model->vector_count; i++)
+        if (model->vectors[i].filled != model->vectors[i].size)
+            b->good = 0;
+    for (uint32_t i = 0; i < model->operation_count && heads <= MOST_HEADS; i++) {
         const egru_operation *op = &model->operations[i];
         if (op->code < EGRU_OP_SOFTMAX)
             continue;
+        heads++;
         given += model->vectors[op->in].size;
         for (uint32_t j = 0; j < i; j++) {
             const egru_operation *other = &model->operations[j];
@@ -429,44 +435,46 @@ static void check_heads(builder *b) {
                 b->good = 0;
         }
     }
-    if (given != model->output_size)
+    if (given != model->output_size || heads > MOST_HEADS)
         b->good = 0;
 }
 
-static EGRU_NOINLINE void place(size_t *end, size_t *offset, size_t bytes) {
+static EGRU_NOINLINE void place(builder *b, size_t *end, size_t *offset, size_t bytes) {
     *offset = *end;
-    *end += (bytes + EGRU_ALIGN - 1) & ~(size_t)(EGRU_ALIGN - 1);
+    bytes = (bytes + EGRU_ALIGN - 1) & ~(size_t)(EGRU_ALIGN - 1);
+    if (bytes > LARGEST_STATE - *end)
+        b->good = 0;
+    else
+        *end += bytes;
 }
 
 /* Where everything is in the memory of a stream and in that of a step. */
 static void lay_out(builder *b) {
     egru_model *model = b->model;
     size_t state = 0, scratch = 0, begin;
-    place(&state, &begin, sizeof(egru_counts) + 4 * (size_t)b->taps_count);
-    for (uint32_t i = 0; i < model->operation_count; i++) {
+    place(b, &state, &begin, sizeof(egru_counts) + 4 * (size_t)b->taps_count);
+    for (uint32_t i = 0; b->good && i < model->operation_count; i++) {
         egru_operation *op = &model->operations[i];
         if (op->code == EGRU_OP_TAPS) {
             const egru_vector *in = &model->vectors[op->in];
-            place(&state, &op->ring, (size_t)op->frames * in->size * item_size(in->kind));
+            place(b, &state, &op->ring, (size_t)op->frames * in->size * item_size(in->kind));
             model->saved_numbers += (size_t)op->frames * in->size;
         } else if (op->code == EGRU_OP_GRU) {
             model->saved_numbers += op->gru.size;
-            if (b->scheme == EGRU_SCHEME_STATIC)
+            if (is_static(b))
                 model->vectors[op->out].in_state = model->vectors[op->q].in_state = 1;
             else
-                place(&state, &op->ring, ((size_t)op->gru.size + EGRU_PAD) * 4);
+                place(b, &state, &op->ring, ((size_t)op->gru.size + EGRU_PAD) * 4);
         }
     }
     for (uint32_t i = 0; i < model->vector_count; i++) {
         egru_vector *v = &model->vectors[i];
-        place(v->in_state ? &state : &scratch, &v->offset, ((size_t)v->size + EGRU_PAD) * item_size(v->kind));
+        place(b, v->in_state ? &state : &scratch, &v->offset, ((size_t)v->size + EGRU_PAD) * item_size(v->kind));
     }
     for (int i = 0; i < EGRU_BUFFERS; i++)
-        place(&scratch, &model->buffer[i], ((size_t)b->widest + 2 * EGRU_PAD) * 4);
+        place(b, &scratch, &model->buffer[i], ((size_t)b->widest + 2 * EGRU_PAD) * 4);
     model->state_bytes = state;
     model->scratch_bytes = scratch;
-    if (state > LARGEST_MODEL || scratch > LARGEST_MODEL)
-        b->good = 0;
 }
 
 /* The header; 0 where it is none. */
@@ -495,13 +503,13 @@ static int read_header(builder *b) {
     if (b->data > b->plan_bytes || b->data < operations + 4 * OPERATION_WORDS * (size_t)b->operation_count)
         return 0;
     for (uint32_t i = 0; i < b->vector_count; i++) {
-        egru_vector v = vector(b, i);
-        if (v.kind >= EGRU_VECTOR_KINDS || v.size - 1 >= LARGEST_VECTOR || (v.kind == EGRU_VECTOR_Q16 && !EGRU_Q16))
+        uint32_t kind = kind_of(b, i);
+        if (kind >= EGRU_VECTOR_KINDS || (kind == EGRU_VECTOR_Q16 && !EGRU_Q16) || size_of(b, i) - 1 >= LARGEST_VECTOR)
             return 0;
-        if ((v.kind == EGRU_VECTOR_FLOAT) != (i == 0 || b->scheme != EGRU_SCHEME_STATIC))
+        if ((kind == EGRU_VECTOR_FLOAT) != (i == 0 || !is_static(b)))
             return 0;
     }
-    return vector(b, 0).size == b->input_size;
+    return size_of(b, 0) == b->input_size;
 }
 
 /* One pass over the plan, into memory or to count it. */
@@ -525,8 +533,11 @@ static void build(builder *b) {
         model->operation_count = b->operation_count;
         model->vectors = vectors;
         model->operations = operations;
-        for (uint32_t i = 0; i < b->vector_count; i++)
-            vectors[i] = vector(b, i);
+        memset(vectors, 0, b->vector_count * sizeof(egru_vector));
+        for (uint32_t i = 0; i < b->vector_count; i++) {
+            vectors[i].kind = kind_of(b, i);
+            vectors[i].size = size_of(b, i);
+        }
         vectors[0].filled = b->input_size;
         b->model = model;
     }
@@ -542,7 +553,7 @@ static void build(builder *b) {
     if (!model || !b->good)
         return;
     model->taps_count = b->taps_count;
-    check_heads(b);
+    check_whole(b);
     lay_out(b);
 }
 
@@ -577,6 +588,6 @@ egru_status egru_model_init(void *memory, size_t size, const void *plan, size_t 
     (void)prepare(&b, plan, plan_bytes, kernel);
     b.memory = egru_aligned(memory);
     build(&b);
-    *model = b.model;
+    *model = b.good ? b.model : NULL;
     return b.good ? EGRU_OK : EGRU_PLAN;
 }

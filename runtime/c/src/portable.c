@@ -48,6 +48,10 @@ static void product_q16(const egru_matrix *matrix, const int16_t *const *q, int3
 }
 #endif
 
+#if !EGRU_SIMD && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os") /* small devices have to hold it; the products, above, take the time */
+#endif
+
 void egru_portable_operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
                            uint32_t multipliers, uint32_t shift) {
     for (uint32_t i = 0; i < size; i++)
@@ -170,6 +174,7 @@ const egru_kernel egru_portable = {
 #if EGRU_Q16
     .product_q16 = product_q16,
 #endif
+    .standardise = egru_portable_standardise,
     .operand = egru_portable_operand,
     .gru_after = egru_portable_gru_after,
     .gru_gates = egru_portable_gru_gates,

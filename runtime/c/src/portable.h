@@ -4,6 +4,8 @@
 
 #include "internal.h"
 
+uint32_t egru_portable_standardise(const float *a, const float *b, const float *x, void *q, uint32_t size,
+                                   uint32_t bits);
 void egru_portable_operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
                            uint32_t multipliers, uint32_t shift);
 void egru_portable_gru_after(const egru_gru *g, const int32_t *ih, const int32_t *hh, int32_t *h, void *q);

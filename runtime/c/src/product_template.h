@@ -54,7 +54,7 @@ EGRU_INLINE P_TARGET void P(part)(const unsigned char *w, size_t stride, uint32_
             EGRU_UNROLL for (uint32_t k = 0; k < split; k++)
                 acc[s][b][k] = k ? P(zero)() : P(start)(bias + b * P_ROWS);
 #ifdef P_TURN
-    for (; group + P_TURN <= groups; group += P_TURN) {
+    for (uint32_t turns = groups / P_TURN; turns; turns--, group += P_TURN) {
         P_OPERAND turn[EGRU_TILE];
         EGRU_UNROLL for (uint32_t s = 0; s < count; s++) turn[s] = P(spread_turn)(q[s] + group * P_COLUMNS);
         EGRU_UNROLL for (uint32_t k = 0; k < P_TURN; k++, w += stride - blocks * P_BYTES)
@@ -95,46 +95,78 @@ EGRU_INLINE P_TARGET void P(part)(const unsigned char *w, size_t stride, uint32_
 /* Sums of floats are made in one order, however many streams there are: it follows from the panel. */
 #define P_SPLIT(blocks) ((blocks) == 1 ? 4 : (blocks) == P_WIDE / 4 ? P_QUARTER : 1)
 
-P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q, P_RESULT *const *result,
-                                size_t count) {
+#if P_TILE
+/* Streams that share weights while they are in registers: few blocks at a time. */
+P_TARGET static void P(tile)(const egru_matrix *m, const P_ELEMENT *const *q, P_RESULT *const *result) {
     const unsigned char *w = m->weights;
     const P_RESULT *bias = m->bias;
     uint32_t blocks = (m->rows + P_ROWS - 1) / P_ROWS, groups = (m->columns + P_COLUMNS - 1) / P_COLUMNS;
     for (uint32_t first = 0, width; first < blocks; first += width, w += (size_t)width * groups * P_BYTES) {
-        uint32_t row = first * P_ROWS;
+        uint32_t row = first * P_ROWS, part;
         size_t stride;
         width = P(panel)(blocks - first);
         stride = (size_t)width * P_BYTES;
-        if (count == EGRU_TILE) {
-            uint32_t part = width < P_TILE ? width : P_TILE;
-            for (uint32_t b = 0; b < width; b += part, row += part * P_ROWS) {
-                if (part == P_TILE)
-                    P(part)(w + b * P_BYTES, stride, groups, bias, q, result, row, P_TILE, EGRU_TILE,
-                            P_EXACT ? 1 : P_SPLIT(P_TILE));
-                else if (part == P_WIDE / 4)
-                    P(part)(w + b * P_BYTES, stride, groups, bias, q, result, row, P_WIDE / 4, EGRU_TILE,
-                            P_EXACT ? 1 : P_SPLIT(P_WIDE / 4));
-                else
-                    P(part)(w + b * P_BYTES, stride, groups, bias, q, result, row, 1, EGRU_TILE,
-                            P_EXACT ? 1 : P_SPLIT(1));
-            }
-            continue;
-        }
-        for (size_t s = 0; s < count; s++) {
-            if (width == P_WIDE)
-                P(part)(w, P_WIDE * P_BYTES, groups, bias, q + s, result + s, row, P_WIDE, 1, 1);
-            else if (width == P_WIDE / 2)
-                P(part)(w, P_WIDE / 2 * P_BYTES, groups, bias, q + s, result + s, row, P_WIDE / 2, 1, P_SPLIT(P_WIDE / 2));
-            else if (width == P_WIDE / 4)
-                P(part)(w, P_WIDE / 4 * P_BYTES, groups, bias, q + s, result + s, row, P_WIDE / 4, 1, P_SPLIT(P_WIDE / 4));
+        part = width < P_TILE ? width : P_TILE;
+        for (uint32_t b = 0; b < width; b += part, row += part * P_ROWS) {
+            if (part == P_TILE)
+                P(part)(w + b * P_BYTES, stride, groups, bias, q, result, row, P_TILE, EGRU_TILE,
+                        P_EXACT ? 1 : P_SPLIT(P_TILE));
+            else if (part == P_WIDE / 4)
+                P(part)(w + b * P_BYTES, stride, groups, bias, q, result, row, P_WIDE / 4, EGRU_TILE,
+                        P_EXACT ? 1 : P_SPLIT(P_WIDE / 4));
             else
-                P(part)(w, P_BYTES, groups, bias, q + s, result + s, row, 1, 1, P_SPLIT(1));
+                P(part)(w + b * P_BYTES, stride, groups, bias, q, result, row, 1, EGRU_TILE,
+                        P_EXACT ? 1 : P_SPLIT(1));
         }
+    }
+}
+#endif
+
+/* A panel of `width` blocks for one stream, and on to what is behind it. */
+#define P_PANEL(width, split)                                                                                          \
+    do {                                                                                                               \
+        P(part)(w, (width) * P_BYTES, groups, bias, &q, &result, 0, width, 1, split);                                  \
+        w += (size_t)(width) * groups * P_BYTES;                                                                       \
+        bias += (width) * P_ROWS;                                                                                      \
+        result += (width) * P_ROWS;                                                                                    \
+        blocks -= width;                                                                                               \
+    } while (0)
+
+P_TARGET static EGRU_NOINLINE void P(single)(const unsigned char *w, const P_RESULT *bias, uint32_t blocks,
+                                             uint32_t groups, const P_ELEMENT *q, P_RESULT *result) {
+    while (blocks >= P_WIDE)
+        P_PANEL(P_WIDE, 1);
+    while (blocks >= P_WIDE / 4)
+        P_PANEL(P_WIDE / 4, P_SPLIT(P_WIDE / 4));
+    while (blocks)
+        P_PANEL(1, P_SPLIT(1));
+}
+
+P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q, P_RESULT *const *result,
+                                size_t count) {
+    const unsigned char *w = m->weights;
+    const P_RESULT *bias = m->bias;
+    uint32_t blocks = (m->rows + P_ROWS - 1) / P_ROWS, groups = (m->columns + P_COLUMNS - 1) / P_COLUMNS, some;
+    if (count == 1) {
+        P(single)(w, bias, blocks, groups, q[0], result[0]);
+        return;
+    }
+#if P_TILE
+    if (count == EGRU_TILE) {
+        P(tile)(m, q, result);
+        return;
+    }
+#endif
+    for (uint32_t row = 0; blocks; blocks -= some, row += some * P_ROWS, w += (size_t)some * groups * P_BYTES) {
+        some = blocks < P_WIDE ? blocks : P_WIDE; /* a panel for all streams, while its weights are near */
+        for (size_t s = 0; s < count; s++)
+            P(single)(w, bias + row, some, groups, q[s], result[s] + row);
     }
 }
 
 #undef P
 #undef P_SPLIT
+#undef P_PANEL
 #undef P_ROWS
 #undef P_COLUMNS
 #undef P_SIDE

@@ -1,6 +1,10 @@
 /* A step: the operations of the model, one after another, for all streams of a tile. */
 #include "internal.h"
 
+#if !EGRU_SIMD && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os") /* small devices have to hold it; the products, in portable.c, take the time */
+#endif
+
 #include <string.h>
 
 #include "floating_point.h"
@@ -9,15 +13,19 @@
 
 #define INPUT_LIMIT 1152921504606846976.0f /* 2^60 */
 
+static int is_static(const egru_model *model) {
+    return !EGRU_FLOAT || model->scheme == EGRU_SCHEME_STATIC;
+}
+
 static void *buffer(const egru_model *model, const egru_tile *tile, int which, size_t stream) {
     return tile->scratch[stream] + model->buffer[which];
 }
 
 static size_t item_size(uint32_t kind) {
-    return kind == EGRU_VECTOR_Q8 ? 1 : kind == EGRU_VECTOR_Q16 ? 2 : 4;
+    return kind == EGRU_VECTOR_Q8 ? 1 : EGRU_Q16 && kind == EGRU_VECTOR_Q16 ? 2 : 4;
 }
 
-#define FOR_STREAMS for (size_t s = 0; s < tile->count; s++)
+#define FOR_STREAMS for (size_t s = 0; s < (EGRU_TILE == 1 ? 1 : tile->count); s++)
 
 static void product(const egru_model *model, const egru_matrix *m, const void *const *v, void *const *acc, size_t count) {
     const egru_kernel *kernel = model->kernel;
@@ -58,7 +66,7 @@ static void run_gru(const egru_model *model, const egru_tile *tile, const egru_o
     const egru_gru *g = &op->gru;
     const void *x[EGRU_TILE], *h[EGRU_TILE], *inner[EGRU_TILE];
     void *ih[EGRU_TILE], *hh[EGRU_TILE], *n[EGRU_TILE];
-    int integer = model->scheme == EGRU_SCHEME_STATIC;
+    int integer = is_static(model);
     FOR_STREAMS {
         x[s] = egru_at(model, tile, op->in, s);
         h[s] = integer ? egru_at(model, tile, op->q, s) : (void *)(tile->state[s] + op->ring);
@@ -105,7 +113,7 @@ static void run_linear(const egru_model *model, const egru_tile *tile, const egr
         acc[s] = egru_at(model, tile, op->out, s);
     }
 #if EGRU_FLOAT
-    if (model->scheme != EGRU_SCHEME_STATIC) {
+    if (!is_static(model)) {
         float_product(model, tile, &op->matrix, v, acc);
         FOR_STREAMS egru_activate_float(acc[s], op->matrix.rows, op->activation);
         return;
@@ -144,7 +152,7 @@ static void run_copy(const egru_model *model, const egru_tile *tile, const egru_
 }
 
 static void run(const egru_model *model, const egru_tile *tile, const egru_operation *op, float *y) {
-    int integer = model->scheme == EGRU_SCHEME_STATIC;
+    int integer = is_static(model);
     const egru_vector *out = &model->vectors[op->code < EGRU_OP_SOFTMAX ? op->out : op->in];
     switch (op->code) {
     case EGRU_OP_STANDARDISE:
@@ -153,7 +161,8 @@ static void run(const egru_model *model, const egru_tile *tile, const egru_opera
             const float *x = egru_at(model, tile, 0, s);
             void *value = egru_at(model, tile, op->out, s);
             if (integer)
-                ((egru_counts *)(void *)tile->state[s])->clipped += egru_read_input(op, x, value, out);
+                ((egru_counts *)(void *)tile->state[s])->clipped +=
+                    egru_read_input(model->kernel, op, x, value, out);
 #if EGRU_FLOAT
             else
                 egru_read_input_float(op, x, value, out);
@@ -227,7 +236,7 @@ static void keep(const egru_model *model, const egru_tile *tile, size_t s) {
             size_t bytes = in->size * item_size(in->kind);
             memcpy(tile->state[s] + op->ring + *oldest * bytes, egru_at(model, tile, op->in, s), bytes);
             *oldest = *oldest + 1 == op->frames ? 0 : *oldest + 1;
-        } else if (op->code == EGRU_OP_GRU && model->scheme != EGRU_SCHEME_STATIC) {
+        } else if (op->code == EGRU_OP_GRU && !is_static(model)) {
             memcpy(tile->state[s] + op->ring, egru_at(model, tile, op->out, s), (size_t)op->gru.size * 4);
         }
     }
@@ -241,7 +250,7 @@ static unsigned step_tile(const egru_model *model, const egru_tile *tile, float 
         run(model, tile, &model->operations[i], y);
     FOR_STREAMS {
 #if EGRU_FLOAT
-        if (model->scheme != EGRU_SCHEME_STATIC && !in_range(model, tile, s, y)) {
+        if (!is_static(model) && !in_range(model, tile, s, y)) {
             failed |= 1u << s;
             continue;
         }
@@ -251,9 +260,29 @@ static unsigned step_tile(const egru_model *model, const egru_tile *tile, float 
     return failed;
 }
 
+/* Whether all numbers are within +-2^60, two at a time: what is added carries larger magnitudes, 0x5d800001 and on, into
+ * the bit of the sign. */
+static int within_limit(const float *x, size_t size) {
+    uint64_t beyond = 0, two;
+    for (; size >= 2; size -= 2, x += 2) {
+        memcpy(&two, x, 8);
+        beyond |= (two & 0x7fffffff7fffffffu) + 0x227fffff227fffffu;
+    }
+    if (size) {
+        uint32_t one;
+        memcpy(&one, x, 4);
+        beyond |= (one & 0x7fffffffu) + 0x227fffffu;
+    }
+    return !(beyond & 0x8000000080000000u);
+}
+
 /* A sample into the scratch memory, saturated; how many numbers were, or -1 where one is not finite. */
 static int64_t take_sample(const egru_model *model, const float *x, float *sample) {
     int64_t saturated = 0;
+    if (EGRU_SIMD && within_limit(x, model->input_size)) {
+        memcpy(sample, x, model->input_size * sizeof *x);
+        return 0;
+    }
     for (uint32_t i = 0; i < model->input_size; i++) {
         float value = x[i];
         if (!(value >= -INPUT_LIMIT && value <= INPUT_LIMIT)) {
@@ -286,7 +315,7 @@ egru_status egru_run(const egru_model *model, void *state, void *scratch, const 
                      size_t *done) {
     egru_status status = EGRU_OK;
     egru_tile tile = tile_of(model, &state, 1, scratch);
-    egru_float_mode mode = egru_enter(model->scheme != EGRU_SCHEME_STATIC);
+    egru_float_mode mode = egru_enter(!is_static(model));
     size_t t = 0;
     for (; t < steps && status == EGRU_OK; t++) {
         int64_t saturated = take_sample(model, xs + t * model->input_size, egru_at(model, &tile, 0, 0));
@@ -311,12 +340,12 @@ egru_status egru_step_many(const egru_model *model, void *const *states, size_t 
                            float *ys, size_t *which) {
     egru_status status = EGRU_OK;
     egru_float_mode mode;
-    for (size_t i = 0; i < n * model->input_size; i++)
-        if (!egru_finite(&xs[i], 1)) {
-            *which = i / model->input_size;
+    for (size_t i = 0; i < n; i++)
+        if (!egru_finite(xs + i * model->input_size, model->input_size)) {
+            *which = i;
             return EGRU_INPUT;
         }
-    mode = egru_enter(model->scheme != EGRU_SCHEME_STATIC);
+    mode = egru_enter(!is_static(model));
     for (size_t first = 0; first < n; first += EGRU_TILE) {
         size_t count = n - first < EGRU_TILE ? n - first : EGRU_TILE;
         unsigned failed;

@@ -128,8 +128,8 @@ TARGET EGRU_INLINE wide w_add(wide a, wide b) {
 }
 /* There is no arithmetic shift of 64 bits: 2^62 makes the number positive, and is taken off behind the shift. */
 TARGET EGRU_INLINE rounding w_rounding(uint32_t shift) {
-    rounding by = {_mm256_set1_epi64x(((int64_t)1 << 62) + ((int64_t)1 << (shift - 1))),
-                   _mm256_set1_epi64x((int64_t)1 << (62 - shift)), _mm_cvtsi32_si128((int)shift)};
+    rounding by = {_mm256_set1_epi64x((1LL << 62) + (1LL << (shift - 1))),
+                   _mm256_set1_epi64x(1LL << (62 - shift)), _mm_cvtsi32_si128((int)shift)};
     return by;
 }
 TARGET EGRU_INLINE wide w_round(wide v, rounding by) {

@@ -149,7 +149,7 @@ typedef struct {
     __m128i count;
 } rounding;
 TARGET EGRU_INLINE rounding w_rounding(uint32_t shift) {
-    rounding by = {_mm512_set1_epi64((int64_t)1 << (shift - 1)), _mm_cvtsi32_si128((int)shift)};
+    rounding by = {_mm512_set1_epi64(1LL << (shift - 1)), _mm_cvtsi32_si128((int)shift)};
     return by;
 }
 TARGET EGRU_INLINE wide w_round(wide v, rounding by) {

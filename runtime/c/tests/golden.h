@@ -9,6 +9,13 @@
 
 #include "egru.h"
 
+#ifndef EGRU_FLOAT
+#define EGRU_FLOAT 1
+#endif
+#ifndef EGRU_Q16
+#define EGRU_Q16 1
+#endif
+
 static int failures;
 static const char *file_name = "", *kernel_name = "";
 
@@ -29,13 +36,24 @@ typedef struct {
     int integer;
 } golden;
 
-/* Memory at an odd place, full of what was there before. It is never given back. */
+static void *taken[4096]; /* by untidy, until give_back */
+static size_t taken_count;
+
+/* Memory at an odd place, full of what was there before. */
 static inline void *untidy(size_t size, size_t offset) {
     unsigned char *memory = malloc(size + offset + 1);
-    if (!memory)
+    if (!memory || taken_count == sizeof taken / sizeof *taken) {
+        fputs("out of memory\n", stderr);
         exit(1);
+    }
     memset(memory, 0xa5, size + offset);
+    taken[taken_count++] = memory;
     return memory + offset;
+}
+
+static inline void give_back(void) {
+    while (taken_count)
+        free(taken[--taken_count]);
 }
 
 static inline uint32_t word_at(const unsigned char *bytes) {
@@ -50,8 +68,8 @@ static inline golden load_golden(const char *path) {
         perror(path);
         exit(1);
     }
-    g.bytes = untidy(room, 0);
-    used = fread(g.bytes, 1, room, file);
+    g.bytes = malloc(room); /* the caller frees it */
+    used = g.bytes ? fread(g.bytes, 1, room, file) : 0;
     (void)fclose(file);
     if (used < 100)
         exit(1);
@@ -66,6 +84,17 @@ static inline golden load_golden(const char *path) {
     g.outputs = g.samples + g.inputs * g.steps;
     g.state = (const unsigned char *)(g.outputs + g.width * g.steps);
     return g;
+}
+
+/* Whether this build of the library has what the model needs. */
+static inline int built_for(const golden *g) {
+    size_t vectors = word_at(g->plan + 60);
+    if (!EGRU_FLOAT && !g->integer)
+        return 0;
+    for (size_t i = 0; i < vectors; i++)
+        if (!EGRU_Q16 && word_at(g->plan + 72 + 8 * i) == 3)
+            return 0;
+    return 1;
 }
 
 /* Whether values are the expected ones: those of integer models in every bit. */
