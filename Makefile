@@ -1,7 +1,8 @@
 # make demo         train, quantize, export, verify and stream on real speech data; prints one table (under 3 minutes)
 # make test         every test that needs nothing but PyPI
 # make test-system  the tests that need Python 3.11 with tflite-runtime, a browser, or clang
-#                   (on Debian 12: apt-get install python3-venv chromium clang)
+#                   (on Debian 12: apt-get install $(cat .ci/apt-packages.txt))
+# make wheels       source archive and wheels of edgegru-runtime for x86-64, aarch64, armv7l and armv6l, in dist/wheels
 # make lint, types  ruff; mypy
 # make clean        remove environments and everything generated
 #
@@ -14,6 +15,9 @@ VENV := .venv
 INSTALLED := $(VENV)/.installed
 TFLITE_VENV := .venv-tflite
 TFLITE_INSTALLED := $(TFLITE_VENV)/.installed
+WHEELS := dist/wheels
+WHEELS_VENV := .venv-wheels
+WHEELS_INSTALLED := $(WHEELS_VENV)/.installed
 TORCH := $(shell grep '^torch==' constraints.txt)
 WORKERS ?= 2
 KERNEL := $(wildcard runtime/c/src/*.[ch] runtime/c/include/*.h runtime/c/python/*.[ch])
@@ -21,7 +25,7 @@ KERNEL := $(wildcard runtime/c/src/*.[ch] runtime/c/include/*.h runtime/c/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test test-system lint types clean
+.PHONY: demo test test-system wheels lint types clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python examples/japanese_vowels/demo.py
@@ -32,6 +36,9 @@ test: $(INSTALLED)
 test-system: $(INSTALLED) $(TFLITE_INSTALLED)
 	EDGEGRU_TFLITE_RUNTIME_PYTHON="$(CURDIR)/$(TFLITE_VENV)/bin/python" $(VENV)/bin/python -m pytest tests/system
 
+wheels: $(WHEELS_INSTALLED)
+	$(WHEELS_VENV)/bin/python runtime/make_wheels.py $(WHEELS)
+
 lint: $(INSTALLED)
 	$(VENV)/bin/ruff check .
 
@@ -39,7 +46,7 @@ types: $(INSTALLED)
 	$(VENV)/bin/mypy
 
 clean:
-	rm -rf $(VENV) $(TFLITE_VENV) build dist demo-output .pytest_cache .ruff_cache .mypy_cache .hypothesis
+	rm -rf $(VENV) $(TFLITE_VENV) $(WHEELS_VENV) .venv-foreign build dist demo-output .pytest_cache .ruff_cache .mypy_cache .hypothesis
 	rm -rf edgegru.egg-info runtime/build runtime/c/build runtime/python/edgegru_runtime.egg-info
 	rm -f runtime/python/edgegru_runtime/_kernel*.so
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
@@ -60,4 +67,10 @@ $(TFLITE_INSTALLED): runtime/pyproject.toml
 	@command -v $(PYTHON311) >/dev/null || { echo "$(PYTHON311) is not installed; tflite-runtime has wheels up to Python 3.11 (make PYTHON311=/path/to/python3.11)" >&2; exit 1; }
 	$(PYTHON311) -m venv $(TFLITE_VENV)
 	$(TFLITE_VENV)/bin/python -m pip install numpy==1.26.4 tflite-runtime==2.14.0 -e runtime
+	@touch $@
+
+# ziglang is a C compiler for every processor (docs/wheels.md).
+$(WHEELS_INSTALLED): runtime/make_wheels.txt constraints.txt
+	$(PYTHON) -m venv $(WHEELS_VENV)
+	$(WHEELS_VENV)/bin/python -m pip install -r runtime/make_wheels.txt -c constraints.txt
 	@touch $@

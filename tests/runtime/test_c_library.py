@@ -24,9 +24,15 @@ def make(target: str, build: Path, *variables: str) -> subprocess.CompletedProce
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.fixture(scope="module")
+def build(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the library is built once for all tests."""
+    return tmp_path_factory.mktemp("build")
+
+
 @needs_make
-def test_its_own_tests_pass(tmp_path: Path) -> None:
-    finished = make("test", tmp_path)
+def test_its_own_tests_pass(build: Path) -> None:
+    finished = make("test", build)
     assert finished.returncode == 0, finished.stderr
     assert len(re.findall(r"\b0 failures\n", finished.stdout)) == 3
 
@@ -39,20 +45,20 @@ def test_they_pass_where_parts_are_left_out(smaller: tuple[str, ...], tmp_path: 
 
 
 @needs_make
-def test_many_steps_give_the_same_bits_on_every_instruction_set(tmp_path: Path) -> None:
-    finished = make("soak", tmp_path, "STEPS=5000")
+def test_many_steps_give_the_same_bits_on_every_instruction_set(build: Path) -> None:
+    finished = make("soak", build, "STEPS=5000")
     assert finished.returncode == 0, finished.stderr
 
 
 @needs_make
-def test_a_program_of_its_page_compiles_and_runs(tmp_path: Path) -> None:
+def test_a_program_of_its_page_compiles_and_runs(build: Path, tmp_path: Path) -> None:
     programs = re.findall(r"```c\n(.*?)```", (C / "README.md").read_text(), flags=re.DOTALL)
     assert len(programs) == 1
     (tmp_path / "program.c").write_text(programs[0])
     (tmp_path / "model.plan").write_bytes(make_plan(random_artifact()))
-    assert make("all", tmp_path).returncode == 0
+    assert make("all", build).returncode == 0
     command = ["cc", "-std=c99", "-Wall", "-Wextra", "-Wpedantic", "-Wconversion", "-Werror", f"-I{C / 'include'}"]
-    subprocess.run([*command, "program.c", "libegru.a", "-o", "program"], cwd=tmp_path, check=True)
+    subprocess.run([*command, "program.c", str(build / "libegru.a"), "-o", "program"], cwd=tmp_path, check=True)
     for steps in ("2", "4"):  # the second run goes on from the saved state
         run = subprocess.run(
             ["./program", "model.plan"],

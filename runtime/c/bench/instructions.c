@@ -1,17 +1,16 @@
-/* instructions PLAN KERNEL STEPS STREAMS: so many steps of so many streams, for an emulator that counts instructions
- * (benchmarks/instructions.py). One stream: egru_step, else egru_step_many.
+/* instructions PLAN KERNEL STEPS STREAMS: so many steps of so many streams, one by egru_step, more by egru_step_many, for
+ * an emulator that counts instructions (benchmarks/instructions.py).
  */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "egru.h"
 
 #define STREAMS 4u
 
-/* A static place: where memory lies does not depend on the emulator. */
+/* Out of one array, so that addresses are the same in every run. */
 static void *get(size_t bytes) {
-    static unsigned char memory[1 << 26];
+    static unsigned char memory[1 << 25];
     static size_t used;
     void *place = memory + used;
     used += (bytes + 63) / 64 * 64;
@@ -21,22 +20,26 @@ static void *get(size_t bytes) {
 }
 
 int main(int argc, char **argv) {
-    unsigned long steps = argc == 5 ? strtoul(argv[3], NULL, 10) : 0, streams = argc == 5 ? strtoul(argv[4], NULL, 10) : 0;
+    unsigned long steps = argc == 5 ? strtoul(argv[3], NULL, 10) : 0;
+    unsigned long streams = argc == 5 ? strtoul(argv[4], NULL, 10) : 0;
     FILE *file = argc == 5 ? fopen(argv[1], "rb") : NULL;
-    unsigned char *plan = get(1 << 24);
+    const size_t room = 1 << 23;
+    unsigned char *plan = get(room);
     void *states[STREAMS], *scratch;
     egru_model *model;
-    size_t plan_bytes, size, which;
+    size_t bytes, size, which;
     float *xs, *ys;
     if (!file || steps < 1 || streams < 1 || streams > STREAMS) {
         fprintf(stderr, "usage: instructions PLAN KERNEL STEPS STREAMS\n");
         return 2;
     }
-    plan_bytes = fread(plan, 1, 1 << 24, file);
-    fclose(file);
-    if (egru_model_size(plan, plan_bytes, argv[2], &size) != EGRU_OK ||
-        egru_model_init(get(size), size, plan, plan_bytes, argv[2], &model) != EGRU_OK)
+    bytes = fread(plan, 1, room, file);
+    (void)fclose(file);
+    if (egru_model_size(plan, bytes, argv[2], &size) != EGRU_OK ||
+        egru_model_init(get(size), size, plan, bytes, argv[2], &model) != EGRU_OK) {
+        fprintf(stderr, "no plan, or no such instruction set\n");
         return 1;
+    }
     scratch = get(egru_scratch_size(model, streams));
     for (unsigned long s = 0; s < streams; s++)
         egru_reset(model, states[s] = get(egru_state_size(model)));

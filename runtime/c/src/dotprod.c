@@ -4,6 +4,9 @@
 #include "internal.h"
 
 #ifdef EGRU_DOTPROD
+#ifndef __ARM_FEATURE_DOTPROD /* else the whole library is compiled for it, and perhaps for more */
+#define TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
+#endif
 #include "arm.h"
 
 #ifdef __linux__
@@ -18,7 +21,15 @@ static int runs(void) {
 #endif
 }
 
-#define TARGET __attribute__((target("arch=armv8.2-a+dotprod")))
+TARGET EGRU_INLINE const uint8_t *read_blocks(int8x16_t *weights, const uint8_t *w, const uint32_t blocks) {
+    if (blocks == 4) { /* by one instruction */
+        int8x16x4_t four = vld1q_s8_x4((const int8_t *)w);
+        EGRU_UNROLL for (int i = 0; i < 4; i++) weights[i] = four.val[i];
+        return moved(w, 64);
+    }
+    EGRU_UNROLL for (uint32_t i = 0; i < blocks; i++) weights[i] = vld1q_s8((const int8_t *)w + 16 * i);
+    return w + 16 * blocks;
+}
 
 #define P_TARGET TARGET
 #define P(name) q8_##name
@@ -30,8 +41,8 @@ static int runs(void) {
 #define P_RESULT int32_t
 #define P_ACC int32x4_t
 #define P_OPERAND int8x16_t
-#define P_WIDE ARM_WIDE
-#define P_TILE ARM_TILE
+#define P_WIDE 16
+#define P_TILE 4
 #define P_QUARTER 1
 #define P_EXACT 1
 #define q8_zero rows_zero
@@ -74,33 +85,33 @@ typedef struct {
 #define P_ACC two_sums
 #define P_OPERAND two_bytes
 #define P_WIDE 8
-#define P_TILE 2
+#define P_TILE 0 /* sums of two kinds for four streams would fill the registers with few blocks */
 #define P_QUARTER 1
 #define P_EXACT 1
-EGRU_INLINE two_sums q16_zero(void) {
+TARGET EGRU_INLINE two_sums q16_zero(void) {
     two_sums sums = {rows_zero(), rows_zero()};
     return sums;
 }
-EGRU_INLINE two_sums q16_start(const int32_t *bias) {
+TARGET EGRU_INLINE two_sums q16_start(const int32_t *bias) {
     two_sums sums = {rows_zero(), rows_start(bias)};
     return sums;
 }
-EGRU_INLINE two_sums q16_sum(two_sums a, two_sums b) {
+TARGET EGRU_INLINE two_sums q16_sum(two_sums a, two_sums b) {
     two_sums sums = {rows_sum(a.high, b.high), rows_sum(a.low, b.low)};
     return sums;
 }
-EGRU_INLINE void q16_store(int32_t *result, two_sums acc) {
+TARGET EGRU_INLINE void q16_store(int32_t *result, two_sums acc) {
     rows_store(result, vaddq_s32(acc.low, vshlq_n_s32(acc.high, 8)));
 }
-EGRU_INLINE two_bytes split(int16x8_t first, int16x8_t last) {
+TARGET EGRU_INLINE two_bytes split(int16x8_t first, int16x8_t last) {
     int8x16x2_t bytes = vuzpq_s8(vreinterpretq_s8_s16(first), vreinterpretq_s8_s16(last));
     two_bytes operand = {bytes.val[1], veorq_s8(bytes.val[0], vdupq_n_s8(-128))};
     return operand;
 }
-EGRU_INLINE two_bytes q16_spread_turn(const int16_t *q) {
+TARGET EGRU_INLINE two_bytes q16_spread_turn(const int16_t *q) {
     return split(vld1q_s16(q), vld1q_s16(q + 8));
 }
-EGRU_INLINE two_bytes q16_spread(const int16_t *q) {
+TARGET EGRU_INLINE two_bytes q16_spread(const int16_t *q) {
     int16x4_t four = vld1_s16(q);
     return split(vcombine_s16(four, four), vcombine_s16(four, four));
 }
@@ -116,7 +127,8 @@ TARGET EGRU_INLINE two_sums q16_add(two_sums acc, two_bytes q, const unsigned ch
 #endif
 
 /* All else is NEON's. */
-static uint32_t neon_standardise(const float *a, const float *b, const float *x, void *q, uint32_t size, uint32_t bits) {
+static uint32_t neon_standardise(const float *a, const float *b, const float *x, void *q, uint32_t size,
+                                 uint32_t bits) {
     return egru_neon.standardise(a, b, x, q, size, bits);
 }
 #define STANDARDISE neon_standardise

@@ -1,10 +1,12 @@
-/* The GRU behind its products, and operands of values, in vectors of LANES numbers; included once by each instruction set
- * that can do better than portable.c. Before the inclusion are defined, all for integers of docs/quantization.md:
- * TARGET; LANES; SIDE_BY_SIDE, how many vectors of units go through gru_after together, 1 or 2; v32 (int32 lanes) and wide (the same lanes with 64 bits each); v_load, v_store, v_set; w_product(a, b)
- * of int32 lanes, w_product_at(pa, pb) of those in memory, w_scaled(a, b) where all lanes of b are the same; w_add; w_rounding(t) and w_round(w, rounding), R'(w; t); w_clamp(w, limit); w_floor0(w), max(w, 0);
- * w_narrow(w) to int32 lanes that hold it; v_tanh2(a, b, &ta, &tb), tanh in Q15 of arguments within ±32767; v_add,
- * v_sub, v_shift9 (times 512); v_store8 and v_store16, the low bits. Vectors reach into the padding of arrays: what is
- * there does not matter.
+/* The GRU behind its products, and operands of values, in vectors of LANES numbers; included once by each instruction
+ * set that can do better than portable.c. Before the inclusion are defined, all for integers of docs/quantization.md:
+ * TARGET; LANES; SIDE_BY_SIDE, how many vectors of units go through gru_after together, 1 or 2; v32 (int32 lanes) and
+ * wide (the same lanes with 64 bits each); v_load, v_store, v_set; w_product(a, b) of int32 lanes, w_product_at(pa, pb)
+ * of those in memory, w_scaled(a, b) where all lanes of b are the same; w_add; w_rounding(t) and w_round(w, rounding),
+ * R'(w; t); w_clamp(w, limit); w_floor0(w), max(w, 0); w_narrow(w) to int32 lanes that hold it; v_tanh2(a, b, &ta, &tb),
+ * tanh in Q15 of arguments within +-32767; v_add, v_sub, v_shift9 (times 512); v_store8 and v_store16, the low bits.
+ * Vectors reach into the padding of arrays: what is there does not matter. Where it can be done better, what follows is
+ * defined as well.
  */
 
 #ifndef w_limit
@@ -98,7 +100,10 @@ TARGET EGRU_INLINE void mix(const shared *g, size_t i, wide *argument, const v32
             next[u] = v_between(n[u], z[u], old);
         else
 #endif
-            next[u] = w_narrow(w_round(w_add(w_product(v_sub(v_set(65536), z[u]), n[u]), w_product(z[u], old)), g->gate));
+        {
+            wide fresh = w_product(v_sub(v_set(65536), z[u]), n[u]);
+            next[u] = w_narrow(w_round(w_add(fresh, w_product(z[u], old)), g->gate));
+        }
     }
     EACH {
         v_store(h + i + u * LANES, next[u]);

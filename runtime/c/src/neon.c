@@ -1,5 +1,5 @@
-/* NEON, which every 64-bit Arm processor has, and most of 32 bits: 4 rows to a register. Two products of bytes fit the 16
- * bits in which they are added, 2 * 127 * 127 < 2^15, before both columns of a row go to its 32 bits.
+/* NEON, which every 64-bit Arm processor has, and most of 32 bits: 4 rows to a register. Two products of bytes fit the
+ * 16 bits in which they are added, 2 * 127 * 127 < 2^15, before both columns of a row go to its 32 bits.
  */
 #include "internal.h"
 
@@ -9,6 +9,23 @@
 
 static int runs(void) {
     return 1; /* the whole library was compiled for it */
+}
+
+#ifdef __aarch64__ /* 32 registers, and loads at any distance; or 16, and loads that move their address */
+#define TILE 4u
+#else
+#define TILE 2u
+#endif
+EGRU_INLINE const uint8_t *read_blocks(int8x16_t *weights, const uint8_t *w, const uint32_t blocks) {
+    EGRU_UNROLL for (uint32_t i = 0; i < blocks; i++) {
+        weights[i] = vld1q_s8((const int8_t *)w);
+#ifdef __aarch64__
+        w += 16;
+#else
+        w = moved(w, 16);
+#endif
+    }
+    return w;
 }
 
 #define P_TARGET TARGET
@@ -22,7 +39,7 @@ static int runs(void) {
 #define P_RESULT int32_t
 #define P_ACC int32x4_t
 #define P_OPERAND int8x16_t
-#define P_WIDE ARM_WIDE
+#define P_WIDE 8
 #define P_TILE 0 /* spreading operands for few blocks costs more than reading weights again */
 #define P_QUARTER 1
 #define P_EXACT 1
@@ -65,8 +82,8 @@ EGRU_INLINE int32x4_t q8_add(int32x4_t acc, int8x16_t q, const unsigned char *w)
 #define P_RESULT int32_t
 #define P_ACC int32x4_t
 #define P_OPERAND int16x8_t
-#define P_WIDE ARM_WIDE
-#define P_TILE ARM_TILE
+#define P_WIDE 8
+#define P_TILE TILE
 #define P_QUARTER 1
 #define P_EXACT 1
 #define q16_zero rows_zero
@@ -104,8 +121,8 @@ EGRU_INLINE int32x4_t q16_add(int32x4_t acc, int16x8_t q, const unsigned char *w
 #define P_RESULT float
 #define P_ACC float32x4_t
 #define P_OPERAND float32x4_t
-#define P_WIDE ARM_WIDE
-#define P_TILE ARM_TILE
+#define P_WIDE 8
+#define P_TILE TILE
 #define P_QUARTER 1
 #define P_EXACT 0
 #ifdef __aarch64__

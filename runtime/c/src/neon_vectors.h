@@ -4,7 +4,6 @@
 
 #include "arm.h"
 
-#define TARGET
 #define SIDE_BY_SIDE 1 /* more do not fit the registers */
 #ifdef __aarch64__
 #define LANES 8
@@ -204,7 +203,8 @@ EGRU_INLINE void tanh_of(int16x8_t *t, const uint32_t count) {
 #undef EACH
 }
 EGRU_INLINE void v_tanh2(v32 a, v32 b, v32 *ta, v32 *tb) {
-    int16x8_t t[2] = {words(a.quad[0], QUADS == 1 ? b.quad[0] : a.quad[QUADS - 1]), words(b.quad[0], b.quad[QUADS - 1])};
+    int16x8_t t[2] = {words(a.quad[0], QUADS == 1 ? b.quad[0] : a.quad[QUADS - 1]),
+                      words(b.quad[0], b.quad[QUADS - 1])};
     tanh_of(t, QUADS);
     ta->quad[0] = vmovl_s16(vget_low_s16(t[0]));
     ta->quad[QUADS - 1] = vmovl_s16(QUADS == 1 ? vget_low_s16(t[0]) : vget_high_s16(t[0]));
@@ -239,6 +239,9 @@ EGRU_INLINE f32 f_sub(f32 a, f32 b) {
 EGRU_INLINE f32 f_mul(f32 a, f32 b) {
     return vmulq_f32(a, b);
 }
+EGRU_INLINE f32 f_div(f32 a, f32 b) {
+    return a / b; /* with 32 bits number by number: estimates would be off by two units in the last place */
+}
 EGRU_INLINE f32 f_min(f32 a, f32 b) {
     return vminq_f32(a, b);
 }
@@ -261,21 +264,12 @@ EGRU_INLINE f32 f_fma(f32 a, f32 b, f32 c) {
 EGRU_INLINE f32 f_round(f32 v) {
     return vrndnq_f32(v);
 }
-EGRU_INLINE f32 f_div(f32 a, f32 b) {
-    return vdivq_f32(a, b);
-}
 #else
 EGRU_INLINE f32 f_fma(f32 a, f32 b, f32 c) {
     return vmlaq_f32(c, a, b);
 }
 EGRU_INLINE f32 f_round(f32 v) { /* 1.5 * 2^23 leaves no room behind the point */
     return vsubq_f32(vaddq_f32(v, vdupq_n_f32(12582912.0f)), vdupq_n_f32(12582912.0f));
-}
-EGRU_INLINE f32 f_div(f32 a, f32 b) { /* two steps of Newton: within 2 units in the last place */
-    f32 inverse = vrecpeq_f32(b);
-    inverse = vmulq_f32(inverse, vrecpsq_f32(b, inverse));
-    inverse = vmulq_f32(inverse, vrecpsq_f32(b, inverse));
-    return vmulq_f32(a, inverse);
 }
 #endif
 #endif

@@ -5,9 +5,13 @@
  * a register once for the whole panel, and its accumulators do not wait for each other. Before the inclusion are
  * defined: these three; P(name); P_ELEMENT (of operands), P_RESULT (of accumulators in memory), P_ACC, P_OPERAND (in
  * registers); P(zero)(), P(start)(bias), P(spread)(elements), P(add)(acc, operand, weights), P(sum)(acc, acc),
- * P(store)(result, acc); P_WIDE, the blocks of the widest panel, and P_TILE, those that four streams share at a time;
- * P_QUARTER, how many accumulators a panel of P_WIDE / 4 blocks has for each, 1 unless P_TILE is wider than that panel;
- * P_EXACT: 1 where sums may be made in any order.
+ * P(store)(result, acc); P_WIDE, the blocks of the widest panel, and P_TILE, those that four streams share at a time, 0
+ * where it is better that they do not; P_QUARTER, how many accumulators a panel of P_WIDE / 4 blocks has for each, 1
+ * unless P_TILE is wider than that panel; P_EXACT: 1 where sums may be made in any order.
+ *
+ * Where instructions pick operands out of a register: P_TURN, the groups that fill one; P(spread_turn)(elements);
+ * P(add_turn)(acc, operand, group, weights) with a group of that register; P_READ(weights, place, blocks), which loads
+ * P_WEIGHTS (in registers) of up to P_LOAD blocks and returns where the next ones are.
  */
 
 #ifndef P_SIDE

@@ -15,12 +15,12 @@
 const char *egru_strerror(egru_status status) {
     static const char *const messages[] = {
         [EGRU_OK] = "no error",
-        [EGRU_PLAN] = "no plan of this version, or one that is torn or inconsistent",
-        [EGRU_MEMORY] = "less memory than the size functions ask for",
-        [EGRU_KERNEL] = "no such instruction set in this build or on this processor",
-        [EGRU_INPUT] = "a sample has a value that is not finite; nothing was done",
+        [EGRU_PLAN] = "no plan of this version, or a damaged one",
+        [EGRU_MEMORY] = "too little memory",
+        [EGRU_KERNEL] = "no such instruction set here",
+        [EGRU_INPUT] = "a sample is not finite; nothing was done",
         [EGRU_RANGE] = "a value left the range of float32; the step was not taken",
-        [EGRU_STATE] = "no saved state of this model, or a damaged one; nothing was done",
+        [EGRU_STATE] = "no saved state of this model, or a damaged one",
     };
     return (size_t)status < sizeof messages / sizeof *messages ? messages[status] : "unknown status";
 }

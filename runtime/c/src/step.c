@@ -260,8 +260,8 @@ static unsigned step_tile(const egru_model *model, const egru_tile *tile, float 
     return failed;
 }
 
-/* Whether all numbers are within +-2^60, two at a time: what is added carries larger magnitudes, 0x5d800001 and on, into
- * the bit of the sign. */
+/* Whether all numbers are within +-2^60, two at a time: what is added carries larger magnitudes, 0x5d800001 and on,
+ * into the bit of the sign. */
 static int within_limit(const float *x, size_t size) {
     uint64_t beyond = 0, two;
     for (; size >= 2; size -= 2, x += 2) {

@@ -60,6 +60,36 @@ static inline uint32_t word_at(const unsigned char *bytes) {
     return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
 }
 
+static inline void put_word(unsigned char *bytes, uint32_t value) {
+    for (int i = 0; i < 4; i++)
+        bytes[i] = (unsigned char)(value >> 8 * i);
+}
+
+/* CRC-32, a bit at a time. */
+static inline uint32_t crc_of(const unsigned char *bytes, size_t size) {
+    uint32_t crc = 0xffffffffu;
+    for (size_t i = 0; i < size; i++) {
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (crc & 1 ? 0xedb88320u : 0);
+    }
+    return ~crc;
+}
+
+/* An operation of a plan by its code, the first one; NULL where there is none. */
+static inline unsigned char *operation(const golden *g, uint32_t code) {
+    uint32_t vectors = word_at(g->plan + 60), operations = word_at(g->plan + 64);
+    for (uint32_t i = 0; i < operations; i++)
+        if (word_at(g->plan + 72 + 8 * vectors + 80 * i) == code)
+            return g->plan + 72 + 8 * vectors + 80 * i;
+    return NULL;
+}
+
+/* Where the array is that a word of an operation names. */
+static inline unsigned char *array_of(const golden *g, const unsigned char *operation_words, size_t word) {
+    return g->plan + word_at(g->plan + 68) + word_at(operation_words + 4 + 4 * word);
+}
+
 static inline golden load_golden(const char *path) {
     golden g;
     FILE *file = fopen(path, "rb");

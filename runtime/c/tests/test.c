@@ -155,6 +155,53 @@ static void test_states(const golden *g) {
     give_back();
 }
 
+/* Whenever a state is saved, another stream goes on from it in the same bits. */
+static void test_resuming(const golden *g) {
+    egru_model *model = make_model(g, 0);
+    size_t row = g->width * 4, size = egru_saved_size(model);
+    void *first = untidy(egru_state_size(model), 0), *second = untidy(egru_state_size(model), 7);
+    void *scratch = untidy(egru_scratch_size(model, 1), 0);
+    float *whole = untidy(row * g->steps, 0), *rest = untidy(row * g->steps, 0);
+    unsigned char *saved = untidy(size, 0), *end = untidy(size, 0);
+    egru_reset(model, first);
+    CHECK(egru_run(model, first, scratch, g->samples, whole, g->steps, NULL) == EGRU_OK);
+    egru_save(model, first, end);
+    egru_reset(model, first);
+    for (size_t t = 0; t < g->steps; t++) {
+        egru_save(model, first, saved);
+        CHECK(egru_load(model, second, saved, size) == EGRU_OK);
+        CHECK(egru_run(model, second, scratch, g->samples + t * g->inputs, rest, g->steps - t, NULL) == EGRU_OK);
+        CHECK(memcmp(rest, whole + t * g->width, row * (g->steps - t)) == 0);
+        egru_save(model, second, saved);
+        CHECK(memcmp(saved, end, size) == 0);
+        CHECK(egru_step(model, first, scratch, g->samples + t * g->inputs, rest) == EGRU_OK);
+    }
+    give_back();
+}
+
+/* States that are not damaged but forged: their checksum is right. */
+static void test_forged_states(const golden *g) {
+    static const struct {
+        size_t place;
+        uint32_t value;
+    } forgeries[] = {{0, 0x55524744}, {8, 2}, {12, 4}, {16, 1}, {44, 1}, {64, 0x7fffffff}, {64, 0x80000000}, {64, 0x7f800000}};
+    egru_model *model = make_model(g, 0);
+    size_t size = egru_saved_size(model);
+    void *state = untidy(egru_state_size(model), 0);
+    unsigned char *forged = untidy(size, 0), *after = untidy(size, 0);
+    CHECK(egru_load(model, state, g->state, size) == EGRU_OK);
+    for (size_t i = 0; i < sizeof forgeries / sizeof *forgeries; i++) {
+        memcpy(forged, g->state, size);
+        put_word(forged + forgeries[i].place, forgeries[i].value);
+        put_word(forged + size - 4, crc_of(forged, size - 4));
+        if (forgeries[i].value != 0x80000000 || g->integer) /* -0 as a float */
+            CHECK(egru_load(model, state, forged, size) == EGRU_STATE);
+        egru_save(model, state, after);
+        CHECK(memcmp(after, g->state, size) == 0 || forgeries[i].value == 0x80000000);
+    }
+    give_back();
+}
+
 /* What is not finite is refused wherever it stands, and nothing has happened. */
 static void test_bad_samples(const golden *g) {
     static const float bad[] = {NAN, -NAN, INFINITY, -INFINITY};
@@ -234,6 +281,8 @@ int main(int argc, char **argv) {
             test_chunks(&g);
             test_many_streams(&g);
             test_states(&g);
+            test_resuming(&g);
+            test_forged_states(&g);
             test_bad_samples(&g);
             test_saturation(&g);
             test_refusals(&g);

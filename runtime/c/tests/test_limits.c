@@ -45,18 +45,10 @@ static void set_mode(mode m) {
 }
 #endif
 
-static unsigned char *operation(const golden *g, uint32_t code) {
-    uint32_t vectors = word_at(g->plan + 60), operations = word_at(g->plan + 64);
-    for (uint32_t i = 0; i < operations; i++)
-        if (word_at(g->plan + 72 + 8 * vectors + 80 * i) == code)
-            return g->plan + 72 + 8 * vectors + 80 * i;
-    return NULL;
-}
-
 /* The words of a plan where an array of its first standardisation is. */
 static unsigned char *coefficients(const golden *g, size_t word) {
     unsigned char *standardise = operation(g, 1);
-    return standardise ? g->plan + word_at(g->plan + 68) + word_at(standardise + 4 + 4 * word) : NULL;
+    return standardise ? array_of(g, standardise, word) : NULL;
 }
 
 /* The same bits in every mode, which is as it was afterwards. */
@@ -117,26 +109,39 @@ static void test_denormal_samples(const golden *g) {
     free(tiny);
 }
 
-/* After a long silence no number of a float state is denormal: those are slow. */
+/* A state that dies away, as all weights are zero and h is halved at every step, never holds denormals: those are slow. */
 static void test_silence(const golden *g) {
-    egru_model *model = make_model(g, 0);
-    size_t size = egru_saved_size(model);
-    void *state = untidy(egru_state_size(model), 0), *scratch = untidy(egru_scratch_size(model, 1), 0);
-    unsigned char *saved = untidy(size, 0);
-    float *x = untidy(g->inputs * 4, 0), *y = untidy(g->width * 4, 0);
-    const unsigned char *mean = coefficients(g, 1);
-    if (mean && !g->integer)
-        memcpy(x, mean, g->inputs * 4);
-    else
-        memset(x, 0, g->inputs * 4);
-    egru_reset(model, state);
-    for (int t = 0; t < 500; t++)
+    static const size_t arrays[] = {5, 6, 7, 8};
+    egru_model *model;
+    size_t size, numbers = word_at(operation(g, 6) + 4 + 4 * 1);
+    void *state, *scratch;
+    unsigned char *saved, *plan = malloc(g->plan_bytes);
+    float *x, *y;
+    if (!plan)
+        exit(1);
+    memcpy(plan, g->plan, g->plan_bytes);
+    numbers = word_at(g->plan + 76 + 8 * numbers); /* of h */
+    for (size_t i = 0; i < 4; i++)
+        memset(array_of(g, operation(g, 6), arrays[i]), 0, 4 * 3 * numbers * (i > 1 ? 1 : i ? numbers : g->inputs));
+    model = make_model(g, 0);
+    size = egru_saved_size(model);
+    state = untidy(egru_state_size(model), 0);
+    scratch = untidy(egru_scratch_size(model, 1), 0);
+    saved = untidy(size, 0);
+    x = untidy(g->inputs * 4, 0);
+    y = untidy(g->width * 4, 0);
+    memset(x, 0, g->inputs * 4);
+    CHECK(egru_load(model, state, g->state, size) == EGRU_OK);
+    for (int t = 0; t < 160; t++) {
         CHECK(egru_step(model, state, scratch, x, y) == EGRU_OK);
-    egru_save(model, state, saved);
-    for (size_t i = 64; i + 4 < size && !g->integer; i += 4) {
-        uint32_t bits = word_at(saved + i) & 0x7fffffff;
-        CHECK(bits == 0 || bits >= 0x00800000);
+        egru_save(model, state, saved);
+        for (size_t i = 0; i < numbers; i++) {
+            uint32_t bits = word_at(saved + 64 + 4 * i) & 0x7fffffff;
+            CHECK(bits == 0 || (bits >= 0x00800000 && t < 130));
+        }
     }
+    memcpy(g->plan, plan, g->plan_bytes);
+    free(plan);
     give_back();
 }
 
@@ -275,7 +280,8 @@ int main(int argc, char **argv) {
             golden g = load_golden(argv[i]);
             if (built_for(&g)) {
                 test_modes(&g, g.samples);
-                test_silence(&g);
+                if (strstr(argv[i], "/float.golden")) /* one GRU behind the standardisation */
+                    test_silence(&g);
                 test_stack(&g, &of_step, &of_model);
                 if (coefficients(&g, 2)) {
                     test_denormal_samples(&g); /* changes the plan */

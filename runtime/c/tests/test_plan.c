@@ -13,11 +13,6 @@ enum { STANDARDISE = 1, EMBEDDING, LINEAR = 4, TAPS = 5, GRU = 6, COPY = 9, IDEN
 
 static unsigned long tried, accepted;
 
-static void put(unsigned char *bytes, uint32_t value) {
-    for (int i = 0; i < 4; i++)
-        bytes[i] = (unsigned char)(value >> 8 * i);
-}
-
 /* Exactly that much, so that sanitizers see what is out of bounds. */
 static void *exactly(size_t bytes) {
     void *memory = malloc(bytes);
@@ -82,13 +77,13 @@ static void test_words(const golden *g) {
                                    was * 2,    0x7fffffff, 0x80000000, 0xffffffff,     0xfffffffc,     1u << 24,
                                    1u << 29,   61,         62,         (uint32_t)data, 0x40000000 + was, 0x7fc00000};
         for (size_t i = 0; i < sizeof values / sizeof *values; i++) {
-            put(plan + at, values[i]);
+            put_word(plan + at, values[i]);
             if (at < 16 && values[i] != was)
                 CHECK(attempt(plan, g->plan_bytes) == EGRU_PLAN);
             else
                 (void)attempt(plan, g->plan_bytes);
         }
-        put(plan + at, was);
+        put_word(plan + at, was);
     }
     CHECK(attempt(plan, g->plan_bytes) == EGRU_OK);
     for (size_t i = 0; i < g->plan_bytes; i += i < 80 ? 1 : 61) {
@@ -97,7 +92,7 @@ static void test_words(const golden *g) {
             exit(1);
         memcpy(torn, plan, i);
         if (i >= 16)
-            put(torn + 12, (uint32_t)i); /* its length says that it is whole */
+            put_word(torn + 12, (uint32_t)i); /* its length says that it is whole */
         (void)attempt(torn, i);
         if (i < data)
             CHECK(attempt(torn, i) == EGRU_PLAN);
@@ -115,41 +110,41 @@ typedef struct {
 static void begin(built *p, uint32_t scheme, uint32_t inputs, uint32_t outputs, uint32_t vectors, uint32_t operations) {
     memset(p, 0, sizeof *p);
     memcpy(p->bytes, "EGRUPLAN", 8);
-    put(p->bytes + 8, 1);
-    put(p->bytes + 48, inputs);
-    put(p->bytes + 52, outputs);
-    put(p->bytes + 56, scheme);
-    put(p->bytes + 60, vectors);
-    put(p->bytes + 64, operations);
-    put(p->bytes + 68, 72 + 8 * vectors + 80 * operations);
-    put(p->bytes + 76, inputs);
+    put_word(p->bytes + 8, 1);
+    put_word(p->bytes + 48, inputs);
+    put_word(p->bytes + 52, outputs);
+    put_word(p->bytes + 56, scheme);
+    put_word(p->bytes + 60, vectors);
+    put_word(p->bytes + 64, operations);
+    put_word(p->bytes + 68, 72 + 8 * vectors + 80 * operations);
+    put_word(p->bytes + 76, inputs);
     p->operation = p->bytes + 72 + 8 * vectors;
     p->data_bytes = 4096; /* zeros */
 }
 
 static void set_vector(built *p, uint32_t index, uint32_t kind, uint32_t size) {
-    put(p->bytes + 72 + 8 * index, kind);
-    put(p->bytes + 76 + 8 * index, size);
+    put_word(p->bytes + 72 + 8 * index, kind);
+    put_word(p->bytes + 76 + 8 * index, size);
 }
 
 static void add(built *p, uint32_t code, const uint32_t *words, size_t count) {
-    put(p->operation, code);
+    put_word(p->operation, code);
     for (size_t i = 0; i < count; i++)
-        put(p->operation + 4 + 4 * i, words[i]);
+        put_word(p->operation + 4 + 4 * i, words[i]);
     p->operation += 80;
 }
 #define ADD(p, code, ...) add(p, code, (const uint32_t[]){__VA_ARGS__}, sizeof((uint32_t[]){__VA_ARGS__}) / 4)
 
 static egru_status finish(built *p) {
     size_t bytes = word_at(p->bytes + 68) + p->data_bytes;
-    put(p->bytes + 12, (uint32_t)bytes);
+    put_word(p->bytes + 12, (uint32_t)bytes);
     return attempt(p->bytes, bytes);
 }
 
 static void put_float(unsigned char *bytes, float value) {
     uint32_t bits;
     memcpy(&bits, &value, 4);
-    put(bytes, bits);
+    put_word(bytes, bits);
 }
 
 #define NONE 0xffffffffu
@@ -216,15 +211,36 @@ static void test_built_plans(void) {
     ADD(&p, IDENTITY, 1, 0);
     CHECK(finish(&p) == EGRU_PLAN);
 
-    /* more numbers than a standardisation has coefficients, the rest from elsewhere */
-    begin(&p, 0, 2, 2000, 3, 4);
-    set_vector(&p, 1, 0, 2000);
-    set_vector(&p, 2, 0, 1998);
-    ADD(&p, LINEAR, 0, 2, 0, 0, NONE, NONE);
-    ADD(&p, STANDARDISE, 1, 0, 0);
-    ADD(&p, COPY, 2, 1, 2);
+    for (uint32_t copies = 0; copies < 2; copies++) { /* more numbers than a sample has; the rest from elsewhere */
+        begin(&p, 0, 2, 2000, 2 + copies, 2 + 2 * copies);
+        set_vector(&p, 1, 0, 2000);
+        if (copies) {
+            set_vector(&p, 2, 0, 1998);
+            ADD(&p, LINEAR, 0, 2, 0, 0, NONE, NONE);
+        }
+        ADD(&p, STANDARDISE, 1, 16000, 24000);
+        if (copies)
+            ADD(&p, COPY, 2, 1, 2);
+        ADD(&p, IDENTITY, 1, 0);
+        p.data_bytes = 32768;
+        for (size_t i = 0; i < 2000; i++)
+            put_float(p.bytes + word_at(p.bytes + 68) + 24000 + 4 * i, 1);
+        CHECK(finish(&p) == EGRU_PLAN);
+    }
+
+    for (uint32_t i = 0; i < 3; i++) { /* written twice, in part twice, and once */
+        begin(&p, 0, 2, 4, 2, 3);
+        set_vector(&p, 1, 0, 4);
+        ADD(&p, COPY, 0, 1, 0);
+        ADD(&p, COPY, 0, 1, i);
+        ADD(&p, IDENTITY, 1, 0);
+        CHECK(finish(&p) == (i < 2 ? EGRU_PLAN : EGRU_OK));
+    }
+    begin(&p, 0, 2, 2, 2, 3);
+    set_vector(&p, 1, 0, 2);
+    ADD(&p, COPY, 0, 1, 0);
+    ADD(&p, LINEAR, 0, 1, 0, 0, NONE, NONE);
     ADD(&p, IDENTITY, 1, 0);
-    p.data_bytes = 32768;
     CHECK(finish(&p) == EGRU_PLAN);
 
     /* sizes whose products do not fit 32 bits, or 64 */
@@ -268,7 +284,7 @@ static void test_built_plans(void) {
     CHECK(finish(&p) == EGRU_PLAN);
 
     /* the same weights for many layers: a small plan, a large model */
-    begin(&p, 2, 900, 1, 401, 401);
+    begin(&p, 2, 900, 4, 401, 401);
     for (uint32_t i = 1; i < 401; i++) {
         set_vector(&p, i, 0, 4);
         ADD(&p, LINEAR, 0, i, 0, 0, NONE, 3900);
@@ -286,10 +302,10 @@ static void test_built_plans(void) {
             exit(1);
         begin(q, 0, 1, heads, 1, heads);
         memcpy(large, q->bytes, 80);
-        put(large + 12, (uint32_t)bytes);
+        put_word(large + 12, (uint32_t)bytes);
         for (uint32_t i = 0; i < heads; i++) {
-            put(large + 80 + 80 * (size_t)i, IDENTITY);
-            put(large + 88 + 80 * (size_t)i, i);
+            put_word(large + 80 + 80 * (size_t)i, IDENTITY);
+            put_word(large + 88 + 80 * (size_t)i, i);
         }
         began = clock();
         (void)attempt(large, bytes);
@@ -297,14 +313,39 @@ static void test_built_plans(void) {
         free(large);
         free(q);
     }
-    begin(&p, 0, 2, 3, 1, 2);
-    ADD(&p, IDENTITY, 0, 0);
-    ADD(&p, IDENTITY, 0, 1);
-    CHECK(finish(&p) == EGRU_PLAN);
+    for (uint32_t outputs = 3; outputs < 5; outputs++) {
+        begin(&p, 0, 2, outputs, 1, 2);
+        ADD(&p, IDENTITY, 0, 0);
+        ADD(&p, IDENTITY, 0, 1);
+        CHECK(finish(&p) == EGRU_PLAN);
+    }
     begin(&p, 0, 2, 4, 1, 2);
     ADD(&p, IDENTITY, 0, 2);
     ADD(&p, IDENTITY, 0, 0);
     CHECK(finish(&p) == EGRU_OK);
+}
+
+/* Integers that leave the arithmetic's range, in the first GRU of a static model. */
+static void test_integers(const golden *g) {
+    static const struct {
+        size_t word; /* of the operation */
+        int in_data;
+        uint32_t value;
+    } faults[] = {{5, 1, 0x80818283}, {6, 1, 0x80818283}, {7, 1, 0x7fffffff}, {7, 1, 0x80000000}, {9, 1, 1u << 29},
+                  {9, 1, NONE},       {10, 1, 1u << 29},  {11, 0, 0},         {11, 0, 62},        {12, 0, 63},
+                  {13, 0, 1u << 29},  {14, 0, 0},         {15, 0, NONE},      {16, 0, 62},        {3, 0, 2},
+                  {4, 0, 3},          {2, 0, 0}};
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        unsigned char *gru = operation(g, GRU), *place = gru + 4 + 4 * faults[i].word;
+        uint32_t was;
+        if (faults[i].in_data)
+            place = array_of(g, gru, faults[i].word);
+        was = word_at(place);
+        put_word(place, faults[i].value);
+        CHECK(attempt(g->plan, g->plan_bytes) == EGRU_PLAN);
+        put_word(place, was);
+    }
+    CHECK(attempt(g->plan, g->plan_bytes) == EGRU_OK);
 }
 
 int main(int argc, char **argv) {
@@ -317,8 +358,11 @@ int main(int argc, char **argv) {
             test_built_plans();
         for (int i = 1; i < argc; i++) {
             golden g = load_golden(argv[i]);
-            if (built_for(&g))
+            if (built_for(&g)) {
                 test_words(&g);
+                if (g.integer)
+                    test_integers(&g);
+            }
             free(g.bytes);
         }
     }
