@@ -4,7 +4,7 @@
 #include "x86.h"
 
 #ifdef EGRU_X86
-#define TARGET __attribute__((target("avx2,fma")))
+#define TARGET __attribute__((target("avx2,fma,popcnt")))
 #define SIDE_BY_SIDE 1
 #define LANES 8
 
@@ -260,6 +260,27 @@ TARGET EGRU_INLINE f32 f_power2(f32 k) {
 }
 #include "gru_float_template.h"
 #endif
+
+/* q = clamp(floor(a x + b)), product and sum rounded one by one. */
+TARGET static uint32_t standardise(const float *a, const float *b, const float *x, void *q, uint32_t size,
+                                   uint32_t bits) {
+    const __m256 high = _mm256_set1_ps((float)egru_limit(bits)), low = _mm256_set1_ps(-(float)egru_limit(bits));
+    uint32_t saturated = 0;
+    for (uint32_t i = 0; i < size; i += LANES) {
+        uint32_t inside = size - i < LANES ? (1u << (size - i)) - 1u : 0xffu;
+        __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(x + i)), _mm256_loadu_ps(b + i));
+        __m256 whole = _mm256_round_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+        __m256 clamped = _mm256_max_ps(_mm256_min_ps(whole, high), low);
+        uint32_t beyond = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(whole, clamped, _CMP_NEQ_UQ));
+        saturated += (uint32_t)_mm_popcnt_u32(beyond & inside);
+        if (bits == 8)
+            v_store8((int8_t *)q + i, _mm256_cvtps_epi32(clamped));
+        else
+            v_store16((int16_t *)q + i, _mm256_cvtps_epi32(clamped));
+    }
+    return saturated;
+}
+#define STANDARDISE standardise
 
 #include "kernel_template.h"
 

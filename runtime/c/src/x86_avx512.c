@@ -274,6 +274,26 @@ TARGET EGRU_INLINE f32 f_power2(f32 k) {
 #include "gru_float_template.h"
 #endif
 
+/* q = clamp(floor(a x + b)), product and sum rounded one by one. */
+TARGET static uint32_t standardise(const float *a, const float *b, const float *x, void *q, uint32_t size,
+                                   uint32_t bits) {
+    const __m512 high = _mm512_set1_ps((float)egru_limit(bits)), low = _mm512_set1_ps(-(float)egru_limit(bits));
+    uint32_t saturated = 0;
+    for (uint32_t i = 0; i < size; i += LANES) {
+        __mmask16 inside = (__mmask16)(size - i < LANES ? (1u << (size - i)) - 1u : 0xffffu);
+        __m512 v = _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(x + i)), _mm512_loadu_ps(b + i));
+        __m512 whole = _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+        __m512 clamped = _mm512_max_ps(_mm512_min_ps(whole, high), low);
+        saturated += (uint32_t)_mm_popcnt_u32(_mm512_mask_cmp_ps_mask(inside, whole, clamped, _CMP_NEQ_UQ));
+        if (bits == 8)
+            v_store8((int8_t *)q + i, _mm512_cvtps_epi32(clamped));
+        else
+            v_store16((int16_t *)q + i, _mm512_cvtps_epi32(clamped));
+    }
+    return saturated;
+}
+#define STANDARDISE standardise
+
 #define CORRECTION(kind) ((kind) == EGRU_VECTOR_Q8 ? 128u : 32768u)
 #include "kernel_template.h"
 
