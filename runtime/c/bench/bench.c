@@ -12,7 +12,7 @@
 
 #include "internal.h"
 
-#if defined(__AVX512F__)
+#ifdef EGRU_X86
 #include <immintrin.h>
 #endif
 
@@ -27,9 +27,9 @@ static double now(void) {
 
 static volatile float seen;
 
-/* The sum of `bytes` bytes, a multiple of 256, by the widest loads. */
-static void read_weights(const unsigned char *weights, size_t bytes) {
-#if defined(__AVX512F__)
+/* Reads `bytes` bytes, a multiple of 256, by the widest loads that there are. */
+#ifdef EGRU_X86
+__attribute__((target("avx512f"))) static void read_avx512(const unsigned char *weights, size_t bytes) {
     __m512i a = _mm512_setzero_si512(), b = a, c = a, d = a;
     for (size_t i = 0; i < bytes; i += 256) {
         a = _mm512_xor_si512(a, _mm512_load_si512(weights + i));
@@ -39,7 +39,22 @@ static void read_weights(const unsigned char *weights, size_t bytes) {
     }
     a = _mm512_xor_si512(_mm512_xor_si512(a, b), _mm512_xor_si512(c, d));
     seen = (float)_mm512_reduce_add_epi32(a);
-#else
+}
+
+__attribute__((target("avx2"))) static void read_avx2(const unsigned char *weights, size_t bytes) {
+    __m256i a = _mm256_setzero_si256(), b = a, c = a, d = a;
+    for (const __m256i *w = (const __m256i *)(const void *)weights; bytes; bytes -= 128, w += 4) {
+        a = _mm256_xor_si256(a, _mm256_load_si256(w));
+        b = _mm256_xor_si256(b, _mm256_load_si256(w + 1));
+        c = _mm256_xor_si256(c, _mm256_load_si256(w + 2));
+        d = _mm256_xor_si256(d, _mm256_load_si256(w + 3));
+    }
+    a = _mm256_xor_si256(_mm256_xor_si256(a, b), _mm256_xor_si256(c, d));
+    seen = (float)_mm256_extract_epi32(a, 0) + (float)_mm256_extract_epi32(a, 7);
+}
+#endif
+
+static void read_words(const unsigned char *weights, size_t bytes) {
     uint64_t sums[8] = {0};
     for (size_t i = 0; i < bytes; i += 64)
         for (size_t j = 0; j < 8; j++) {
@@ -50,7 +65,17 @@ static void read_weights(const unsigned char *weights, size_t bytes) {
     for (size_t j = 1; j < 8; j++)
         sums[0] ^= sums[j];
     seen = (float)sums[0];
+}
+
+static void read_weights(const unsigned char *weights, size_t bytes) {
+#ifdef EGRU_X86
+    if (__builtin_cpu_supports("avx512f"))
+        read_avx512(weights, bytes);
+    else if (__builtin_cpu_supports("avx2"))
+        read_avx2(weights, bytes);
+    else
 #endif
+        read_words(weights, bytes);
 }
 
 typedef struct {

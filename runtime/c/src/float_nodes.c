@@ -73,12 +73,22 @@ void egru_scale_accumulators(const egru_matrix *m, void *acc, float step) {
     }
 }
 
-void egru_activate_float(float *v, uint32_t size, uint32_t activation) {
-    for (uint32_t i = 0; activation != EGRU_LINEAR && i < size; i++) {
-        if (activation == EGRU_RELU)
-            v[i] = v[i] > 0 ? v[i] : 0;
+void egru_activate_float(const egru_kernel *kernel, const float *v, float *to, uint32_t size, uint32_t activation,
+                         float most) {
+#if EGRU_SIMD
+    if (kernel->activate_float) {
+        kernel->activate_float(v, to, size, activation, most);
+        return;
+    }
+#endif
+    (void)kernel;
+    for (uint32_t i = 0; i < size; i++) {
+        if (activation == EGRU_LINEAR)
+            to[i] = egru_exp_float(v[i] - most);
+        else if (activation == EGRU_RELU)
+            to[i] = v[i] > 0 ? v[i] : 0;
         else
-            v[i] = activation == EGRU_TANH ? egru_tanh_float(v[i]) : egru_sigmoid_float(v[i]);
+            to[i] = activation == EGRU_TANH ? egru_tanh_float(v[i]) : egru_sigmoid_float(v[i]);
     }
 }
 
@@ -87,18 +97,24 @@ void egru_combine_float(const egru_operation *op, const float *a, const float *b
         value[i] = op->code == EGRU_OP_ADD ? a[i] + b[i] : a[i] * b[i];
 }
 
-void egru_give_out_float(const egru_operation *op, const float *value, float *y, uint32_t size) {
+void egru_give_out_float(const egru_kernel *kernel, const egru_operation *op, const float *value, float *work, float *y,
+                         uint32_t size) {
     float largest = value[0], total = 0;
-    if (op->code != EGRU_OP_SOFTMAX) {
-        for (uint32_t i = 0; i < size; i++)
-            y[i] = op->code == EGRU_OP_SIGMOID ? egru_sigmoid_float(value[i]) : value[i];
+    if (op->code == EGRU_OP_IDENTITY) {
+        memcpy(y, value, size * sizeof *y);
+        return;
+    }
+    if (op->code == EGRU_OP_SIGMOID) {
+        egru_activate_float(kernel, value, work, size, EGRU_SIGMOID, 0);
+        memcpy(y, work, size * sizeof *y);
         return;
     }
     for (uint32_t i = 1; i < size; i++)
         largest = value[i] > largest ? value[i] : largest;
+    egru_activate_float(kernel, value, work, size, EGRU_LINEAR, largest);
     for (uint32_t i = 0; i < size; i++)
-        total += y[i] = egru_exp_float(value[i] - largest);
+        total += work[i];
     for (uint32_t i = 0; i < size; i++)
-        y[i] /= total;
+        y[i] = work[i] / total;
 }
 #endif

@@ -8,13 +8,16 @@
 #if defined(__SSE2__)
 #include <xmmintrin.h>
 typedef unsigned egru_float_mode;
+/* What is right already is not set again: that waits for all that came before, and takes as long as a small layer. */
 static inline egru_float_mode egru_enter(int flush) {
-    egru_float_mode before = _mm_getcsr();
-    _mm_setcsr(flush ? 0x9fc0u : 0x1f80u); /* no traps; flush to zero, denormals are zero */
+    const egru_float_mode before = _mm_getcsr(), wanted = flush ? 0x9fc0u : 0x1f80u; /* no traps; denormals are zero */
+    if (!EGRU_SIMD || (before & 0xffc0u) != wanted)
+        _mm_setcsr(wanted);
     return before;
 }
 static inline void egru_leave(egru_float_mode before) {
-    _mm_setcsr(before);
+    if (!EGRU_SIMD || _mm_getcsr() != before)
+        _mm_setcsr(before);
 }
 #elif defined(__aarch64__)
 typedef uint64_t egru_float_mode;

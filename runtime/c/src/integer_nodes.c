@@ -99,39 +99,39 @@ static int64_t half_power(uint32_t fraction) {
     return egru_exp2_c0[k] + egru_round(p * inner, 15);
 }
 
+/* v is overwritten. One division for all: what is multiplied with the inverse is the quotient or one less. */
 static void softmax(int32_t *v, float *y, uint32_t size, const float *scale) {
-    int64_t largest = v[0], total = 0;
+    int64_t largest = v[0];
+    uint64_t total = 0, inverse;
     for (uint32_t i = 1; i < size; i++)
         largest = v[i] > largest ? v[i] : largest;
     for (uint32_t i = 0; i < size; i++) {
         int64_t distance = egru_round((largest - v[i]) * 1549082005, 30);
         int64_t halvings = distance >> 16 < 62 ? distance >> 16 : 62;
         v[i] = (int32_t)(half_power((uint32_t)(distance & 65535)) * 65536 >> halvings); /* at most 2^30 */
-        total += v[i];
+        total += (uint64_t)v[i];
     }
-    for (uint32_t i = 0; i < size; i++)
-        y[i] = (float)(((int64_t)v[i] * 32768 + total / 2) / total) * scale[i];
+    inverse = ((uint64_t)1 << 61) / total; /* of a total of 2^30 at least: that is the largest number's share */
+    for (uint32_t i = 0; i < size; i++) {
+        uint64_t divided = (uint64_t)v[i] * 32768 + total / 2, quotient = (divided >> 15) * inverse >> 46;
+        quotient += (quotient + 1) * total <= divided;
+        y[i] = (float)(int32_t)quotient * scale[i];
+    }
 }
 
 void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work, float *y, uint32_t size) {
     const int32_t *m = op->a;
     const float *scale = op->b, *offset = op->matrix.offset;
+    int64_t limit = op->code == EGRU_OP_IDENTITY ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
     for (uint32_t i = 0; i < size; i++) {
-        int64_t v = m ? egru_round((int64_t)value[i] * m[i], op->shift) : value[i];
-        if (op->code == EGRU_OP_SOFTMAX)
-            v = egru_clamp(v, EGRU_VALUE_LIMIT);
-        else if (op->code == EGRU_OP_SIGMOID)
-            v = egru_sigmoid(v);
-        else
-            v = egru_clamp(v, EGRU_OUTPUT_LIMIT);
-        work[i] = (int32_t)v;
+        int32_t v = (int32_t)egru_clamp(m ? egru_round((int64_t)value[i] * m[i], op->shift) : value[i], limit);
+        if (op->code == EGRU_OP_SOFTMAX) {
+            work[i] = v;
+        } else {
+            float real = (float)(op->code == EGRU_OP_SIGMOID ? egru_sigmoid(v) : v) * scale[i];
+            y[i] = offset ? real + offset[i] : real;
+        }
     }
-    if (op->code == EGRU_OP_SOFTMAX) {
+    if (op->code == EGRU_OP_SOFTMAX)
         softmax(work, y, size, scale);
-        return;
-    }
-    for (uint32_t i = 0; i < size; i++) {
-        float real = (float)work[i] * scale[i];
-        y[i] = offset ? real + offset[i] : real;
-    }
 }

@@ -48,6 +48,7 @@ enum {
 typedef struct {
     uint32_t rows, columns;
     uint32_t kind;
+    int64_t reach;      /* of int8 weights: the largest magnitude of an accumulator */
     const void *weights;
     const void *bias;   /* int32 or float, (rows + EGRU_PAD); zero where there is none, kernels may have added to it */
     const float *scale, *offset; /* dynamic-w8: of every row; the bias, which is not in the product. NULL otherwise */
@@ -59,6 +60,7 @@ typedef struct {
     uint32_t before;    /* reset before the product */
     uint32_t candidate; /* EGRU_TANH, EGRU_RELU or EGRU_LINEAR */
     uint32_t bits;      /* 8 or 16, of the operands of h and r * h */
+    uint32_t narrow;    /* static: arguments and operands are below 2^30 before they are saturated, hn within its limit */
     egru_matrix ih;
     egru_matrix hh; /* of r and z alone where `before` */
     egru_matrix hn; /* of n where `before` */
@@ -67,6 +69,10 @@ typedef struct {
     int32_t h_multiplier, rh_multiplier;
     uint32_t h_shift, rh_shift;
 } egru_gru;
+
+/* Added to the number of streams of a product: read the weights from the other end, since what was read last is still in
+ * the cache. The results are the same. */
+#define EGRU_BACKWARDS 16u
 
 /* Everything that instruction sets do differently. Vectors are aligned to EGRU_ALIGN and padded by EGRU_PAD. Products
  * are of `count` streams, 1 to EGRU_TILE; all results are the same however many they are. The integer functions of all
@@ -87,7 +93,8 @@ typedef struct {
     /* Value to operand: m has `multipliers` numbers, 1 or size. */
     void (*operand)(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m, uint32_t multipliers,
                     uint32_t shift);
-    /* One GRU step behind the products. h is overwritten, q is the operand of the new h. */
+    /* One GRU step behind the products. h is overwritten, q is the operand of the new h. ih may be overwritten too, here
+     * and below. */
     void (*gru_after)(const egru_gru *gru, const int32_t *ih, const int32_t *hh, int32_t *h, void *q);
     /* Reset before: z in Q16 and the operand of r * h; then, with `hn` = W_hn q_rh, the rest. */
     void (*gru_gates)(const egru_gru *gru, const int32_t *ih, const int32_t *hh, const int32_t *h, int32_t *z, void *q_rh);
@@ -101,6 +108,17 @@ typedef struct {
                                 float *next);
     /* v (size) to int8 by step = max(max|v| / 127, 2^-100); returns the step. */
     float (*quantize_float)(const float *v, int8_t *q, uint32_t size);
+#endif
+#if EGRU_SIMD
+    /* Those below may be missing, for what step.c does instead. */
+    int turns; /* products know EGRU_BACKWARDS */
+    /* Whether all numbers, of any alignment, are within ±limit, a finite one; `to` becomes a copy unless it is NULL. */
+    int (*copy_within)(const float *from, float *to, size_t size, float limit);
+#if EGRU_FLOAT
+    void (*standardise_float)(const float *mean, const float *std, const float *x, float *value, uint32_t size);
+    /* The activation (EGRU_RELU, …) of v, or with EGRU_LINEAR e^(v - most). */
+    void (*activate_float)(const float *v, float *to, uint32_t size, uint32_t activation, float most);
+#endif
 #endif
 } egru_kernel;
 
@@ -159,6 +177,9 @@ struct egru_model {
 /* The streams of a tile, at aligned addresses. */
 typedef struct {
     size_t count;
+#if EGRU_SIMD
+    size_t backwards; /* 0 or EGRU_BACKWARDS, in this step */
+#endif
     unsigned char *state[EGRU_TILE], *scratch[EGRU_TILE];
 } egru_tile;
 

@@ -128,10 +128,12 @@ static EGRU_NOINLINE uint32_t checked_shift(builder *b, uint32_t shift) {
     return shift;
 }
 
-/* Weights are -127 to 127, and no accumulator can leave 32 bits: sum |w| L + |b| < 2^31 in every row. */
-static EGRU_NOINLINE void check_rows(builder *b, const unsigned char *weights, const unsigned char *bias, uint32_t rows,
+/* Weights are -127 to 127, and no accumulator can leave 32 bits: sum |w| L + |b| < 2^31 in every row. Returns the
+ * largest of these sums. */
+static EGRU_NOINLINE int64_t check_rows(builder *b, const unsigned char *weights, const unsigned char *bias, uint32_t rows,
                                      uint32_t columns, int32_t limit) {
     const signed char *w = (const signed char *)weights;
+    int64_t largest = 0;
     for (uint32_t row = 0; row < rows; row++) {
         int64_t reach = 0, added = 0;
         for (uint32_t j = 0; j < columns; j++, w++) {
@@ -141,9 +143,13 @@ static EGRU_NOINLINE void check_rows(builder *b, const unsigned char *weights, c
         }
         if (bias)
             added = (int32_t)egru_read_u32(bias + 4 * (size_t)row);
-        if (reach * limit + (added < 0 ? -added : added) >= (int64_t)1 << 31)
+        reach = reach * limit + (added < 0 ? -added : added);
+        if (reach >= (int64_t)1 << 31)
             b->good = 0;
+        if (EGRU_SIMD && reach > largest)
+            largest = reach;
     }
+    return largest;
 }
 
 /* A matrix over a vector of `kind`: `rows` rows from `first` on of the weights, the bias and the scales at words[0],
@@ -154,6 +160,7 @@ static EGRU_NOINLINE void read_matrix(builder *b, egru_matrix *m, uint32_t kind,
     const unsigned char *source, *bias = NULL;
     void *packed, *packed_bias;
     uint32_t item;
+    int64_t reach = 0;
     if (scale != EGRU_NONE) {
         if (b->scheme == EGRU_SCHEME_FLOAT)
             b->good = 0;
@@ -166,7 +173,7 @@ static EGRU_NOINLINE void read_matrix(builder *b, egru_matrix *m, uint32_t kind,
     source = data(b, words[0] + (uint64_t)first * columns * item, (uint64_t)rows * columns, item);
     if (words[stride] != EGRU_NONE)
         bias = data(b, words[stride] + 4 * (uint64_t)first, rows, 4);
-    if (!source || ((uint64_t)rows + 16) * (columns + 4) * item > LARGEST_MODEL) { /* blocks are filled up to these */
+    if (!source || ((uint64_t)rows + 16) * (columns + 64) * item > LARGEST_MODEL) { /* blocks are filled up to these */
         b->good = 0;
         return;
     }
@@ -180,7 +187,9 @@ static EGRU_NOINLINE void read_matrix(builder *b, egru_matrix *m, uint32_t kind,
     if (item == 4)
         check_floats(b, source, (size_t)rows * columns, 0);
     else
-        check_rows(b, source, bias, rows, columns, kind == EGRU_VECTOR_Q8 ? 127 : 32767);
+        reach = check_rows(b, source, bias, rows, columns, kind == EGRU_VECTOR_Q8 ? 127 : 32767);
+    if (EGRU_SIMD)
+        m->reach = reach;
     widen(b, rows);
     widen(b, columns);
     m->bias = packed_bias = padded(b, bias, rows);
@@ -263,6 +272,15 @@ static void read_table(builder *b, egru_operation *op, const uint32_t *a, uint32
     op->a = copy;
 }
 
+/* See egru_gru. Multipliers are below 2^29, h is at most 2^24 or 2^30. */
+static uint32_t narrow(const egru_gru *g) {
+    int tanh = g->candidate == EGRU_TANH;
+    uint32_t shift = g->rz_shift < g->n_shift ? g->rz_shift : g->n_shift, least = tanh ? 23 : 29;
+    int64_t pair = g->ih.reach + (g->hn.reach > g->hh.reach ? g->hn.reach : g->hh.reach);
+    return pair < (int64_t)1 << (shift + 1) && (!tanh || g->before || g->hh.reach << 5 <= (int64_t)1 << g->n_shift) &&
+           g->h_shift >= least && (!g->before || g->rh_shift >= least);
+}
+
 static void read_gru(builder *b, egru_operation *op, const uint32_t *a, uint32_t size) {
     egru_gru *g = &op->gru;
     uint32_t kind = factor(b, op->in), own = EGRU_VECTOR_FLOAT;
@@ -296,6 +314,7 @@ static void read_gru(builder *b, egru_operation *op, const uint32_t *a, uint32_t
     g->rh_multiplier = (int32_t)a[15];
     if ((a[13] | a[15]) >= MULTIPLIER_LIMIT)
         b->good = 0;
+    g->narrow = EGRU_SIMD && b->good && narrow(g);
     writes(b, op->q, own, size);
 }
 

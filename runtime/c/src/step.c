@@ -12,6 +12,7 @@
 #include "float_nodes.h"
 
 #define INPUT_LIMIT 1152921504606846976.0f /* 2^60 */
+#define LARGEST 3.40282347e38f
 
 static int is_static(const egru_model *model) {
     return !EGRU_FLOAT || model->scheme == EGRU_SCHEME_STATIC;
@@ -27,8 +28,27 @@ static size_t item_size(uint32_t kind) {
 
 #define FOR_STREAMS for (size_t s = 0; s < (EGRU_TILE == 1 ? 1 : tile->count); s++)
 
-static void product(const egru_model *model, const egru_matrix *m, const void *const *v, void *const *acc, size_t count) {
+/* Weights are read to and fro, where the kernel can. */
+static void turn(const egru_model *model, egru_tile *tile, uint64_t times) {
+#if EGRU_SIMD
+    tile->backwards = model->kernel->turns && times % 2 ? EGRU_BACKWARDS : 0;
+#endif
+    (void)model, (void)tile, (void)times;
+}
+
+static size_t backwards(const egru_tile *tile) {
+#if EGRU_SIMD
+    return tile->backwards;
+#else
+    (void)tile;
+    return 0;
+#endif
+}
+
+static void product(const egru_model *model, const egru_tile *tile, const egru_matrix *m, const void *const *v,
+                    void *const *acc) {
     const egru_kernel *kernel = model->kernel;
+    const size_t count = EGRU_TILE == 1 ? 1 : tile->count + backwards(tile);
     if (m->kind == EGRU_VECTOR_Q8)
         kernel->product_q8(m, (const int8_t *const *)v, (int32_t *const *)acc, count);
 #if EGRU_Q16
@@ -48,7 +68,7 @@ static void float_product(const egru_model *model, const egru_tile *tile, const 
     const void *q[EGRU_TILE];
     float step[EGRU_TILE];
     if (!m->scale) {
-        product(model, m, v, acc, tile->count);
+        product(model, tile, m, v, acc);
         return;
     }
     FOR_STREAMS {
@@ -56,7 +76,7 @@ static void float_product(const egru_model *model, const egru_tile *tile, const 
         step[s] = model->kernel->quantize_float(v[s], quantized, m->columns);
         q[s] = quantized;
     }
-    product(model, m, q, acc, tile->count);
+    product(model, tile, m, q, acc);
     FOR_STREAMS egru_scale_accumulators(m, acc[s], step[s]);
 }
 #endif
@@ -77,8 +97,11 @@ static void run_gru(const egru_model *model, const egru_tile *tile, const egru_o
     }
 #if EGRU_FLOAT
     if (!integer) {
-        float_product(model, tile, &g->ih, x, ih);
-        float_product(model, tile, &g->hh, h, hh);
+        for (int second = 0; second < 2; second++)
+            if (second == (backwards(tile) != 0))
+                float_product(model, tile, &g->ih, x, ih);
+            else
+                float_product(model, tile, &g->hh, h, hh);
         if (!g->before) {
             FOR_STREAMS kernel->gru_after_float(g, ih[s], hh[s], h[s], egru_at(model, tile, op->out, s));
             return;
@@ -91,8 +114,11 @@ static void run_gru(const egru_model *model, const egru_tile *tile, const egru_o
         return;
     }
 #endif
-    product(model, &g->ih, x, ih, tile->count);
-    product(model, &g->hh, h, hh, tile->count);
+    if (backwards(tile))
+        product(model, tile, &g->hh, h, hh);
+    product(model, tile, &g->ih, x, ih);
+    if (!backwards(tile))
+        product(model, tile, &g->hh, h, hh);
     if (!g->before) {
         FOR_STREAMS kernel->gru_after(g, ih[s], hh[s], egru_at(model, tile, op->out, s),
                                       egru_at(model, tile, op->q, s));
@@ -100,7 +126,7 @@ static void run_gru(const egru_model *model, const egru_tile *tile, const egru_o
     }
     FOR_STREAMS kernel->gru_gates(g, ih[s], hh[s], egru_at(model, tile, op->out, s), buffer(model, tile, EGRU_Z, s),
                                   buffer(model, tile, EGRU_RH, s));
-    product(model, &g->hn, inner, n, tile->count);
+    product(model, tile, &g->hn, inner, n);
     FOR_STREAMS kernel->gru_candidate(g, ih[s], n[s], buffer(model, tile, EGRU_Z, s),
                                       egru_at(model, tile, op->out, s), egru_at(model, tile, op->q, s));
 }
@@ -115,11 +141,14 @@ static void run_linear(const egru_model *model, const egru_tile *tile, const egr
 #if EGRU_FLOAT
     if (!is_static(model)) {
         float_product(model, tile, &op->matrix, v, acc);
-        FOR_STREAMS egru_activate_float(acc[s], op->matrix.rows, op->activation);
+        FOR_STREAMS {
+            if (op->activation != EGRU_LINEAR)
+                egru_activate_float(model->kernel, acc[s], acc[s], op->matrix.rows, op->activation, 0);
+        }
         return;
     }
 #endif
-    product(model, &op->matrix, v, acc, tile->count);
+    product(model, tile, &op->matrix, v, acc);
     FOR_STREAMS egru_activate(op, acc[s]);
 }
 
@@ -163,6 +192,10 @@ static void run(const egru_model *model, const egru_tile *tile, const egru_opera
             if (integer)
                 ((egru_counts *)(void *)tile->state[s])->clipped +=
                     egru_read_input(model->kernel, op, x, value, out);
+#if EGRU_FLOAT && EGRU_SIMD
+            else if (op->code == EGRU_OP_STANDARDISE && model->kernel->standardise_float)
+                model->kernel->standardise_float(op->a, op->b, x, value, out->size);
+#endif
 #if EGRU_FLOAT
             else
                 egru_read_input_float(op, x, value, out);
@@ -206,21 +239,46 @@ static void run(const egru_model *model, const egru_tile *tile, const egru_opera
                 egru_give_out(op, value, buffer(model, tile, EGRU_IH, s), given, out->size);
 #if EGRU_FLOAT
             else
-                egru_give_out_float(op, value, given, out->size);
+                egru_give_out_float(model->kernel, op, value, buffer(model, tile, EGRU_IH, s), given, out->size);
 #endif
         }
     }
 }
 
+/* Whether all numbers are within ±limit, a finite one; `to` becomes a copy of them, unless it is NULL. Two at a time: what
+ * is added carries larger magnitudes into the bit of the sign. */
+static int copy_within(const egru_model *model, const float *from, float *to, size_t size, float limit) {
+    uint64_t beyond = 0, two, added;
+    uint32_t bits;
+#if EGRU_SIMD
+    if (model->kernel->copy_within)
+        return model->kernel->copy_within(from, to, size, limit);
+#endif
+    (void)model;
+    memcpy(&bits, &limit, 4);
+    added = (0x7fffffffu - bits) * 0x100000001u;
+    if (to)
+        memcpy(to, from, size * sizeof *from);
+    for (; size >= 2; size -= 2, from += 2) {
+        memcpy(&two, from, 8);
+        beyond |= (two & 0x7fffffff7fffffffu) + added;
+    }
+    if (size) {
+        memcpy(&bits, from, 4);
+        beyond |= (bits & 0x7fffffffu) + (added >> 32);
+    }
+    return !(beyond & 0x8000000080000000u);
+}
+
 #if EGRU_FLOAT
 /* Whether everything that would be kept or given out is finite. */
 static int in_range(const egru_model *model, const egru_tile *tile, size_t s, const float *y) {
-    int good = egru_finite(y + s * model->output_size, model->output_size);
+    int good = copy_within(model, y + s * model->output_size, NULL, model->output_size, LARGEST);
     for (uint32_t i = 0; i < model->operation_count; i++) {
         const egru_operation *op = &model->operations[i];
         uint32_t kept = op->code == EGRU_OP_GRU ? op->out : op->in;
         if (op->code == EGRU_OP_GRU || op->code == EGRU_OP_TAPS)
-            good &= egru_finite(egru_at(model, tile, kept, s), model->vectors[kept].size);
+            good &= copy_within(model, egru_at(model, tile, kept, s), NULL, model->vectors[kept].size, LARGEST);
     }
     return good;
 }
@@ -228,7 +286,8 @@ static int in_range(const egru_model *model, const egru_tile *tile, size_t s, co
 
 /* The state takes over what it keeps of this step. */
 static void keep(const egru_model *model, const egru_tile *tile, size_t s) {
-    for (uint32_t i = 0; i < model->operation_count; i++) {
+    int keeps = !EGRU_SIMD || !is_static(model) || model->taps_count; /* a GRU of integers has done so itself */
+    for (uint32_t i = 0; keeps && i < model->operation_count; i++) {
         const egru_operation *op = &model->operations[i];
         if (op->code == EGRU_OP_TAPS) {
             const egru_vector *in = &model->vectors[op->in];
@@ -260,29 +319,11 @@ static unsigned step_tile(const egru_model *model, const egru_tile *tile, float 
     return failed;
 }
 
-/* Whether all numbers are within +-2^60, two at a time: what is added carries larger magnitudes, 0x5d800001 and on,
- * into the bit of the sign. */
-static int within_limit(const float *x, size_t size) {
-    uint64_t beyond = 0, two;
-    for (; size >= 2; size -= 2, x += 2) {
-        memcpy(&two, x, 8);
-        beyond |= (two & 0x7fffffff7fffffffu) + 0x227fffff227fffffu;
-    }
-    if (size) {
-        uint32_t one;
-        memcpy(&one, x, 4);
-        beyond |= (one & 0x7fffffffu) + 0x227fffffu;
-    }
-    return !(beyond & 0x8000000080000000u);
-}
-
 /* A sample into the scratch memory, saturated; how many numbers were, or -1 where one is not finite. */
 static int64_t take_sample(const egru_model *model, const float *x, float *sample) {
     int64_t saturated = 0;
-    if (EGRU_SIMD && within_limit(x, model->input_size)) {
-        memcpy(sample, x, model->input_size * sizeof *x);
+    if (EGRU_SIMD && copy_within(model, x, sample, model->input_size, INPUT_LIMIT))
         return 0;
-    }
     for (uint32_t i = 0; i < model->input_size; i++) {
         float value = x[i];
         if (!(value >= -INPUT_LIMIT && value <= INPUT_LIMIT)) {
@@ -318,6 +359,7 @@ egru_status egru_run(const egru_model *model, void *state, void *scratch, const 
     egru_float_mode mode = egru_enter(!is_static(model));
     size_t t = 0;
     for (; t < steps && status == EGRU_OK; t++) {
+        turn(model, &tile, ((egru_counts *)(void *)tile.state[0])->steps);
         int64_t saturated = take_sample(model, xs + t * model->input_size, egru_at(model, &tile, 0, 0));
         if (saturated < 0)
             status = EGRU_INPUT;
@@ -340,17 +382,19 @@ egru_status egru_step_many(const egru_model *model, void *const *states, size_t 
                            float *ys, size_t *which) {
     egru_status status = EGRU_OK;
     egru_float_mode mode;
-    for (size_t i = 0; i < n; i++)
-        if (!egru_finite(xs + i * model->input_size, model->input_size)) {
-            *which = i;
-            return EGRU_INPUT;
-        }
+    if (!EGRU_SIMD || !copy_within(model, xs, NULL, n * model->input_size, LARGEST))
+        for (size_t i = 0; i < n; i++)
+            if (!egru_finite(xs + i * model->input_size, model->input_size)) {
+                *which = i;
+                return EGRU_INPUT;
+            }
     mode = egru_enter(!is_static(model));
     for (size_t first = 0; first < n; first += EGRU_TILE) {
         size_t count = n - first < EGRU_TILE ? n - first : EGRU_TILE;
         unsigned failed;
         egru_tile tile = tile_of(model, states + first, count, scratch);
         int64_t saturated[EGRU_TILE];
+        turn(model, &tile, first / EGRU_TILE);
         for (size_t s = 0; s < count; s++)
             saturated[s] = take_sample(model, xs + (first + s) * model->input_size, egru_at(model, &tile, 0, s));
         failed = step_tile(model, &tile, ys + first * model->output_size);

@@ -4,18 +4,21 @@
 #include "x86.h"
 
 #ifdef EGRU_X86
-#define TARGET __attribute__((target("avx2,fma,popcnt")))
-#define SIDE_BY_SIDE 1
+#define TARGET __attribute__((target("avx2,fma")))
 #define LANES 8
 
 static int runs(void) {
-    return egru_x86_has(EGRU_YMM, bit_AVX2, 0);
+    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
 }
 
-static int read_word(const void *p) {
+static int word(const void *p) {
     int value;
     memcpy(&value, p, 4);
     return value;
+}
+
+TARGET EGRU_INLINE __m256i load256(const void *p) {
+    return _mm256_loadu_si256((const __m256i *)p);
 }
 
 typedef struct {
@@ -25,30 +28,29 @@ typedef struct {
 #define P(name) q8_##name
 #define P_ROWS 8
 #define P_COLUMNS 4
-#define P_BYTES 32
+#define P_ITEM 1
 #define P_ELEMENT int8_t
 #define P_RESULT int32_t
 #define P_ACC __m256i
 #define P_OPERAND signed_bytes
-#define P_WIDE 8
-#define P_TILE 2
-#define P_QUARTER 1
-#define P_EXACT 1
+#define P_WIDE 6
+#define P_TILE 0
+#define P_FILLED 0
+#define P_PADDED 1
 TARGET EGRU_INLINE __m256i q8_zero(void) {
     return _mm256_setzero_si256();
 }
 TARGET EGRU_INLINE __m256i q8_start(const int32_t *bias) {
-    return _mm256_loadu_si256((const __m256i *)(const void *)bias);
+    return load256(bias);
 }
 TARGET EGRU_INLINE signed_bytes q8_spread(const int8_t *q) {
     signed_bytes operand;
-    operand.value = _mm256_set1_epi32(read_word(q));
+    operand.value = _mm256_set1_epi32(word(q));
     operand.magnitude = _mm256_abs_epi8(operand.value);
     return operand;
 }
 TARGET EGRU_INLINE __m256i q8_add(__m256i acc, signed_bytes q, const unsigned char *w) {
-    __m256i weights = _mm256_load_si256((const __m256i *)(const void *)w);
-    __m256i pairs = _mm256_maddubs_epi16(q.magnitude, _mm256_sign_epi8(weights, q.value));
+    __m256i pairs = _mm256_maddubs_epi16(q.magnitude, _mm256_sign_epi8(load256(w), q.value));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 TARGET EGRU_INLINE __m256i q8_sum(__m256i a, __m256i b) {
@@ -57,44 +59,44 @@ TARGET EGRU_INLINE __m256i q8_sum(__m256i a, __m256i b) {
 TARGET EGRU_INLINE void q8_store(int32_t *result, __m256i acc) {
     _mm256_storeu_si256((__m256i *)(void *)result, acc);
 }
-#include "product_template.h"
+#include "x86_product.h"
 
+#if EGRU_Q16
+/* Weights become 16 bits on the way. */
 #define P(name) q16_##name
 #define P_ROWS 8
 #define P_COLUMNS 2
-#define P_BYTES 16
+#define P_ITEM 1
 #define P_ELEMENT int16_t
 #define P_RESULT int32_t
 #define P_ACC __m256i
 #define P_OPERAND __m256i
-#define P_WIDE 8
-#define P_TILE 2
-#define P_QUARTER 1
-#define P_EXACT 1
+#define P_WIDE 3
+#define P_TILE 0
+#define P_FILLED 0
+#define P_PADDED 1
 #define q16_zero q8_zero
 #define q16_start q8_start
 #define q16_sum q8_sum
 #define q16_store q8_store
 TARGET EGRU_INLINE __m256i q16_spread(const int16_t *q) {
-    return _mm256_set1_epi32(read_word(q));
+    return _mm256_set1_epi32(word(q));
 }
 TARGET EGRU_INLINE __m256i q16_add(__m256i acc, __m256i q, const unsigned char *w) {
     __m256i weights = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(const void *)w));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(weights, q));
 }
-#include "product_template.h"
+#include "x86_product.h"
+#endif
 
-typedef __m256i v32;
+typedef __m256i v32, words;
 typedef struct {
-    __m256i even, odd; /* of the lanes' numbers, 64 bits each */
-} wide;
-typedef struct {
-    __m256i half, bias; /* bias: what 2^62 becomes */
+    __m256i half, bias; /* bias: what 2^62 becomes, in 32 bits */
     __m128i count;
 } rounding;
 
 TARGET EGRU_INLINE v32 v_load(const int32_t *p) {
-    return _mm256_loadu_si256((const __m256i *)(const void *)p);
+    return load256(p);
 }
 TARGET EGRU_INLINE void v_store(int32_t *p, v32 v) {
     _mm256_storeu_si256((__m256i *)(void *)p, v);
@@ -108,115 +110,133 @@ TARGET EGRU_INLINE v32 v_add(v32 a, v32 b) {
 TARGET EGRU_INLINE v32 v_sub(v32 a, v32 b) {
     return _mm256_sub_epi32(a, b);
 }
-TARGET EGRU_INLINE v32 v_shift9(v32 v) {
-    return _mm256_slli_epi32(v, 9);
+TARGET EGRU_INLINE v32 v_clamp(v32 v, int32_t limit) {
+    return _mm256_max_epi32(_mm256_min_epi32(v, v_set(limit)), v_set(-limit));
 }
-TARGET EGRU_INLINE wide w_product(v32 a, v32 b) {
-    wide w = {_mm256_mul_epi32(a, b), _mm256_mul_epi32(_mm256_srli_epi64(a, 32), _mm256_srli_epi64(b, 32))};
-    return w;
-}
-TARGET EGRU_INLINE wide w_product_at(const int32_t *a, const int32_t *b) {
-    return w_product(v_load(a), v_load(b));
-}
-TARGET EGRU_INLINE wide w_scaled(v32 a, v32 b) {
-    wide w = {_mm256_mul_epi32(a, b), _mm256_mul_epi32(_mm256_srli_epi64(a, 32), b)};
-    return w;
-}
-TARGET EGRU_INLINE wide w_add(wide a, wide b) {
-    wide w = {_mm256_add_epi64(a.even, b.even), _mm256_add_epi64(a.odd, b.odd)};
-    return w;
+TARGET EGRU_INLINE v32 v_floor0(v32 v) {
+    return _mm256_max_epi32(v, v_set(0));
 }
 /* There is no arithmetic shift of 64 bits: 2^62 makes the number positive, and is taken off behind the shift. */
-TARGET EGRU_INLINE rounding w_rounding(uint32_t shift) {
+TARGET EGRU_INLINE rounding v_rounding(uint32_t shift) {
     rounding by = {_mm256_set1_epi64x((1LL << 62) + (1LL << (shift - 1))),
-                   _mm256_set1_epi64x(1LL << (62 - shift)), _mm_cvtsi32_si128((int)shift)};
+                   _mm256_set1_epi32((int)(uint32_t)((uint64_t)1 << (62 - shift))), _mm_cvtsi32_si128((int)shift)};
     return by;
 }
-TARGET EGRU_INLINE wide w_round(wide v, rounding by) {
-    wide w = {_mm256_sub_epi64(_mm256_srl_epi64(_mm256_add_epi64(v.even, by.half), by.count), by.bias),
-              _mm256_sub_epi64(_mm256_srl_epi64(_mm256_add_epi64(v.odd, by.half), by.count), by.bias)};
-    return w;
+TARGET EGRU_INLINE v32 odd(v32 v) {
+    return _mm256_srli_epi64(v, 32);
 }
-TARGET EGRU_INLINE __m256i least(__m256i a, __m256i b) {
-    return _mm256_blendv_epi8(a, b, _mm256_cmpgt_epi64(a, b));
+/* From the products of even lanes, and of odd ones. */
+TARGET EGRU_INLINE v32 rounded(__m256i even, __m256i uneven, rounding by) {
+    even = _mm256_srl_epi64(_mm256_add_epi64(even, by.half), by.count);
+    uneven = _mm256_srl_epi64(_mm256_add_epi64(uneven, by.half), by.count);
+    return v_sub(_mm256_blend_epi32(even, _mm256_slli_epi64(uneven, 32), 0xaa), by.bias);
 }
-TARGET EGRU_INLINE __m256i most(__m256i a, __m256i b) {
-    return _mm256_blendv_epi8(b, a, _mm256_cmpgt_epi64(a, b));
+TARGET EGRU_INLINE v32 v_scale_all(v32 a, v32 m, rounding by) {
+    return rounded(_mm256_mul_epi32(a, m), _mm256_mul_epi32(odd(a), m), by);
 }
-TARGET EGRU_INLINE wide w_clamp(wide v, int64_t limit) {
-    __m256i high = _mm256_set1_epi64x(limit), low = _mm256_set1_epi64x(-limit);
-    wide w = {most(least(v.even, high), low), most(least(v.odd, high), low)};
-    return w;
+TARGET EGRU_INLINE v32 v_scale(v32 a, const int32_t *pm, rounding by) {
+    return rounded(_mm256_mul_epi32(a, v_load(pm)), _mm256_mul_epi32(odd(a), v_load(pm + 1)), by);
 }
-TARGET EGRU_INLINE wide w_floor0(wide v) {
-    wide w = {most(v.even, _mm256_setzero_si256()), most(v.odd, _mm256_setzero_si256())};
-    return w;
+TARGET EGRU_INLINE v32 v_scale_two(v32 a, const int32_t *pm, v32 b, const int32_t *pn, rounding by) {
+    return rounded(
+        _mm256_add_epi64(_mm256_mul_epi32(a, v_load(pm)), _mm256_mul_epi32(b, v_load(pn))),
+        _mm256_add_epi64(_mm256_mul_epi32(odd(a), v_load(pm + 1)), _mm256_mul_epi32(odd(b), v_load(pn + 1))), by);
 }
-TARGET EGRU_INLINE v32 w_narrow(wide v) {
-    return _mm256_blend_epi32(v.even, _mm256_slli_epi64(v.odd, 32), 0xaa);
+TARGET EGRU_INLINE v32 v_times(v32 a, v32 b) {
+    return _mm256_mullo_epi32(a, b);
 }
-/* The low 16 bits of each lane are those of the table; R(p c; 15) is what vpmulhrsw computes. */
-TARGET EGRU_INLINE __m256i lookup(const int16_t *table, __m256i index) {
-    return _mm256_i32gather_epi32((const int *)(const void *)table, index, 2);
+TARGET EGRU_INLINE v32 v_shift(v32 v, __m128i count) {
+    return _mm256_sra_epi32(v, count);
 }
-TARGET EGRU_INLINE v32 tanh8(v32 a) {
-    __m256i u = _mm256_abs_epi32(a), k = _mm256_srli_epi32(u, 9);
-    __m256i p = _mm256_slli_epi32(_mm256_and_si256(u, _mm256_set1_epi32(511)), 6);
-    __m256i inner = _mm256_add_epi16(lookup(egru_tanh_c1, k), _mm256_mulhrs_epi16(p, lookup(egru_tanh_c2, k)));
-    __m256i t = _mm256_add_epi16(lookup(egru_tanh_c0, k), _mm256_mulhrs_epi16(p, inner));
-    return _mm256_sign_epi32(_mm256_srai_epi32(_mm256_slli_epi32(t, 16), 16), a);
+TARGET EGRU_INLINE words w_pack(v32 a, v32 b) {
+    return _mm256_max_epi16(_mm256_packs_epi32(a, b), _mm256_set1_epi16(-32767));
 }
-TARGET EGRU_INLINE void v_tanh2(v32 a, v32 b, v32 *ta, v32 *tb) {
-    *ta = tanh8(a);
-    *tb = tanh8(b);
+
+/* egru_tanh_c0 to c2 (a test compares them) as bytes: c2 + 198; the low bytes of c1 + 1 and its high ones, as far as
+ * there are any; the low bytes of c0, and 127 minus its high ones, as far as that is not 0. */
+static const uint8_t tanh_bytes[256] = {
+    169, 108, 57, 25, 5, 0, 13, 27, 45, 67, 88, 106, 124, 138, 149, 159, 169, 173, 180, 183, 186, 187, 190, 193,
+    195, 196, 195, 194, 198, 198, 198, 198, 198, 198, 199, 198, 197, 199, 197, 197, 200, 198, 200, 198, 198,
+    198, 198, 198, 198, 198, 198, 198, 198, 198, 198, 198, 198, 198, 198, 198, 198, 198, 198, 198,
+    10, 202, 20, 246, 152, 22, 135, 14, 181, 128, 120, 155, 225, 74, 209, 111, 30, 228, 177, 139, 110, 87, 68,
+    52, 40, 31, 25, 22, 15, 11, 9, 7, 6, 5, 3, 3, 3, 1, 3, 3, 0, 1, 0, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1,
+    1, 1, 1, 1, 1, 1, 1,
+    16, 15, 15, 13, 12, 11, 9, 8, 6, 5, 4, 3, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0,
+    0, 235, 89, 223, 39, 253, 77, 26, 124, 152, 149, 158, 220, 114, 127, 30, 102, 102, 48, 206, 73, 170, 245,
+    48, 94, 130, 158, 179, 196, 210, 220, 228, 234, 239, 243, 246, 248, 250, 251, 252, 253, 254, 254, 255, 255,
+    255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255, 255,
+    127, 112, 96, 82, 68, 57, 46, 37, 30, 24, 19, 15, 12, 9, 7, 5, 4, 3, 2, 2, 1, 1, 1, 0, 0, 0, 0, 0, 0, 0, 0,
+    0,
+};
+enum { C2 = 0, C1 = 64, C1_HIGH = 128, C0 = 160, C0_HIGH = 224 };
+
+/* Bytes of a table for the segments of 16 words, 16 segments at a time: where an index has its highest bit set, vpshufb
+ * gives 0. */
+TARGET EGRU_INLINE __m256i lookup(int table, const __m256i *index, const int parts) {
+    __m256i found = _mm256_setzero_si256();
+    EGRU_UNROLL for (int i = 0; i < parts; i++) {
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(tanh_bytes + table + 16 * i));
+        found = _mm256_or_si256(found, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), index[i]));
+    }
+    return found;
 }
-TARGET EGRU_INLINE void v_store16(int16_t *p, v32 v) {
-    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v, v), 0x08);
-    _mm_storeu_si128((__m128i *)(void *)p, _mm256_castsi256_si128(words));
+/* R(p c; 15) is what vpmulhrsw computes. */
+TARGET static EGRU_NOINLINE words w_tanh(words v) {
+    words u = _mm256_abs_epi16(v), k = _mm256_srli_epi16(u, 9), c0, c1, c2, index[4];
+    words p = _mm256_slli_epi16(_mm256_and_si256(u, _mm256_set1_epi16(511)), 6);
+    EGRU_UNROLL for (int i = 0; i < 4; i++) /* the segments from 16 i on become 112 to 127, the others 128 and more */
+        index[i] = _mm256_add_epi16(_mm256_xor_si256(k, _mm256_set1_epi16((short)(16 * i))),
+                                    _mm256_set1_epi16((short)0x8070));
+    c2 = _mm256_sub_epi16(lookup(C2, index, 4), _mm256_set1_epi16(198));
+    c1 = _mm256_add_epi16(lookup(C1, index, 4), _mm256_slli_epi16(lookup(C1_HIGH, index, 2), 8));
+    c0 = _mm256_sub_epi16(lookup(C0, index, 4), _mm256_slli_epi16(lookup(C0_HIGH, index, 2), 8));
+    c1 = _mm256_sub_epi16(_mm256_add_epi16(c1, _mm256_mulhrs_epi16(p, c2)), _mm256_set1_epi16(1));
+    c0 = _mm256_add_epi16(_mm256_add_epi16(c0, _mm256_set1_epi16(0x7f00)), _mm256_mulhrs_epi16(p, c1));
+    return _mm256_sign_epi16(c0, v);
+}
+TARGET EGRU_INLINE v32 w_first(words w) {
+    return _mm256_unpacklo_epi16(w, _mm256_setzero_si256());
+}
+TARGET EGRU_INLINE v32 w_second(words w) {
+    return _mm256_unpackhi_epi16(w, _mm256_setzero_si256());
+}
+TARGET EGRU_INLINE v32 w_first24(words w) {
+    return _mm256_srai_epi32(_mm256_unpacklo_epi16(_mm256_setzero_si256(), w), 7);
+}
+TARGET EGRU_INLINE v32 w_second24(words w) {
+    return _mm256_srai_epi32(_mm256_unpackhi_epi16(_mm256_setzero_si256(), w), 7);
+}
+/* With v = 2^15 high + low: (T high + v) 2^15 + T low + 2^15, over 2^16. */
+TARGET EGRU_INLINE v32 v_gate(v32 t, v32 v) {
+    v32 high = v_add(v, _mm256_madd_epi16(t, _mm256_srai_epi32(v, 15)));
+    v32 low = v_add(v_set(32768), _mm256_madd_epi16(t, _mm256_and_si256(v, v_set(32767))));
+    return _mm256_srai_epi32(v_add(high, _mm256_srai_epi32(low, 15)), 1);
+}
+TARGET static EGRU_NOINLINE v32 v_blend(v32 t, v32 a, v32 b) {
+    v32 of_a = _mm256_xor_si256(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a);
+    return rounded(_mm256_add_epi64(_mm256_mul_epi32(a, of_a), _mm256_mul_epi32(b, of_b)),
+                   _mm256_add_epi64(_mm256_mul_epi32(odd(a), odd(of_a)), _mm256_mul_epi32(odd(b), odd(of_b))),
+                   v_rounding(16));
+}
+TARGET EGRU_INLINE __m128i narrowed(v32 v) {
+    return _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
 }
 TARGET EGRU_INLINE void v_store8(int8_t *p, v32 v) {
-    __m256i words = _mm256_permute4x64_epi64(_mm256_packs_epi32(v, v), 0x08);
-    __m128i bytes = _mm_packs_epi16(_mm256_castsi256_si128(words), _mm_setzero_si128());
+    __m128i bytes = _mm_packs_epi16(_mm_max_epi16(narrowed(v), _mm_set1_epi16(-127)), _mm_setzero_si128());
     _mm_storel_epi64((__m128i *)(void *)p, bytes);
 }
-#include "gru_template.h"
-
-#if EGRU_FLOAT
-#define P(name) float_##name
-#define P_ROWS 8
-#define P_COLUMNS 1
-#define P_BYTES 32
-#define P_ELEMENT float
-#define P_RESULT float
-#define P_ACC __m256
-#define P_OPERAND __m256
-#define P_WIDE 8
-#define P_TILE 2
-#define P_QUARTER 1
-#define P_EXACT 0
-TARGET EGRU_INLINE __m256 float_zero(void) {
-    return _mm256_setzero_ps();
+TARGET EGRU_INLINE void v_store16(int16_t *p, v32 v) {
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_max_epi16(narrowed(v), _mm_set1_epi16(-32767)));
 }
-TARGET EGRU_INLINE __m256 float_start(const float *bias) {
-    return _mm256_loadu_ps(bias);
-}
-TARGET EGRU_INLINE __m256 float_spread(const float *v) {
-    return _mm256_set1_ps(*v);
-}
-TARGET EGRU_INLINE __m256 float_add(__m256 acc, __m256 v, const unsigned char *w) {
-    return _mm256_fmadd_ps(v, _mm256_load_ps((const float *)(const void *)w), acc);
-}
-TARGET EGRU_INLINE __m256 float_sum(__m256 a, __m256 b) {
-    return _mm256_add_ps(a, b);
-}
-TARGET EGRU_INLINE void float_store(float *result, __m256 acc) {
-    _mm256_storeu_ps(result, acc);
-}
-#include "product_template.h"
+#define GATES_INLINE static EGRU_NOINLINE
+#include "x86_gru.h"
 
 typedef __m256 f32;
 TARGET EGRU_INLINE f32 f_load(const float *p) {
     return _mm256_loadu_ps(p);
+}
+TARGET EGRU_INLINE f32 f_load_first(const float *p, size_t n) {
+    return _mm256_maskload_ps(p, _mm256_cmpgt_epi32(v_set((int32_t)n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7)));
 }
 TARGET EGRU_INLINE void f_store(float *p, f32 v) {
     _mm256_storeu_ps(p, v);
@@ -236,53 +256,71 @@ TARGET EGRU_INLINE f32 f_mul(f32 a, f32 b) {
 TARGET EGRU_INLINE f32 f_div(f32 a, f32 b) {
     return _mm256_div_ps(a, b);
 }
-TARGET EGRU_INLINE f32 f_fma(f32 a, f32 b, f32 c) {
-    return _mm256_fmadd_ps(a, b, c);
-}
 TARGET EGRU_INLINE f32 f_min(f32 a, f32 b) {
     return _mm256_min_ps(a, b);
 }
 TARGET EGRU_INLINE f32 f_max(f32 a, f32 b) {
     return _mm256_max_ps(a, b);
 }
-TARGET EGRU_INLINE f32 f_abs(f32 v) {
-    return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v);
+TARGET EGRU_INLINE unsigned f_beyond(f32 v, f32 limit) {
+    v32 magnitude = _mm256_and_si256(_mm256_castps_si256(v), v_set(0x7fffffff));
+    v32 larger = _mm256_cmpgt_epi32(magnitude, _mm256_castps_si256(limit));
+    return (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(larger));
 }
-TARGET EGRU_INLINE f32 f_with_sign(f32 v, f32 sign) {
-    return _mm256_or_ps(v, _mm256_and_ps(_mm256_set1_ps(-0.0f), sign));
+TARGET EGRU_INLINE unsigned f_reaches(f32 a, f32 b) {
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ));
 }
-TARGET EGRU_INLINE f32 f_round(f32 v) {
-    return _mm256_round_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+TARGET EGRU_INLINE v32 f_floor(f32 v) {
+    return _mm256_cvtps_epi32(_mm256_floor_ps(v));
 }
-TARGET EGRU_INLINE f32 f_power2(f32 k) {
-    __m256i exponent = _mm256_add_epi32(_mm256_cvtps_epi32(k), _mm256_set1_epi32(127));
-    return _mm256_castsi256_ps(_mm256_slli_epi32(exponent, 23));
+#include "x86_input.h"
+
+#if EGRU_FLOAT
+TARGET EGRU_INLINE f32 f_fma(f32 a, f32 b, f32 c) {
+    return _mm256_fmadd_ps(a, b, c);
 }
-#include "gru_float_template.h"
+TARGET EGRU_INLINE f32 f_inverse(f32 v) {
+    return _mm256_div_ps(f_set(1.0f), v);
+}
+TARGET EGRU_INLINE f32 f_scale(f32 v, f32 k) {
+    return _mm256_castsi256_ps(v_add(_mm256_castps_si256(v), _mm256_slli_epi32(_mm256_castps_si256(k), 23)));
+}
+#include "x86_float.h"
+
+#define P(name) float_##name
+#define P_ROWS 8
+#define P_COLUMNS 1
+#define P_ITEM 4
+#define P_ELEMENT float
+#define P_RESULT float
+#define P_ACC __m256
+#define P_OPERAND __m256
+#define P_WIDE 6
+#define P_TILE 3
+#define P_FILLED 0
+#define P_PADDED 0
+TARGET EGRU_INLINE __m256 float_zero(void) {
+    return _mm256_setzero_ps();
+}
+TARGET EGRU_INLINE __m256 float_start(const float *bias) {
+    return _mm256_loadu_ps(bias);
+}
+TARGET EGRU_INLINE __m256 float_spread(const float *v) {
+    return _mm256_set1_ps(*v);
+}
+TARGET EGRU_INLINE __m256 float_add(__m256 acc, __m256 v, const unsigned char *w) {
+    return _mm256_fmadd_ps(v, _mm256_load_ps((const float *)(const void *)w), acc);
+}
+TARGET EGRU_INLINE __m256 float_sum(__m256 a, __m256 b) {
+    return _mm256_add_ps(a, b);
+}
+TARGET EGRU_INLINE void float_store(float *result, __m256 acc) {
+    _mm256_storeu_ps(result, acc);
+}
+#include "x86_product.h"
 #endif
 
-/* q = clamp(floor(a x + b)), product and sum rounded one by one. */
-TARGET static uint32_t standardise(const float *a, const float *b, const float *x, void *q, uint32_t size,
-                                   uint32_t bits) {
-    const __m256 high = _mm256_set1_ps((float)egru_limit(bits)), low = _mm256_set1_ps(-(float)egru_limit(bits));
-    uint32_t saturated = 0;
-    for (uint32_t i = 0; i < size; i += LANES) {
-        uint32_t inside = size - i < LANES ? (1u << (size - i)) - 1u : 0xffu;
-        __m256 v = _mm256_add_ps(_mm256_mul_ps(_mm256_loadu_ps(a + i), _mm256_loadu_ps(x + i)), _mm256_loadu_ps(b + i));
-        __m256 whole = _mm256_round_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-        __m256 clamped = _mm256_max_ps(_mm256_min_ps(whole, high), low);
-        uint32_t beyond = (uint32_t)_mm256_movemask_ps(_mm256_cmp_ps(whole, clamped, _CMP_NEQ_UQ));
-        saturated += (uint32_t)_mm_popcnt_u32(beyond & inside);
-        if (bits == 8)
-            v_store8((int8_t *)q + i, _mm256_cvtps_epi32(clamped));
-        else
-            v_store16((int16_t *)q + i, _mm256_cvtps_epi32(clamped));
-    }
-    return saturated;
-}
-#define STANDARDISE standardise
+#include "x86_kernel.h"
 
-#include "kernel_template.h"
-
-EGRU_KERNEL(egru_avx2, "avx2", vector_);
+EGRU_X86_KERNEL(egru_avx2, "avx2", vector_);
 #endif

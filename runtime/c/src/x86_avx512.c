@@ -4,35 +4,34 @@
 #include "x86.h"
 
 #ifdef EGRU_X86
-#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma,bmi2,popcnt")))
-#define SIDE_BY_SIDE 2
+#define TARGET __attribute__((target("avx512f,avx512bw,avx512dq,avx512vl,avx512vnni,avx2,fma")))
 #define LANES 16
 
 static int runs(void) {
-    return egru_x86_has(EGRU_ZMM, bit_AVX2 | bit_BMI2 | bit_AVX512F | bit_AVX512BW | bit_AVX512DQ | bit_AVX512VL,
-                        bit_AVX512VNNI);
+    return __builtin_cpu_supports("avx512f") && __builtin_cpu_supports("avx512bw") &&
+           __builtin_cpu_supports("avx512dq") && __builtin_cpu_supports("avx512vl") &&
+           __builtin_cpu_supports("avx512vnni") && __builtin_cpu_supports("fma");
 }
 
-static uint32_t read_u32(const void *p) {
-    uint32_t value;
+static int word(const void *p) {
+    int value;
     memcpy(&value, p, 4);
     return value;
 }
-
 
 #define P_TARGET TARGET
 #define P(name) q8_##name
 #define P_ROWS 16
 #define P_COLUMNS 4
-#define P_BYTES 64
+#define P_ITEM 1
 #define P_ELEMENT int8_t
 #define P_RESULT int32_t
 #define P_ACC __m512i
 #define P_OPERAND __m512i
-#define P_WIDE 12
+#define P_WIDE 6
 #define P_TILE 6
-#define P_QUARTER 2
-#define P_EXACT 1
+#define P_FILLED 0
+#define P_PADDED 1
 TARGET EGRU_INLINE __m512i q8_zero(void) {
     return _mm512_setzero_si512();
 }
@@ -40,7 +39,7 @@ TARGET EGRU_INLINE __m512i q8_start(const int32_t *bias) {
     return _mm512_loadu_si512(bias);
 }
 TARGET EGRU_INLINE __m512i q8_spread(const int8_t *q) {
-    return _mm512_set1_epi32((int)(read_u32(q) ^ 0x80808080u));
+    return _mm512_set1_epi32(word(q) ^ (int)0x80808080u);
 }
 TARGET EGRU_INLINE __m512i q8_add(__m512i acc, __m512i q, const unsigned char *w) {
     return _mm512_dpbusd_epi32(acc, q, _mm512_load_si512(w));
@@ -51,63 +50,76 @@ TARGET EGRU_INLINE __m512i q8_sum(__m512i a, __m512i b) {
 TARGET EGRU_INLINE void q8_store(int32_t *result, __m512i acc) {
     _mm512_storeu_si512(result, acc);
 }
-#include "product_template.h"
+#include "x86_product.h"
 
-/* 16 bits are two bytes: 256 (high - 128) + low, with high and low from 0 to 255. */
-typedef struct {
-    __m512i high, low;
-} bytes512;
+/* Few rows, 4 to a register: of each 16 columns, whose sums are added up at the end. */
+#define P(name) q8_thin_##name
+#define P_ROWS 4
+#define P_COLUMNS 16
+#define P_ITEM 1
+#define P_ELEMENT int8_t
+#define P_RESULT int32_t
+#define P_ACC __m512i
+#define P_OPERAND __m512i
+#define P_WIDE 1
+#define P_TILE 0
+#define P_FILLED 0
+#define P_PADDED 1
+#define q8_thin_zero q8_zero
+#define q8_thin_add q8_add
+#define q8_thin_sum q8_sum
+TARGET EGRU_INLINE __m512i q8_thin_start(const int32_t *bias) {
+    return _mm512_maskz_expandloadu_epi32(0x1111, bias);
+}
+TARGET EGRU_INLINE __m512i q8_thin_spread(const int8_t *q) {
+    __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)q);
+    return _mm512_broadcast_i32x4(_mm_xor_si128(bytes, _mm_set1_epi8(-128)));
+}
+TARGET EGRU_INLINE void q8_thin_store(int32_t *result, __m512i acc) {
+    acc = _mm512_add_epi32(acc, _mm512_shuffle_epi32(acc, _MM_PERM_CDAB));
+    acc = _mm512_add_epi32(acc, _mm512_shuffle_epi32(acc, _MM_PERM_BADC));
+    _mm_storeu_si128((__m128i *)(void *)result, _mm512_castsi512_si128(_mm512_maskz_compress_epi32(0x1111, acc)));
+}
+#include "x86_product.h"
+
+#if EGRU_Q16
+/* Weights become 16 bits on the way. */
 #define P(name) q16_##name
 #define P_ROWS 16
-#define P_COLUMNS 4
-#define P_BYTES 64
+#define P_COLUMNS 2
+#define P_ITEM 1
 #define P_ELEMENT int16_t
 #define P_RESULT int32_t
-#define P_ACC bytes512
-#define P_OPERAND bytes512
-#define P_WIDE 12
-#define P_TILE 3
-#define P_QUARTER 1
-#define P_EXACT 1
-TARGET EGRU_INLINE bytes512 q16_zero(void) {
-    bytes512 acc = {_mm512_setzero_si512(), _mm512_setzero_si512()};
-    return acc;
+#define P_ACC __m512i
+#define P_OPERAND __m512i
+#define P_WIDE 3
+#define P_TILE 0
+#define P_FILLED 0
+#define P_PADDED 1
+#define q16_zero q8_zero
+#define q16_start q8_start
+#define q16_sum q8_sum
+#define q16_store q8_store
+TARGET EGRU_INLINE __m512i q16_spread(const int16_t *q) {
+    return _mm512_set1_epi32(word(q));
 }
-TARGET EGRU_INLINE bytes512 q16_start(const int32_t *bias) {
-    bytes512 acc = {_mm512_setzero_si512(), _mm512_loadu_si512(bias)};
-    return acc;
+TARGET EGRU_INLINE __m512i q16_add(__m512i acc, __m512i q, const unsigned char *w) {
+    return _mm512_dpwssd_epi32(acc, q, _mm512_cvtepi8_epi16(_mm256_load_si256((const __m256i *)(const void *)w)));
 }
-TARGET EGRU_INLINE bytes512 q16_spread(const int16_t *q) {
-    const __m128i order = _mm_setr_epi8(1, 3, 5, 7, 0, 2, 4, 6, -1, -1, -1, -1, -1, -1, -1, -1);
-    __m128i bytes = _mm_shuffle_epi8(_mm_loadl_epi64((const __m128i *)(const void *)q), order);
-    bytes512 operand;
-    bytes = _mm_xor_si128(bytes, _mm_setr_epi32((int)0x80808080u, 0, 0, 0));
-    operand.high = _mm512_broadcastd_epi32(bytes);
-    operand.low = _mm512_broadcastd_epi32(_mm_srli_epi64(bytes, 32));
-    return operand;
-}
-TARGET EGRU_INLINE bytes512 q16_add(bytes512 acc, bytes512 q, const unsigned char *w) {
-    __m512i weights = _mm512_load_si512(w);
-    acc.high = _mm512_dpbusd_epi32(acc.high, q.high, weights);
-    acc.low = _mm512_dpbusd_epi32(acc.low, q.low, weights);
-    return acc;
-}
-TARGET EGRU_INLINE bytes512 q16_sum(bytes512 a, bytes512 b) {
-    bytes512 total = {_mm512_add_epi32(a.high, b.high), _mm512_add_epi32(a.low, b.low)};
-    return total;
-}
-TARGET EGRU_INLINE void q16_store(int32_t *result, bytes512 acc) {
-    _mm512_storeu_si512(result, _mm512_add_epi32(_mm512_slli_epi32(acc.high, 8), acc.low));
-}
-#include "product_template.h"
+#include "x86_product.h"
+#endif
 
-typedef __m512i v32;
+typedef __m512i v32, words;
 typedef struct {
-    __m512i even, odd; /* of the lanes' numbers, 64 bits each */
-} wide;
+    __m512i half;
+    __m128i count;
+} rounding;
 
+/* Loaded once: compilers would rather load again than move, and loads are what there are most of. */
 TARGET EGRU_INLINE v32 v_load(const int32_t *p) {
-    return _mm512_loadu_si512(p);
+    v32 v = _mm512_loadu_si512(p);
+    __asm__("" : "+v"(v));
+    return v;
 }
 TARGET EGRU_INLINE void v_store(int32_t *p, v32 v) {
     _mm512_storeu_si512(p, v);
@@ -121,115 +133,99 @@ TARGET EGRU_INLINE v32 v_add(v32 a, v32 b) {
 TARGET EGRU_INLINE v32 v_sub(v32 a, v32 b) {
     return _mm512_sub_epi32(a, b);
 }
-TARGET EGRU_INLINE v32 v_shift9(v32 v) {
-    return _mm512_slli_epi32(v, 9);
+TARGET EGRU_INLINE v32 v_clamp(v32 v, int32_t limit) {
+    return _mm512_max_epi32(_mm512_min_epi32(v, v_set(limit)), v_set(-limit));
 }
-TARGET EGRU_INLINE wide w_product(v32 a, v32 b) {
-    wide w = {_mm512_mul_epi32(a, b), _mm512_mul_epi32(_mm512_srli_epi64(a, 32), _mm512_srli_epi64(b, 32))};
-    return w;
+TARGET EGRU_INLINE v32 v_floor0(v32 v) {
+    return _mm512_max_epi32(v, v_set(0));
 }
-/* Odd lanes of b are loaded from one number further on: there are more shifts than anything else. Not those of a, which
- * has just been stored: a load across two stores waits for both. */
-TARGET EGRU_INLINE wide w_product_at(const int32_t *pa, const int32_t *pb) {
-    v32 a = v_load(pa);
-    wide w = {_mm512_mul_epi32(a, v_load(pb)), _mm512_mul_epi32(_mm512_srli_epi64(a, 32), v_load(pb + 1))};
-    return w;
-}
-TARGET EGRU_INLINE wide w_scaled(v32 a, v32 b) {
-    wide w = {_mm512_mul_epi32(a, b), _mm512_mul_epi32(_mm512_srli_epi64(a, 32), b)};
-    return w;
-}
-TARGET EGRU_INLINE wide w_add(wide a, wide b) {
-    wide w = {_mm512_add_epi64(a.even, b.even), _mm512_add_epi64(a.odd, b.odd)};
-    return w;
-}
-typedef struct {
-    __m512i half;
-    __m128i count;
-} rounding;
-TARGET EGRU_INLINE rounding w_rounding(uint32_t shift) {
-    rounding by = {_mm512_set1_epi64(1LL << (shift - 1)), _mm_cvtsi32_si128((int)shift)};
+TARGET EGRU_INLINE rounding v_rounding(uint32_t shift) {
+    rounding by = {_mm512_set1_epi64((long long)1 << (shift - 1)), _mm_cvtsi32_si128((int)shift)};
     return by;
 }
-TARGET EGRU_INLINE wide w_round(wide v, rounding by) {
-    wide w = {_mm512_sra_epi64(_mm512_add_epi64(v.even, by.half), by.count),
-              _mm512_sra_epi64(_mm512_add_epi64(v.odd, by.half), by.count)};
-    return w;
+/* Products of even lanes, and of odd ones. */
+TARGET EGRU_INLINE v32 odd(v32 v) {
+    return _mm512_castps_si512(_mm512_movehdup_ps(_mm512_castsi512_ps(v)));
 }
-TARGET EGRU_INLINE wide w_clamp(wide v, int64_t limit) {
-    __m512i most = _mm512_set1_epi64(limit), least = _mm512_set1_epi64(-limit);
-    wide w = {_mm512_max_epi64(_mm512_min_epi64(v.even, most), least),
-              _mm512_max_epi64(_mm512_min_epi64(v.odd, most), least)};
-    return w;
+TARGET EGRU_INLINE v32 rounded(__m512i even, __m512i uneven, rounding by) {
+    even = _mm512_sra_epi64(_mm512_add_epi64(even, by.half), by.count);
+    uneven = _mm512_sra_epi64(_mm512_add_epi64(uneven, by.half), by.count);
+    return _mm512_mask_shuffle_epi32(even, 0xaaaa, uneven, _MM_PERM_CCAA);
 }
-TARGET EGRU_INLINE wide w_floor0(wide v) {
-    wide w = {_mm512_max_epi64(v.even, _mm512_setzero_si512()), _mm512_max_epi64(v.odd, _mm512_setzero_si512())};
-    return w;
+/* Multipliers of odd lanes are loaded from one number further on: there are more shuffles than loads. */
+TARGET EGRU_INLINE v32 v_scale(v32 a, const int32_t *pm, rounding by) {
+    return rounded(_mm512_mul_epi32(a, v_load(pm)), _mm512_mul_epi32(odd(a), v_load(pm + 1)), by);
 }
-TARGET EGRU_INLINE v32 w_narrow(wide v) {
-    return _mm512_mask_shuffle_epi32(v.even, 0xaaaa, v.odd, _MM_PERM_CCAA);
+TARGET EGRU_INLINE v32 v_scale_all(v32 a, v32 m, rounding by) {
+    return rounded(_mm512_mul_epi32(a, m), _mm512_mul_epi32(odd(a), m), by);
 }
-TARGET EGRU_INLINE __m512i lookup(const int16_t *table, __m512i index) {
+TARGET EGRU_INLINE v32 v_scale_two(v32 a, const int32_t *pm, v32 b, const int32_t *pn, rounding by) {
+    return rounded(
+        _mm512_add_epi64(_mm512_mul_epi32(a, v_load(pm)), _mm512_mul_epi32(b, v_load(pn))),
+        _mm512_add_epi64(_mm512_mul_epi32(odd(a), v_load(pm + 1)), _mm512_mul_epi32(odd(b), v_load(pn + 1))), by);
+}
+TARGET EGRU_INLINE v32 v_times(v32 a, v32 b) {
+    return _mm512_mullo_epi32(a, b);
+}
+TARGET EGRU_INLINE v32 v_shift(v32 v, __m128i count) {
+    return _mm512_sra_epi32(v, count);
+}
+TARGET EGRU_INLINE words w_pack(v32 a, v32 b) {
+    return _mm512_max_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(-32767));
+}
+TARGET EGRU_INLINE words lookup(const int16_t *table, words index) {
     return _mm512_permutex2var_epi16(_mm512_loadu_si512(table), index, _mm512_loadu_si512(table + 32));
 }
-/* 32 numbers of 16 bits; R(p c; 15) is what vpmulhrsw computes. */
-TARGET EGRU_INLINE __m512i tanh32(__m512i v) {
-    __m512i u = _mm512_abs_epi16(v), k = _mm512_srli_epi16(u, 9);
-    __m512i p = _mm512_slli_epi16(_mm512_and_si512(u, _mm512_set1_epi16(511)), 6);
-    __m512i inner = _mm512_add_epi16(lookup(egru_tanh_c1, k), _mm512_mulhrs_epi16(p, lookup(egru_tanh_c2, k)));
-    __m512i t = _mm512_add_epi16(lookup(egru_tanh_c0, k), _mm512_mulhrs_epi16(p, inner));
+/* R(p c; 15) is what vpmulhrsw computes. */
+TARGET EGRU_INLINE words w_tanh(words v) {
+    words u = _mm512_abs_epi16(v), k = _mm512_srli_epi16(u, 9);
+    words p = _mm512_slli_epi16(_mm512_and_si512(u, _mm512_set1_epi16(511)), 6);
+    words inner = _mm512_add_epi16(lookup(egru_tanh_c1, k), _mm512_mulhrs_epi16(p, lookup(egru_tanh_c2, k)));
+    words t = _mm512_add_epi16(lookup(egru_tanh_c0, k), _mm512_mulhrs_epi16(p, inner));
     return _mm512_mask_sub_epi16(t, _mm512_movepi16_mask(v), _mm512_setzero_si512(), t);
 }
-TARGET EGRU_INLINE void v_tanh2(v32 a, v32 b, v32 *ta, v32 *tb) {
-    /* a in the low half of each lane, b in the high one: their order is that of the lanes */
-    __m512i t = tanh32(_mm512_mask_blend_epi16(0xaaaaaaaa, a, _mm512_slli_epi32(b, 16)));
-    *ta = _mm512_srai_epi32(_mm512_slli_epi32(t, 16), 16);
-    *tb = _mm512_srai_epi32(t, 16);
+TARGET EGRU_INLINE v32 w_first(words w) {
+    return _mm512_unpacklo_epi16(w, _mm512_setzero_si512());
+}
+TARGET EGRU_INLINE v32 w_second(words w) {
+    return _mm512_unpackhi_epi16(w, _mm512_setzero_si512());
+}
+TARGET EGRU_INLINE v32 w_first24(words w) {
+    return _mm512_srai_epi32(_mm512_unpacklo_epi16(_mm512_setzero_si512(), w), 7);
+}
+TARGET EGRU_INLINE v32 w_second24(words w) {
+    return _mm512_srai_epi32(_mm512_unpackhi_epi16(_mm512_setzero_si512(), w), 7);
+}
+/* With v = 2^15 high + low: (T high + v) 2^15 + T low + 2^15, over 2^16. */
+TARGET EGRU_INLINE v32 v_gate(v32 t, v32 v) {
+    v32 high = _mm512_dpwssd_epi32(v, t, _mm512_srai_epi32(v, 15));
+    v32 low = _mm512_dpwssd_epi32(v_set(32768), t, _mm512_and_si512(v, v_set(32767)));
+    return _mm512_srai_epi32(v_add(high, _mm512_srai_epi32(low, 15)), 1);
+}
+TARGET static EGRU_NOINLINE v32 v_blend(v32 t, v32 a, v32 b) {
+    v32 of_a = _mm512_xor_si512(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a);
+    return rounded(_mm512_add_epi64(_mm512_mul_epi32(a, of_a), _mm512_mul_epi32(b, of_b)),
+                   _mm512_add_epi64(_mm512_mul_epi32(odd(a), odd(of_a)), _mm512_mul_epi32(odd(b), odd(of_b))),
+                   v_rounding(16));
 }
 TARGET EGRU_INLINE void v_store8(int8_t *p, v32 v) {
-    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtepi32_epi8(v));
+    _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(_mm512_max_epi32(v, v_set(-127))));
 }
 TARGET EGRU_INLINE void v_store16(int16_t *p, v32 v) {
-    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtepi32_epi16(v));
+    _mm256_storeu_si256((__m256i *)(void *)p, _mm512_cvtsepi32_epi16(_mm512_max_epi32(v, v_set(-32767))));
 }
-#include "gru_template.h"
-
-#if EGRU_FLOAT
-#define P(name) float_##name
-#define P_ROWS 16
-#define P_COLUMNS 1
-#define P_BYTES 64
-#define P_ELEMENT float
-#define P_RESULT float
-#define P_ACC __m512
-#define P_OPERAND __m512
-#define P_WIDE 12
-#define P_TILE 6
-#define P_QUARTER 2
-#define P_EXACT 0
-TARGET EGRU_INLINE __m512 float_zero(void) {
-    return _mm512_setzero_ps();
-}
-TARGET EGRU_INLINE __m512 float_start(const float *bias) {
-    return _mm512_loadu_ps(bias);
-}
-TARGET EGRU_INLINE __m512 float_spread(const float *v) {
-    return _mm512_set1_ps(*v);
-}
-TARGET EGRU_INLINE __m512 float_add(__m512 acc, __m512 v, const unsigned char *w) {
-    return _mm512_fmadd_ps(v, _mm512_load_ps(w), acc);
-}
-TARGET EGRU_INLINE __m512 float_sum(__m512 a, __m512 b) {
-    return _mm512_add_ps(a, b);
-}
-TARGET EGRU_INLINE void float_store(float *result, __m512 acc) {
-    _mm512_storeu_ps(result, acc);
-}
-#include "product_template.h"
+#ifndef STEPS
+#define STEPS 1
+#endif
+#define GATES_INLINE EGRU_INLINE
+#include "x86_gru.h"
 
 typedef __m512 f32;
 TARGET EGRU_INLINE f32 f_load(const float *p) {
     return _mm512_loadu_ps(p);
+}
+TARGET EGRU_INLINE f32 f_load_first(const float *p, size_t n) {
+    return _mm512_maskz_loadu_ps((__mmask16)((1u << n) - 1u), p);
 }
 TARGET EGRU_INLINE void f_store(float *p, f32 v) {
     _mm512_storeu_ps(p, v);
@@ -249,53 +245,137 @@ TARGET EGRU_INLINE f32 f_mul(f32 a, f32 b) {
 TARGET EGRU_INLINE f32 f_div(f32 a, f32 b) {
     return _mm512_div_ps(a, b);
 }
-TARGET EGRU_INLINE f32 f_fma(f32 a, f32 b, f32 c) {
-    return _mm512_fmadd_ps(a, b, c);
-}
 TARGET EGRU_INLINE f32 f_min(f32 a, f32 b) {
     return _mm512_min_ps(a, b);
 }
 TARGET EGRU_INLINE f32 f_max(f32 a, f32 b) {
     return _mm512_max_ps(a, b);
 }
-TARGET EGRU_INLINE f32 f_abs(f32 v) {
-    return _mm512_andnot_ps(_mm512_set1_ps(-0.0f), v);
+TARGET EGRU_INLINE unsigned f_beyond(f32 v, f32 limit) {
+    v32 magnitude = _mm512_and_si512(_mm512_castps_si512(v), v_set(0x7fffffff));
+    return _mm512_cmpgt_epi32_mask(magnitude, _mm512_castps_si512(limit));
 }
-TARGET EGRU_INLINE f32 f_with_sign(f32 v, f32 sign) {
-    return _mm512_or_ps(v, _mm512_and_ps(_mm512_set1_ps(-0.0f), sign));
+TARGET EGRU_INLINE unsigned f_reaches(f32 a, f32 b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
 }
-TARGET EGRU_INLINE f32 f_round(f32 v) {
-    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEAREST_INT | _MM_FROUND_NO_EXC);
+TARGET EGRU_INLINE v32 f_floor(f32 v) {
+    return _mm512_cvt_roundps_epi32(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 }
-TARGET EGRU_INLINE f32 f_power2(f32 k) {
-    __m512i exponent = _mm512_add_epi32(_mm512_cvtps_epi32(k), _mm512_set1_epi32(127));
-    return _mm512_castsi512_ps(_mm512_slli_epi32(exponent, 23));
+#include "x86_input.h"
+
+#if EGRU_FLOAT
+TARGET EGRU_INLINE f32 f_fma(f32 a, f32 b, f32 c) {
+    return _mm512_fmadd_ps(a, b, c);
 }
-#include "gru_float_template.h"
+TARGET EGRU_INLINE f32 f_inverse(f32 v) { /* a step of Newton from 14 bits */
+    f32 guess = _mm512_rcp14_ps(v);
+    return _mm512_mul_ps(guess, _mm512_fnmadd_ps(v, guess, f_set(2.0f)));
+}
+TARGET EGRU_INLINE f32 f_scale(f32 v, f32 k) {
+    return _mm512_castsi512_ps(
+        _mm512_add_epi32(_mm512_castps_si512(v), _mm512_slli_epi32(_mm512_castps_si512(k), 23)));
+}
+#include "x86_float.h"
+
+#define P(name) float_##name
+#define P_ROWS 16
+#define P_COLUMNS 1
+#define P_ITEM 4
+#define P_ELEMENT float
+#define P_RESULT float
+#define P_ACC __m512
+#define P_OPERAND __m512
+#define P_WIDE 12
+#define P_TILE 6
+#define P_FILLED 0
+#define P_PADDED 0
+TARGET EGRU_INLINE __m512 float_zero(void) {
+    return _mm512_setzero_ps();
+}
+TARGET EGRU_INLINE __m512 float_start(const float *bias) {
+    return _mm512_loadu_ps(bias);
+}
+TARGET EGRU_INLINE __m512 float_spread(const float *v) {
+    return _mm512_set1_ps(*v);
+}
+TARGET EGRU_INLINE __m512 float_add(__m512 acc, __m512 v, const unsigned char *w) {
+    return _mm512_fmadd_ps(v, _mm512_load_ps(w), acc);
+}
+TARGET EGRU_INLINE __m512 float_sum(__m512 a, __m512 b) {
+    return _mm512_add_ps(a, b);
+}
+TARGET EGRU_INLINE void float_store(float *result, __m512 acc) {
+    _mm512_storeu_ps(result, acc);
+}
+#include "x86_product.h"
+
+
+#define P(name) float_thin_##name
+#define P_ROWS 4
+#define P_COLUMNS 4
+#define P_ITEM 4
+#define P_ELEMENT float
+#define P_RESULT float
+#define P_ACC __m512
+#define P_OPERAND __m512
+#define P_WIDE 1
+#define P_TILE 0
+#define P_FILLED 0
+#define P_PADDED 0
+#define float_thin_zero float_zero
+#define float_thin_add float_add
+#define float_thin_sum float_sum
+TARGET EGRU_INLINE __m512 float_thin_start(const float *bias) {
+    return _mm512_maskz_expandloadu_ps(0x1111, bias);
+}
+TARGET EGRU_INLINE __m512 float_thin_spread(const float *v) {
+    return _mm512_broadcast_f32x4(_mm_loadu_ps(v));
+}
+TARGET EGRU_INLINE void float_thin_store(float *result, __m512 acc) {
+    acc = _mm512_add_ps(acc, _mm512_shuffle_ps(acc, acc, _MM_SHUFFLE(2, 3, 0, 1)));
+    acc = _mm512_add_ps(acc, _mm512_shuffle_ps(acc, acc, _MM_SHUFFLE(1, 0, 3, 2)));
+    _mm_storeu_ps(result, _mm512_castps512_ps128(_mm512_maskz_compress_ps(0x1111, acc)));
+}
+#include "x86_product.h"
 #endif
 
-/* q = clamp(floor(a x + b)), product and sum rounded one by one. */
-TARGET static uint32_t standardise(const float *a, const float *b, const float *x, void *q, uint32_t size,
-                                   uint32_t bits) {
-    const __m512 high = _mm512_set1_ps((float)egru_limit(bits)), low = _mm512_set1_ps(-(float)egru_limit(bits));
-    uint32_t saturated = 0;
-    for (uint32_t i = 0; i < size; i += LANES) {
-        __mmask16 inside = (__mmask16)(size - i < LANES ? (1u << (size - i)) - 1u : 0xffffu);
-        __m512 v = _mm512_add_ps(_mm512_mul_ps(_mm512_loadu_ps(a + i), _mm512_loadu_ps(x + i)), _mm512_loadu_ps(b + i));
-        __m512 whole = _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
-        __m512 clamped = _mm512_max_ps(_mm512_min_ps(whole, high), low);
-        saturated += (uint32_t)_mm_popcnt_u32(_mm512_mask_cmp_ps_mask(inside, whole, clamped, _CMP_NEQ_UQ));
-        if (bits == 8)
-            v_store8((int8_t *)q + i, _mm512_cvtps_epi32(clamped));
-        else
-            v_store16((int16_t *)q + i, _mm512_cvtps_epi32(clamped));
-    }
-    return saturated;
+/* How a matrix is packed: `thin` where few rows would leave most of a register empty, and columns come in fours, since
+ * floats behind the last one are not known to be finite. */
+static int thin(uint32_t rows, uint32_t columns) {
+    return rows <= 8 && columns % 4 == 0;
 }
-#define STANDARDISE standardise
 
-#define CORRECTION(kind) ((kind) == EGRU_VECTOR_Q8 ? 128u : 32768u)
-#include "kernel_template.h"
+static const egru_blocks *shape_of(uint32_t kind, uint32_t rows, uint32_t columns) {
+#if EGRU_FLOAT
+    if (kind == EGRU_VECTOR_FLOAT)
+        return thin(rows, columns) ? &float_thin_shape : &float_shape;
+#endif
+#if EGRU_Q16
+    if (kind == EGRU_VECTOR_Q16)
+        return &q16_shape;
+#endif
+    return thin(rows, columns) ? &q8_thin_shape : &q8_shape;
+}
 
-EGRU_KERNEL(egru_avx512, "avx512", vector_);
+TARGET static void multiply_q8(const egru_matrix *m, const int8_t *const *q, int32_t *const *acc, size_t count) {
+    if (thin(m->rows, m->columns))
+        q8_thin_product(m, q, acc, count);
+    else
+        q8_product(m, q, acc, count);
+}
+
+#if EGRU_FLOAT
+TARGET static void multiply_float(const egru_matrix *m, const float *const *v, float *const *acc, size_t count) {
+    if (thin(m->rows, m->columns))
+        float_thin_product(m, v, acc, count);
+    else
+        float_product(m, v, acc, count);
+}
+#endif
+
+#define EGRU_SHAPE_OF
+#define EXCESS 128u
+#include "x86_kernel.h"
+
+EGRU_X86_KERNEL(egru_avx512, "avx512", vector_);
 #endif

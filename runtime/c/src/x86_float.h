@@ -1,0 +1,92 @@
+/* The GRU of floats behind its products, and what dynamic-w8 does to floats, in vectors of LANES; included once by each
+ * instruction set, with what x86_input.h needs and f_fma(a, b, c), a b + c; f_inverse(v), 1 / v, exactly 1 of 1;
+ * f_scale(v, k), v 2^k, where k is an integer plus 1.5 * 2^23; f_round(v), v32, ties to even; f_from(v32);
+ * f_largest(v), the largest of its lanes. Numbers that are none remain so, and f_min and f_max give the second of two
+ * where one is none.
+ */
+#define EGRU_ELEMENTS 1
+
+/* 2^x: 2^k 2^f, |f| <= 1/2, by a polynomial with a relative error of 7.4e-8. */
+TARGET EGRU_INLINE f32 f_power(f32 x) {
+    const float rounder = 12582912.0f; /* 1.5 * 2^23 */
+    f32 k, f, p;
+    x = f_max(f_set(-125.0f), f_min(f_set(125.0f), x));
+    k = f_add(x, f_set(rounder));
+    f = f_sub(x, f_sub(k, f_set(rounder)));
+    p = f_fma(f_set(1.32257149e-3f), f, f_set(9.67124198e-3f));
+    p = f_fma(p, f, f_set(5.55082783e-2f));
+    p = f_fma(p, f, f_set(2.40222558e-1f));
+    p = f_fma(p, f, f_set(6.93147004e-1f));
+    return f_scale(f_fma(p, f, f_set(1.0f)), k);
+}
+
+#define LOG2_E 1.44269504f
+
+/* 1 / (1 + 2^x) */
+TARGET EGRU_INLINE f32 f_fall(f32 x) {
+    return f_inverse(f_add(f_set(1.0f), f_power(x)));
+}
+
+TARGET EGRU_INLINE f32 f_sigmoid(f32 v) {
+    return f_fall(f_mul(v, f_set(-LOG2_E)));
+}
+
+TARGET static void vector_activate_float(const float *v, float *to, uint32_t size, uint32_t activation, float most) {
+    const float factor = activation == EGRU_LINEAR ? LOG2_E : activation == EGRU_TANH ? -2.0f * LOG2_E : -LOG2_E;
+    for (uint32_t i = 0; i < size; i += LANES) {
+        f32 value = f_load(v + i), power = f_power(f_mul(f_sub(value, f_set(most)), f_set(factor)));
+        f32 fall = f_inverse(f_add(f_set(1.0f), power));
+        if (activation == EGRU_LINEAR)
+            fall = power;
+        else if (activation == EGRU_RELU)
+            fall = f_max(f_set(0.0f), value);
+        else if (activation == EGRU_TANH)
+            fall = f_fma(f_set(2.0f), fall, f_set(-1.0f));
+        f_store(to + i, fall);
+    }
+}
+
+/* From the arguments of candidates and z to h'. */
+TARGET static __attribute__((noinline)) void mix_float(const egru_gru *g, const float *argument, const float *z,
+                                                       const float *h, float *next) {
+    for (uint32_t i = 0; i < g->size; i += LANES) {
+        f32 update = f_load(z + i), n = f_load(argument + i);
+        if (g->candidate == EGRU_TANH)
+            n = f_fma(f_set(2.0f), f_fall(f_mul(n, f_set(-2.0f * LOG2_E))), f_set(-1.0f));
+        else if (g->candidate == EGRU_RELU)
+            n = f_max(f_set(0.0f), n);
+        f_store(next + i, f_fma(f_sub(f_set(1.0f), update), n, f_mul(update, f_load(h + i))));
+    }
+}
+
+/* ih is used up: arguments of candidates and z stand in it then. */
+TARGET static void vector_gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h,
+                                          float *next) {
+    float *z = (float *)(uintptr_t)ih, *argument = z + 2 * g->size;
+    for (uint32_t i = 0; i < g->size; i += LANES) {
+        uint32_t z_row = g->size + i, n_row = 2 * g->size + i;
+        f32 r = f_sigmoid(f_add(f_load(ih + i), f_load(hh + i)));
+        f32 update = f_sigmoid(f_add(f_load(ih + z_row), f_load(hh + z_row)));
+        f32 n = f_fma(r, f_load(hh + n_row), f_load(ih + n_row));
+        f_store(z + i, update); /* first: the vector may reach into the arguments */
+        f_store(argument + i, n);
+    }
+    mix_float(g, argument, z, h, next);
+}
+
+TARGET static void vector_gru_gates_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *z,
+                                          float *rh) {
+    for (uint32_t i = 0; i < g->size; i += LANES) {
+        uint32_t z_row = g->size + i;
+        f_store(rh + i, f_mul(f_sigmoid(f_add(f_load(ih + i), f_load(hh + i))), f_load(h + i)));
+        f_store(z + i, f_sigmoid(f_add(f_load(ih + z_row), f_load(hh + z_row))));
+    }
+}
+
+TARGET static void vector_gru_candidate_float(const egru_gru *g, const float *ih, const float *hn, const float *z,
+                                              const float *h, float *next) {
+    float *argument = (float *)(uintptr_t)ih;
+    for (uint32_t i = 0; i < g->size; i += LANES)
+        f_store(argument + i, f_add(f_load(ih + 2 * g->size + i), f_load(hn + i)));
+    mix_float(g, argument, z, h, next);
+}
