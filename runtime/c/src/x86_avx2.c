@@ -8,7 +8,7 @@
 #define LANES 8
 
 static int runs(void) {
-    return __builtin_cpu_supports("avx2") && __builtin_cpu_supports("fma");
+    return egru_x86_has(EGRU_YMM, bit_AVX2, 0);
 }
 
 static int word(const void *p) {
