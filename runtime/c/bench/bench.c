@@ -18,6 +18,7 @@
 
 #define STREAMS 64u
 #define CONTESTANTS 8
+#define WARMING 10
 
 static double now(void) {
     struct timespec t;
@@ -103,10 +104,49 @@ static size_t weight_bytes(const egru_model *model) {
     return bytes;
 }
 
+static double least(double a, double b) {
+    return a < b ? a : b;
+}
+
+/* Nanoseconds of each of `chunk` turns. Turns before them bring everything back into the cache that others have put out. */
+static double time_floor(const unsigned char *weights, size_t bytes, size_t chunk) {
+    double begin = 0;
+    for (size_t i = 0; i < chunk + WARMING; i++) {
+        if (i == WARMING)
+            begin = now();
+        read_weights(weights, bytes);
+    }
+    return (now() - begin) / (double)chunk;
+}
+
+static double time_steps(const contestant *c, const float *xs, float *ys, size_t chunk) {
+    double begin = 0;
+    for (size_t i = 0; i < chunk + WARMING; i++) {
+        if (i == WARMING)
+            begin = now();
+        egru_step(c->model, c->states[0], c->scratch, xs, ys);
+        seen = ys[0];
+    }
+    return (now() - begin) / (double)chunk;
+}
+
+/* Of a step of one of the streams. */
+static double time_many(const contestant *c, const float *xs, float *ys) {
+    double begin = 0;
+    for (int i = 0; i < 2; i++) {
+        size_t which;
+        begin = now();
+        egru_step_many(c->model, c->states, STREAMS, c->scratch, xs, ys, &which);
+        seen = ys[0];
+    }
+    return (now() - begin) / STREAMS;
+}
+
 int main(int argc, char **argv) {
     static contestant all[CONTESTANTS];
     static unsigned char plan[1 << 26];
-    size_t plan_bytes, count = 0, floor_bytes = 0, chunk = 50;
+    const size_t chunk = 50;
+    size_t plan_bytes, count = 0, floor_bytes = 0;
     double floor_ns = 1e18;
     long steps = argc == 3 ? atol(argv[2]) : 0;
     FILE *file = argc == 3 ? fopen(argv[1], "rb") : NULL;
@@ -144,26 +184,10 @@ int main(int argc, char **argv) {
     floor_bytes = (weight_bytes(all[0].model) + 255) / 256 * 256;
     weights = get(floor_bytes);
     for (long done = 0; done < steps; done += (long)chunk) {
-        double begin = now(), taken;
-        for (size_t i = 0; i < chunk; i++)
-            read_weights(weights, floor_bytes);
-        taken = (now() - begin) / (double)chunk;
-        floor_ns = taken < floor_ns ? taken : floor_ns;
+        floor_ns = least(floor_ns, time_floor(weights, floor_bytes, chunk));
         for (size_t k = 0; k < count; k++) {
-            contestant *c = &all[k];
-            size_t which;
-            begin = now();
-            for (size_t i = 0; i < chunk; i++) {
-                egru_step(c->model, c->states[0], c->scratch, xs, ys);
-                seen = ys[0];
-            }
-            taken = (now() - begin) / (double)chunk;
-            c->step = taken < c->step ? taken : c->step;
-            begin = now();
-            egru_step_many(c->model, c->states, STREAMS, c->scratch, xs, ys, &which);
-            seen = ys[0];
-            taken = (now() - begin) / STREAMS;
-            c->many = taken < c->many ? taken : c->many;
+            all[k].step = least(all[k].step, time_steps(&all[k], xs, ys, chunk));
+            all[k].many = least(all[k].many, time_many(&all[k], xs, ys));
         }
     }
     printf("{\"kernels\": {");

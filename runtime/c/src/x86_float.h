@@ -1,22 +1,21 @@
-/* The GRU of floats behind its products, and what dynamic-w8 does to floats, in vectors of LANES; included once by each
- * instruction set, with what x86_input.h needs and f_fma(a, b, c), a b + c; f_inverse(v), 1 / v, exactly 1 of 1;
- * f_scale(v, k), v 2^k, where k is an integer plus 1.5 * 2^23; f_round(v), v32, ties to even; f_from(v32);
- * f_largest(v), the largest of its lanes. Numbers that are none remain so, and f_min and f_max give the second of two
- * where one is none.
+/* The GRU of floats behind its products, and activations, in vectors of LANES; for AVX2 and AVX-512, with what x86_input.h
+ * needs and f_fma(a, b, c), a b + c; f_inverse(v), 1 / v, exactly 1 of 1; f_scale(v, k), v 2^k, where k is an integer
+ * plus 1.5 * 2^23. What is not a number remains so: f_min and f_max give the second of two where one is none.
  */
 #define EGRU_ELEMENTS 1
 
-/* 2^x: 2^k 2^f, |f| <= 1/2, by a polynomial with a relative error of 7.4e-8. */
+/* 2^x: 2^k 2^f, |f| <= 1/2, by a polynomial with a relative error below 1e-8. */
 TARGET EGRU_INLINE f32 f_power(f32 x) {
     const float rounder = 12582912.0f; /* 1.5 * 2^23 */
     f32 k, f, p;
     x = f_max(f_set(-125.0f), f_min(f_set(125.0f), x));
     k = f_add(x, f_set(rounder));
     f = f_sub(x, f_sub(k, f_set(rounder)));
-    p = f_fma(f_set(1.32257149e-3f), f, f_set(9.67124198e-3f));
-    p = f_fma(p, f, f_set(5.55082783e-2f));
-    p = f_fma(p, f, f_set(2.40222558e-1f));
-    p = f_fma(p, f, f_set(6.93147004e-1f));
+    p = f_fma(f_set(1.54498703e-4f), f, f_set(1.34179357e-3f));
+    p = f_fma(p, f, f_set(9.61803645e-3f));
+    p = f_fma(p, f, f_set(5.55026345e-2f));
+    p = f_fma(p, f, f_set(2.40226522e-1f));
+    p = f_fma(p, f, f_set(6.93147242e-1f));
     return f_scale(f_fma(p, f, f_set(1.0f)), k);
 }
 
@@ -47,8 +46,8 @@ TARGET static void vector_activate_float(const float *v, float *to, uint32_t siz
 }
 
 /* From the arguments of candidates and z to h'. */
-TARGET static __attribute__((noinline)) void mix_float(const egru_gru *g, const float *argument, const float *z,
-                                                       const float *h, float *next) {
+TARGET static EGRU_NOINLINE void mix_float(const egru_gru *g, const float *argument, const float *z, const float *h,
+                                           float *next) {
     for (uint32_t i = 0; i < g->size; i += LANES) {
         f32 update = f_load(z + i), n = f_load(argument + i);
         if (g->candidate == EGRU_TANH)

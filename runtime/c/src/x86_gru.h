@@ -1,16 +1,15 @@
 /* The GRU behind its products, and operands of values, in vectors of LANES int32; for AVX2 and AVX-512. Only for numbers
- * that fit 32 bits before they are saturated (`narrow`), which all others leave to the portable kernel. Before the
- * inclusion are defined: TARGET; LANES; v32; v_load, v_store, v_set, v_add, v_sub, v_clamp(v, limit), v_floor0(v),
- * max(v, 0), v_times(a, b), the low 32 bits, v_shift(v, count), arithmetic; v_rounding(t) and, with one, v_scale(a, pm), R(a m; t), v_scale_all(a, M), where all lanes of M are the
- * same, and v_scale_two(a, pm, b, pn), R'(a m + b n; t), of multipliers in memory;
- * words, twice as many numbers of 16 bits: w_pack(a, b), saturated to ±32767; w_tanh(w), T; w_first(w) and w_second(w),
- * T of a and b in the low halves of lanes of 0; w_first24(w) and w_second24(w), T << 9;
- * v_gate(T, v), R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a + (2^15 - T) b; 16);
- * v_store8 and v_store16, saturated to ±127 and ±32767. Vectors reach into the padding of arrays: what is there does not
- * matter.
+ * that fit 32 bits before they are saturated (`narrow`); all others are left to the portable kernel. Vectors reach into
+ * the padding of arrays: what is there does not matter. Every loop is short, so that processors overlap its turns: from
+ * the arguments of r to the operand of h' there are a hundred cycles, and each waits for the one before.
  *
- * Every loop is short, so that processors overlap its turns: from the arguments of r to the operand of h' there are a
- * hundred cycles, and each waits for the one before.
+ * Before the inclusion are defined: TARGET; LANES; GATES_INLINE, EGRU_INLINE or not; v32; v_load, v_store, v_set, v_add,
+ * v_sub; v_clamp(v, limit); v_floor0(v), max(v, 0); v_times(a, b), the low 32 bits; v_shift(v, count), arithmetic;
+ * v_rounding(t) and, with one, v_scale(a, pm), R(a m; t), v_scale_all(a, M), where all lanes of M are the same, and
+ * v_scale_two(a, pm, b, pn), R'(a m + b n; t), of multipliers in memory; v_gate(T, v), R((2^15 + T) v; 16) for
+ * |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a + (2^15 - T) b; 16); v_store8 and v_store16, saturated to ±127 and ±32767;
+ * words, twice as many numbers of 16 bits: w_pack(a, b), saturated to ±32767; w_tanh(w), T; w_first(w) and w_second(w),
+ * T of a and of b in the low halves of lanes; w_first24(w) and w_second24(w), T << 9.
  */
 
 TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, v32 value) {
@@ -30,8 +29,9 @@ TARGET GATES_INLINE int32_t *gates(const egru_gru *gru, const int32_t *ih, const
         uint32_t z = size + r;
         v32 r_argument = v_scale_two(v_load(ih + r), m_ih + r, v_load(hh + r), m_hh + r, by);
         v32 z_argument = v_scale_two(v_load(ih + z), m_ih + z, v_load(hh + z), m_hh + z, by);
-        v_store(t + r, w_tanh(w_pack(r_argument, z_argument)));
+        v_store(t + r, w_pack(r_argument, z_argument));
     }
+    for (uint32_t r = 0; r < size; r += LANES) v_store(t + r, w_tanh(v_load(t + r)));
     return t;
 }
 
@@ -51,7 +51,7 @@ TARGET EGRU_INLINE short_scale shortened(uint32_t multiplier, uint32_t shift) {
     return s;
 }
 
-/* From the arguments of candidates and T of z (second half of words) to h' = n + z (h - n) and its operand. */
+/* From the arguments of candidates and T of z to h' = n + z (h - n) and its operand. */
 TARGET static EGRU_NOINLINE void mix(const egru_gru *gru, int32_t *argument, const int32_t *z, int32_t *h, void *q) {
     const uint32_t size = gru->size, bits = gru->bits, candidate = gru->candidate;
     const short_scale brief = shortened((uint32_t)gru->h_multiplier, gru->h_shift);

@@ -1,6 +1,7 @@
-/* Samples, and numbers that become operands, in vectors of LANES floats; included once by each instruction set, with
- * f32, f_load, f_store, f_set, f_add, f_sub, f_mul, f_div, f_min, f_max; f_load_first(p, n), the first n numbers and zeros; f_reaches(a, b), bits of the lanes where
- * a >= b; f_beyond(v, limit), of those where |v| is larger or no number, compared as integers: nothing traps; f_floor(v), v32; v_store8 and v_store16.
+/* Samples on their way in, in vectors of LANES floats; included once by each instruction set, with f32, f_load, f_store,
+ * f_set, f_add, f_sub, f_mul, f_div, f_min, f_max; f_load_first(p, n), the first n numbers and zeros; f_reaches(a, b),
+ * bits of the lanes where a >= b; f_beyond(v, limit), of those where |v| is larger or no number, compared as integers,
+ * which never traps; f_floor(v), v32; v_store8 and v_store16.
  */
 #define ALL_LANES ((1u << LANES) - 1u)
 

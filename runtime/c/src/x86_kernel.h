@@ -1,5 +1,8 @@
-/* The end of an instruction set's file: the table of what it does. */
-#ifndef EGRU_SHAPE_OF /* unless matrices of one kind are packed in several ways */
+/* The end of an instruction set's file: packing, and the table of what it does. Before the inclusion are defined: EXCESS,
+ * what is added to int8 operands, if anything; EGRU_SHAPE_OF, where the file has its own shape_of, multiply_q8 and
+ * multiply_float, because matrices of one kind are packed in several ways.
+ */
+#ifndef EGRU_SHAPE_OF
 static const egru_blocks *shape_of(uint32_t kind, uint32_t rows, uint32_t columns) {
     (void)rows;
     (void)columns;
@@ -35,7 +38,7 @@ static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *w
 #else
 #define KERNEL_Q16
 #endif
-/* `elements`: what the names of the functions behind the products begin with; `more`: functions that may be NULL. */
+/* `elements`: what the names of the functions behind the products begin with. */
 #ifdef EGRU_ELEMENTS
 #define EGRU_ACTIVATE .activate_float = vector_activate_float,
 #else
@@ -43,7 +46,7 @@ static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *w
 #endif
 #if EGRU_FLOAT
 #define KERNEL_FLOAT(elements)                                                                                         \
-    .product_float = multiply_float, .gru_after_float = elements##gru_after_float,                                      \
+    .product_float = multiply_float, .gru_after_float = elements##gru_after_float,                                     \
     .gru_gates_float = elements##gru_gates_float, .gru_candidate_float = elements##gru_candidate_float,                \
     .quantize_float = egru_portable_quantize_float, .standardise_float = vector_standardise_float, EGRU_ACTIVATE
 #else
@@ -55,7 +58,7 @@ static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *w
                                 .packed_size = packed_size,                                                            \
                                 .pack = pack,                                                                          \
                                 .standardise = vector_standardise,                                                     \
-                                .product_q8 = multiply_q8,                                                              \
+                                .product_q8 = multiply_q8,                                                             \
                                 .operand = elements##operand,                                                          \
                                 .gru_after = elements##gru_after,                                                      \
                                 .gru_gates = elements##gru_gates,                                                      \

@@ -1,7 +1,7 @@
 /* Products with a packed matrix, for one kind of operand of one instruction set; included once for each. Before the
  * inclusion are defined, beside what x86.h says of blocks: P(name); P_ROWS, P_COLUMNS, P_WIDE, P_FILLED, P_PADDED and
  * P_ITEM, the shape; P_ELEMENT (of operands), P_RESULT (of accumulators in memory), P_ACC, P_OPERAND (in registers);
- * P(zero)(), P(start)(bias), P(spread)(elements), P(add)(acc, operand, weights), P(sum)(acc, acc), P(store)(result, acc);
+ * P(zero)(), P(start)(bias), P(spread)(elements), P(add)(acc, operand, weights), P(sum)(acc, acc), P(store)(to, acc);
  * P_TILE, the blocks of a panel that four streams share at a time, 0 where they share none.
  */
 #define P_BYTES (P_ROWS * P_COLUMNS * P_ITEM)
@@ -76,8 +76,17 @@ P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q,
 #if !P_FILLED && P_WIDE > 1
     w = (const unsigned char *)m->weights + whole * bytes;
     row = (size_t)whole * (P_WIDE * P_ROWS);
+    uint32_t first = whole * P_WIDE;
+#if P_WIDE == 12
+    if (blocks - first >= 6) {
+        P_PANEL(6);
+        first += 6;
+        w += (size_t)groups * 6 * P_BYTES;
+        row += 6 * P_ROWS;
+    }
+#endif
     groups = egru_groups(&P(shape), 1, m->columns);
-    for (uint32_t i = whole * P_WIDE; i < blocks; i++, w += (size_t)groups * P_BYTES, row += P_ROWS) P_PANEL(1);
+    for (uint32_t i = first; i < blocks; i++, w += (size_t)groups * P_BYTES, row += P_ROWS) P_PANEL(1);
 #endif
 }
 
