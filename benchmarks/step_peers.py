@@ -7,6 +7,7 @@ several ways to call it, the fastest one is here, or each.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from array import array
 from collections.abc import Callable, Sequence
 from typing import Any
@@ -25,7 +26,7 @@ INT8_STATE_TOLERANCE = 0.3  # a state of 7 fractional bits
 STREAMS = 64
 
 
-class Peer:
+class Peer(ABC):
     """One way to compute a step."""
 
     tolerance = FLOAT_TOLERANCE
@@ -35,9 +36,9 @@ class Peer:
         """Rows of inputs (T, input_size) as ``run`` takes them."""
         return list(inputs)
 
+    @abstractmethod
     def run(self, samples: Sequence[Any]) -> NDArray[Any]:
         """Step by step, each output read; the last ones (4,), or (streams, 4)."""
-        raise NotImplementedError
 
     def largest_error(self, case: Case) -> float:
         """Over the checked steps, closed loop from a zero state; in ``tolerance``'s terms."""

@@ -90,6 +90,27 @@ def test_golden_files_are_those_of_the_script() -> None:
         np.testing.assert_allclose(found, expected, rtol=1e-5, atol=1e-5)
 
 
+def test_the_bytes_of_avx2_are_those_of_the_tables() -> None:
+    source = (C / "src" / "x86_avx2.c").read_text()
+    found = re.search(r"tanh_bytes\[256\] = \{([^}]*)\}", source)
+    assert found is not None
+    numbers = [int(number) for number in found[1].replace("\n", " ").split(",") if number.strip()]
+    expected = {
+        "c2": [c + 198 for c in fx.TANH_C2],
+        "low bytes of c1": [(c + 1) % 256 for c in fx.TANH_C1],
+        "high bytes of c1": [(c + 1) // 256 for c in fx.TANH_C1],
+        "low bytes of c0": [c % 256 for c in fx.TANH_C0],
+        "high bytes of c0": [127 - c // 256 for c in fx.TANH_C0],
+    }
+    for name, values in expected.items():
+        if name.startswith("high"):  # the second half is left out
+            assert not any(values[32:]), name
+            del values[32:]
+        assert numbers[: len(values)] == values, name
+        del numbers[: len(values)]
+    assert not numbers
+
+
 def test_its_tables_are_those_of_the_reference() -> None:
     source = (C / "src" / "tables.c").read_text()
     tables = re.findall(r"egru_(\w+)\[\d+\] = \{([^}]*)\}", source)

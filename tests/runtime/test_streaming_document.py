@@ -37,7 +37,7 @@ def test_the_command_in_the_document_runs() -> None:
 
 
 def test_the_table_is_the_layout() -> None:
-    rows = re.findall(r"^\| (\d+) \| (\d+|4 · ΣH) \| (.*) \|$", DOCUMENT, re.MULTILINE)
+    rows = re.findall(r"^\| (\d+) \| (\d+|4 · n) \| (.*) \|$", DOCUMENT, re.MULTILINE)
     offsets, sizes = [int(row[0]) for row in rows], [row[1] for row in rows]
     assert offsets == [sum(map(int, sizes[:index])) for index in range(len(rows))]
     assert offsets[-1] == _HEADER.size

@@ -43,7 +43,6 @@ TARGET EGRU_INLINE const uint8_t *read_blocks(int8x16_t *weights, const uint8_t 
 #define P_OPERAND int8x16_t
 #define P_WIDE 16
 #define P_TILE 4
-#define P_QUARTER 1
 #define P_EXACT 1
 #define q8_zero rows_zero
 #define q8_start rows_start
@@ -66,7 +65,7 @@ TARGET EGRU_INLINE int32x4_t q8_add_turn(int32x4_t acc, int8x16_t q, uint32_t gr
 TARGET EGRU_INLINE int32x4_t q8_add(int32x4_t acc, int8x16_t q, const unsigned char *w) {
     return q8_add_turn(acc, q, 0, vld1q_s8((const int8_t *)w));
 }
-#include "product_template.h"
+#include "arm_product.h"
 
 #if EGRU_Q16
 typedef struct {
@@ -86,7 +85,6 @@ typedef struct {
 #define P_OPERAND two_bytes
 #define P_WIDE 8
 #define P_TILE 0 /* sums of two kinds for four streams would fill the registers with few blocks */
-#define P_QUARTER 1
 #define P_EXACT 1
 TARGET EGRU_INLINE two_sums q16_zero(void) {
     two_sums sums = {rows_zero(), rows_zero()};
@@ -123,7 +121,7 @@ TARGET EGRU_INLINE two_sums q16_add_turn(two_sums acc, two_bytes q, uint32_t gro
 TARGET EGRU_INLINE two_sums q16_add(two_sums acc, two_bytes q, const unsigned char *w) {
     return q16_add_turn(acc, q, 0, vld1q_s8((const int8_t *)w));
 }
-#include "product_template.h"
+#include "arm_product.h"
 #endif
 
 /* All else is NEON's. */
@@ -172,7 +170,7 @@ static void neon_gru_candidate_float(const egru_gru *g, const float *ih, const f
 #endif
 
 #define CORRECTION(kind) ((kind) == EGRU_VECTOR_Q16 ? 0u - 128u : 0u) /* + 128 in every operand */
-#include "kernel_template.h"
+#include "arm_kernel.h"
 
 EGRU_KERNEL(egru_dotprod, "dotprod", neon_);
 #endif

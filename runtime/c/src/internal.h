@@ -74,6 +74,11 @@ typedef struct {
  * the cache. The results are the same. */
 #define EGRU_BACKWARDS 16u
 
+/* Bytes of a number of a vector. */
+static inline size_t egru_item_size(uint32_t kind) {
+    return kind == EGRU_VECTOR_Q8 ? 1 : EGRU_Q16 && kind == EGRU_VECTOR_Q16 ? 2 : 4;
+}
+
 /* Everything that instruction sets do differently. Vectors are aligned to EGRU_ALIGN and padded by EGRU_PAD. Products
  * are of `count` streams, 1 to EGRU_TILE; all results are the same however many they are. The integer functions of all
  * kernels are equal in every bit.

@@ -41,7 +41,6 @@ EGRU_INLINE const uint8_t *read_blocks(int8x16_t *weights, const uint8_t *w, con
 #define P_OPERAND int8x16_t
 #define P_WIDE 8
 #define P_TILE 0 /* spreading operands for few blocks costs more than reading weights again */
-#define P_QUARTER 1
 #define P_EXACT 1
 #define q8_zero rows_zero
 #define q8_start rows_start
@@ -69,7 +68,7 @@ EGRU_INLINE int32x4_t q8_add_turn(int32x4_t acc, int8x16_t q, uint32_t group, in
 EGRU_INLINE int32x4_t q8_add(int32x4_t acc, int8x16_t q, const unsigned char *w) {
     return q8_add_turn(acc, q, 0, vld1q_s8((const int8_t *)w));
 }
-#include "product_template.h"
+#include "arm_product.h"
 
 #if EGRU_Q16
 #define P(name) q16_##name
@@ -84,7 +83,6 @@ EGRU_INLINE int32x4_t q8_add(int32x4_t acc, int8x16_t q, const unsigned char *w)
 #define P_OPERAND int16x8_t
 #define P_WIDE 8
 #define P_TILE TILE
-#define P_QUARTER 1
 #define P_EXACT 1
 #define q16_zero rows_zero
 #define q16_start rows_start
@@ -108,7 +106,7 @@ EGRU_INLINE int32x4_t q16_add_turn(int32x4_t acc, int16x8_t q, uint32_t group, i
 EGRU_INLINE int32x4_t q16_add(int32x4_t acc, int16x8_t q, const unsigned char *w) {
     return q16_add_turn(acc, q, 0, vld1q_s8((const int8_t *)w));
 }
-#include "product_template.h"
+#include "arm_product.h"
 #endif
 
 #if EGRU_FLOAT
@@ -123,7 +121,6 @@ EGRU_INLINE int32x4_t q16_add(int32x4_t acc, int16x8_t q, const unsigned char *w
 #define P_OPERAND float32x4_t
 #define P_WIDE 8
 #define P_TILE TILE
-#define P_QUARTER 1
 #define P_EXACT 0
 #ifdef __aarch64__
 #define add_lane(acc, w, v, lane) vfmaq_laneq_f32(acc, w, v, lane)
@@ -164,14 +161,14 @@ EGRU_INLINE float32x4_t float_sum(float32x4_t a, float32x4_t b) {
 EGRU_INLINE void float_store(float *result, float32x4_t acc) {
     vst1q_f32(result, acc);
 }
-#include "product_template.h"
+#include "arm_product.h"
 #endif
 
-#include "gru_template.h"
+#include "arm_gru.h"
 #if EGRU_FLOAT
 #undef LANES
 #define LANES 4
-#include "gru_float_template.h"
+#include "arm_gru_float.h"
 #endif
 
 #ifdef __aarch64__ /* with 32 bits vectors know no denormal numbers, and all bits count */
@@ -197,7 +194,7 @@ static uint32_t standardise(const float *a, const float *b, const float *x, void
 #define STANDARDISE standardise
 #endif
 
-#include "kernel_template.h"
+#include "arm_kernel.h"
 
 EGRU_KERNEL(egru_neon, "neon", vector_);
 #endif

@@ -1,10 +1,9 @@
-/* Vectors of NEON for the GRU behind its products (gru_template.h, gru_float_template.h). */
+/* Vectors of NEON for the GRU behind its products (arm_gru.h, arm_gru_float.h). */
 #ifndef EGRU_NEON_VECTORS_H
 #define EGRU_NEON_VECTORS_H
 
 #include "arm.h"
 
-#define SIDE_BY_SIDE 1 /* more do not fit the registers */
 #ifdef __aarch64__
 #define LANES 8
 #else
@@ -211,13 +210,12 @@ EGRU_INLINE void v_tanh2(v32 a, v32 b, v32 *ta, v32 *tb) {
     tb->quad[0] = vmovl_s16(QUADS == 1 ? vget_high_s16(t[0]) : vget_low_s16(t[1]));
     tb->quad[QUADS - 1] = vmovl_s16(vget_high_s16(t[QUADS - 1]));
 }
-EGRU_INLINE void v_tanh1(v32 a, v32 *t) {
+EGRU_INLINE void v_tanh(v32 a, v32 *t) {
     int16x8_t both = words(a.quad[0], a.quad[QUADS - 1]);
     tanh_of(&both, 1);
     t->quad[0] = vmovl_s16(vget_low_s16(both));
     t->quad[QUADS - 1] = vmovl_s16(QUADS == 1 ? vget_low_s16(both) : vget_high_s16(both));
 }
-#define v_tanh v_tanh1
 
 #if EGRU_FLOAT
 typedef float32x4_t f32;

@@ -129,7 +129,7 @@ static EGRU_NOINLINE int each_number(const egru_model *model, unsigned char *sta
         const egru_operation *op = &model->operations[i];
         const egru_vector *vector = &model->vectors[op->code == EGRU_OP_TAPS ? op->in : op->out];
         uint32_t kind = vector->kind, oldest = 0;
-        size_t item = kind == EGRU_VECTOR_Q8 ? 1 : EGRU_Q16 && kind == EGRU_VECTOR_Q16 ? 2 : 4;
+        size_t item = egru_item_size(kind);
         size_t numbers = vector->size, first = op->ring;
         if (op->code == EGRU_OP_TAPS) {
             numbers *= op->frames;

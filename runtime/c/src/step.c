@@ -22,10 +22,6 @@ static void *buffer(const egru_model *model, const egru_tile *tile, int which, s
     return tile->scratch[stream] + model->buffer[which];
 }
 
-static size_t item_size(uint32_t kind) {
-    return kind == EGRU_VECTOR_Q8 ? 1 : EGRU_Q16 && kind == EGRU_VECTOR_Q16 ? 2 : 4;
-}
-
 #define FOR_STREAMS for (size_t s = 0; s < (EGRU_TILE == 1 ? 1 : tile->count); s++)
 
 /* Weights are read to and fro, where the kernel can. */
@@ -155,7 +151,7 @@ static void run_linear(const egru_model *model, const egru_tile *tile, const egr
 /* A ring of past steps, the oldest where its position says, and the new one behind them. */
 static void run_taps(const egru_model *model, const egru_tile *tile, const egru_operation *op) {
     const egru_vector *in = &model->vectors[op->in];
-    size_t bytes = in->size * item_size(in->kind);
+    size_t bytes = in->size * egru_item_size(in->kind);
     FOR_STREAMS {
         unsigned char *taps = egru_at(model, tile, op->out, s);
         const unsigned char *ring = tile->state[s] + op->ring;
@@ -172,9 +168,9 @@ static void run_copy(const egru_model *model, const egru_tile *tile, const egru_
     const egru_vector *in = &model->vectors[op->in], *out = &model->vectors[op->out];
     FOR_STREAMS {
         const void *from = egru_at(model, tile, op->in, s);
-        unsigned char *to = (unsigned char *)egru_at(model, tile, op->out, s) + op->count * item_size(out->kind);
+        unsigned char *to = (unsigned char *)egru_at(model, tile, op->out, s) + op->count * egru_item_size(out->kind);
         if (in->kind == out->kind)
-            memcpy(to, from, in->size * item_size(in->kind));
+            memcpy(to, from, in->size * egru_item_size(in->kind));
         else
             egru_widen(from, in->kind, in->size, (int32_t *)(void *)to);
     }
@@ -292,7 +288,7 @@ static void keep(const egru_model *model, const egru_tile *tile, size_t s) {
         if (op->code == EGRU_OP_TAPS) {
             const egru_vector *in = &model->vectors[op->in];
             uint32_t *oldest = egru_position(tile->state[s], op);
-            size_t bytes = in->size * item_size(in->kind);
+            size_t bytes = in->size * egru_item_size(in->kind);
             memcpy(tile->state[s] + op->ring + *oldest * bytes, egru_at(model, tile, op->in, s), bytes);
             *oldest = *oldest + 1 == op->frames ? 0 : *oldest + 1;
         } else if (op->code == EGRU_OP_GRU && !is_static(model)) {

@@ -152,8 +152,8 @@ TARGET EGRU_INLINE words w_pack(v32 a, v32 b) {
     return _mm256_max_epi16(_mm256_packs_epi32(a, b), _mm256_set1_epi16(-32767));
 }
 
-/* egru_tanh_c0 to c2 (a test compares them) as bytes: c2 + 198; the low bytes of c1 + 1 and its high ones, as far as
- * there are any; the low bytes of c0, and 127 minus its high ones, as far as that is not 0. */
+/* egru_tanh_c0 to c2 as bytes (tests/runtime/test_c_library.py compares them): c2 + 198; the low bytes of c1 + 1 and its
+ * high ones, as far as there are any; the low bytes of c0, and 127 minus its high ones, as far as that is not 0. */
 static const uint8_t tanh_bytes[256] = {
     169, 108, 57, 25, 5, 0, 13, 27, 45, 67, 88, 106, 124, 138, 149, 159, 169, 173, 180, 183, 186, 187, 190, 193,
     195, 196, 195, 194, 198, 198, 198, 198, 198, 198, 199, 198, 197, 199, 197, 197, 200, 198, 200, 198, 198,

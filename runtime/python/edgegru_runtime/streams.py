@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 from edgegru_runtime.errors import EngineError, InputError
-from edgegru_runtime.samples import read_samples, writable
+from edgegru_runtime.samples import Samples, read_samples, writable
 from edgegru_runtime.stream import Stream, matrix
 
 if TYPE_CHECKING:
@@ -65,12 +65,13 @@ class Streams:
 
     def _step(self, xs: object) -> tuple[bytearray, ...]:
         """The rows of every output, one after another."""
-        rows = self._samples(xs)
+        taken = self._samples(xs)
         outputs = tuple(array("f") for _ in self.model.output_sizes)
         failed: EngineError | None = None
-        for index, (stream, row) in enumerate(zip(self._streams, rows, strict=True)):
+        for index, (stream, row, saturated) in enumerate(zip(self._streams, taken.rows, taken.saturated, strict=True)):
             try:
                 result = stream.step(row)
+                stream.count_saturated(saturated)
             except EngineError as error:  # the others go on
                 failed = failed or EngineError(f"stream {index}: {error}")
                 continue
@@ -80,14 +81,12 @@ class Streams:
             raise failed
         return tuple(bytearray(output) for output in outputs)
 
-    def _samples(self, xs: object) -> list[array[float]]:
-        """A checked sample for each stream, whose saturated values are counted."""
+    def _samples(self, xs: object) -> Samples:
+        """A checked sample for each stream."""
         taken = read_samples(xs, self.model.config.input.channels)
         if len(taken.rows) != len(self):
             raise InputError(f"{len(taken.rows)} samples arrived, expected one for each of {len(self)} streams")
-        for stream, count in zip(self._streams, taken.saturated, strict=True):
-            stream.count_saturated(count)
-        return taken.rows
+        return taken
 
 
 class KernelStreams(Streams):
@@ -104,9 +103,11 @@ class KernelStreams(Streams):
             return super()._step(xs)
         parts = self._batch.step(self._streams, xs)
         if parts is None:  # a list of samples, or something that needs words or a second look
-            flat = array("f")
-            for row in self._samples(xs):
+            taken, flat = self._samples(xs), array("f")
+            for row in taken.rows:
                 flat.extend(row)
             parts = self._batch.step(self._streams, matrix(flat, self.model.input_size))
             assert parts is not None
+            for stream, saturated in zip(self._streams, taken.saturated, strict=True):
+                stream.count_saturated(saturated)
         return parts

@@ -1,6 +1,7 @@
 /* The same for floats, in vectors of LANES: f32, f_load, f_store, f_set, f_add, f_sub, f_mul, f_div, f_fma(a, b, c) =
- * a b + c (rounded once or twice), f_min and f_max (the second of two where one is not a number), f_abs, f_with_sign(v, sign), f_round (to an integer), f_power2(k), 2^k
- * for integers k. The exponential is that of float_nodes.c.
+ * a b + c (rounded once or twice), f_min and f_max (the second of two where one is not a number), f_abs,
+ * f_with_sign(v, sign), f_round (to an integer), f_power2(k), 2^k for integers k. The exponential is that of
+ * float_nodes.c.
  */
 
 TARGET EGRU_INLINE f32 f_exp(f32 v) {

@@ -1,4 +1,4 @@
-/* Products with a packed matrix, for one kind of operand of one instruction set; included once for each.
+/* Products with a packed matrix on Arm, for one kind of operand of one instruction set; included once for each.
  *
  * A block is P_ROWS rows by P_COLUMNS columns in P_BYTES bytes. Blocks stand side by side in panels: for the columns
  * from left to right all blocks of the panel, so that weights are read from front to back, each operand is spread over
@@ -6,8 +6,7 @@
  * defined: these three; P(name); P_ELEMENT (of operands), P_RESULT (of accumulators in memory), P_ACC, P_OPERAND (in
  * registers); P(zero)(), P(start)(bias), P(spread)(elements), P(add)(acc, operand, weights), P(sum)(acc, acc),
  * P(store)(result, acc); P_WIDE, the blocks of the widest panel, and P_TILE, those that four streams share at a time, 0
- * where it is better that they do not; P_QUARTER, how many accumulators a panel of P_WIDE / 4 blocks has for each, 1
- * unless P_TILE is wider than that panel; P_EXACT: 1 where sums may be made in any order.
+ * where it is better that they do not; P_EXACT: 1 where sums may be made in any order.
  *
  * Where instructions pick operands out of a register: P_TURN, the groups that fill one; P(spread_turn)(elements);
  * P(add_turn)(acc, operand, group, weights) with a group of that register; P_READ(weights, place, blocks), which loads
@@ -97,7 +96,7 @@ EGRU_INLINE P_TARGET void P(part)(const unsigned char *w, size_t stride, uint32_
 }
 
 /* Sums of floats are made in one order, however many streams there are: it follows from the panel. */
-#define P_SPLIT(blocks) ((blocks) == 1 ? 4 : (blocks) == P_WIDE / 4 ? P_QUARTER : 1)
+#define P_SPLIT(blocks) ((blocks) == 1 ? 4 : 1)
 
 #if P_TILE
 /* Streams that share weights while they are in registers: few blocks at a time. */
@@ -182,5 +181,4 @@ P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q,
 #undef P_OPERAND
 #undef P_WIDE
 #undef P_TILE
-#undef P_QUARTER
 #undef P_EXACT
