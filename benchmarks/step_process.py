@@ -133,17 +133,19 @@ def measure_processes(case: Case) -> dict[str, dict[str, float]]:
     and the bytes that are installed. A subject that is not installed, or fails, is left out with a line that says so.
     """
     import json
+    import os
     import subprocess
 
     results: dict[str, dict[str, float]] = {}
     paths = _files(case)
+    environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # the first run compiles, as an installation does
     for subject, (_, distribution) in SUBJECTS.items():
         command = [sys.executable, __file__, subject, paths[subject], str(case.input_size), str(case.hidden_size)]
         runs: list[dict[str, float]] = []
         try:
             for _ in range(RUNS):
                 started = perf_counter()
-                finished = subprocess.run(command, check=True, capture_output=True, text=True)
+                finished = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
                 run = json.loads(finished.stdout.splitlines()[-1])
                 run["first_result_ms"] = 1e3 * (run.pop("first_result_at") - started)
                 runs.append(run)

@@ -1,5 +1,6 @@
 /* Batch: streams of one model that step together, weights read once for several. */
 #include "module.h"
+#include <string.h>
 
 typedef struct {
     PyObject ob_base;
@@ -77,10 +78,27 @@ static Py_ssize_t enter_all(BatchObject *self, PyObject *streams) {
     return -1;
 }
 
-/* step(streams, xs): a tuple of bytearrays, a row for each stream; None where xs is no buffer (n, input_size). */
+/* A writable float32 buffer (n, output_size), of a model with one output; -1 where it is none, without an error. */
+static int hold(const StreamObject *stream, PyObject *out, Py_ssize_t n, Py_buffer *view) {
+    if (stream->outputs != 1)
+        return -1;
+    if (PyObject_GetBuffer(out, view, PyBUF_ND | PyBUF_FORMAT | PyBUF_WRITABLE) != 0) {
+        PyErr_Clear();
+        return -1;
+    }
+    if (view->ndim == 2 && view->shape[0] == n && view->shape[1] == stream->output_size && view->format &&
+        strcmp(view->format, "f") == 0)
+        return 0;
+    PyBuffer_Release(view);
+    return -1;
+}
+
+/* step(streams, xs): a tuple of bytearrays, a row for each stream; None where xs is no buffer (n, input_size).
+ * step(streams, xs, out): out, filled; None also where it is not one contiguous buffer. */
 static PyObject *batch_step(BatchObject *self, PyObject *const *arguments, Py_ssize_t count) {
     Py_ssize_t n;
-    Py_buffer view;
+    Py_buffer view, target;
+    PyObject *out = count == 3 ? arguments[2] : NULL;
     const float *xs;
     float *made;
     size_t which = 0;
@@ -91,8 +109,8 @@ static PyObject *batch_step(BatchObject *self, PyObject *const *arguments, Py_ss
         PyErr_SetString(egru_state_error, "these streams are in use by another thread; expected one thread at a time");
         return NULL;
     }
-    if (count != 2 || !PyList_Check(arguments[0])) {
-        PyErr_SetString(PyExc_TypeError, "step takes a list of streams and their samples");
+    if (count < 2 || count > 3 || !PyList_Check(arguments[0])) {
+        PyErr_SetString(PyExc_TypeError, "step takes a list of streams, their samples and, if wanted, out");
         return NULL;
     }
     streams = PyList_AsTuple(arguments[0]); /* nobody takes a stream away while it steps */
@@ -113,6 +131,10 @@ static PyObject *batch_step(BatchObject *self, PyObject *const *arguments, Py_ss
         Py_XDECREF(streams);
         return read == 0 ? Py_NewRef(Py_None) : NULL;
     }
+    if (out && (n == 0 || hold((StreamObject *)PyTuple_GetItem(streams, 0), out, n, &target) != 0)) {
+        result = Py_NewRef(Py_None);
+        goto read_only;
+    }
     self->busy = 1;
     if (n > 0 && make_room(self, n) == 0 && enter_all(self, streams) == n) {
         Py_BEGIN_ALLOW_THREADS
@@ -120,12 +142,19 @@ static PyObject *batch_step(BatchObject *self, PyObject *const *arguments, Py_ss
         Py_END_ALLOW_THREADS
         for (Py_ssize_t i = 0; i < n; i++)
             ((StreamObject *)PyTuple_GetItem(streams, i))->busy = 0;
-        if (status == EGRU_OK)
-            result = egru_split((StreamObject *)PyTuple_GetItem(streams, 0), self->ys, n);
-        else
+        if (status != EGRU_OK) {
             egru_raise(status, "stream", (Py_ssize_t)which);
+        } else if (out) {
+            memcpy(target.buf, self->ys, (size_t)target.len);
+            result = Py_NewRef(out);
+        } else {
+            result = egru_split((StreamObject *)PyTuple_GetItem(streams, 0), self->ys, n);
+        }
     }
     self->busy = 0;
+    if (out)
+        PyBuffer_Release(&target);
+read_only:
     PyMem_Free(made);
     PyBuffer_Release(&view);
     Py_DECREF(streams);

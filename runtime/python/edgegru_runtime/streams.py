@@ -98,6 +98,11 @@ class KernelStreams(Streams):
         super().__init__(model, count)
         self._batch = Batch(engine.model)
 
+    def step(self, xs: object, out: object = None) -> Any:
+        if out is not None and self._streams and self._batch.step(self._streams, xs, out) is not None:
+            return out
+        return super().step(xs, out)
+
     def _step(self, xs: object) -> tuple[bytearray, ...]:
         if not self._streams:
             return super()._step(xs)
