@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from edgegru.evaluation import evaluate
+    from edgegru.importing import from_torch, import_model
     from edgegru.on_device import bench, info, run
     from edgegru.quantization import quantize
     from edgegru.training import train
@@ -24,6 +25,8 @@ _MODULES = {
     "bench": "edgegru.on_device",
     "evaluate": "edgegru.evaluation",
     "export": "edgegru_export.exporting",
+    "from_torch": "edgegru.importing",
+    "import_model": "edgegru.importing",
     "info": "edgegru.on_device",
     "load": "edgegru_runtime",
     "quantize": "edgegru.quantization",
@@ -37,6 +40,8 @@ __all__ = [
     "bench",
     "evaluate",
     "export",
+    "from_torch",
+    "import_model",
     "info",
     "load",
     "quantize",

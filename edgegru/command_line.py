@@ -44,6 +44,16 @@ def _kept(context: click.Context, option: click.Parameter, values: tuple[str, ..
     return keep or None
 
 
+def _names(context: click.Context, option: click.Parameter, value: str | None) -> list[str] | None:
+    """NAME,NAME,..."""
+    return None if value is None else [name.strip() for name in value.split(",")]
+
+
+def _label_lists(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> list[list[str]] | None:
+    """NAME,NAME,... for each output."""
+    return [[name.strip() for name in value.split(",")] for value in values] or None
+
+
 class _RuntimeCommand(click.Command):
     """A command whose arguments, options and help are those of ``python -m edgegru_runtime``, untouched by click."""
 
@@ -289,6 +299,59 @@ for _name, _help in (
     ("bench", "Time one step and measure memory."),
 ):
     cli.add_command(_RuntimeCommand(_name, help=_help, add_help_option=False))
+
+
+@cli.command("import")
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the model.")
+@click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Samples a second of the input.")
+@click.option("--channels", callback=_names, metavar="NAME,...", help="Names of the input's channels.")
+@click.option("--units", callback=_names, metavar="UNIT,...", help="Their units.")
+@click.option(
+    "--labels",
+    multiple=True,
+    callback=_label_lists,
+    metavar="NAME,...",
+    help="Names of an output's numbers; once for each output.",
+)
+@click.option("--layout", type=click.Choice(("lasagne", "dl4mt")), help="Of an .npz file: whose names it uses.")
+@click.option("--node", help="Of an ONNX file: this GRU alone, by the name of its node.")
+@click.option(
+    "--weights", type=click.Path(path_type=Path), help="Of a Keras architecture in JSON: the file with its weights."
+)
+@force_option
+@json_option
+def import_(
+    file: Path,
+    output: Path,
+    rate: float | None,
+    channels: list[str] | None,
+    units: list[str] | None,
+    labels: list[list[str]] | None,
+    layout: str | None,
+    node: str | None,
+    weights: Path | None,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Turn a GRU trained elsewhere into a model.
+
+    FILE: Keras (.keras, .h5, SavedModel), ONNX, a PyTorch state dict, .safetensors or .npz, told from its content. The
+    model is kept only if it computes what FILE computes.
+    """
+    report = edgegru.import_model(
+        file,
+        output,
+        rate=rate,
+        channels=channels,
+        units=units,
+        labels=labels,
+        layout=layout,
+        node=node,
+        weights=weights,
+        force=force,
+    )
+    _print(report, as_json)
 
 
 def _print(result: Any, as_json: bool, text: Callable[[Any], str] = str) -> None:

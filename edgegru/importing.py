@@ -7,7 +7,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass, replace
 from importlib import import_module
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from edgegru.imports import formats
 from edgegru.imports.assembling import Naming, assemble
@@ -16,9 +16,6 @@ from edgegru.imports.source import ForeignModel, Options
 from edgegru_export.saving import save_artifact
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import EdgegruError, ImportModelError
-
-if TYPE_CHECKING:
-    import torch
 
 # A module for each format, imported where one is met; its ``read(path, options)`` gives a ForeignModel.
 _READERS = {
@@ -57,8 +54,8 @@ class ImportReport:
             [
                 f"{self.output}: imported from {self.file} ({self.format})",
                 f"layers      {', '.join(self.layers)}",
-                f"checked     {self.steps} steps against {self.checked_against}: largest error "
-                f"{self.largest_error:.2g}, allowed {self.allowed_error:.2g}",
+                f"checked     {self.steps} steps against {self.checked_against}",
+                f"error       {self.largest_error:.2g} at most, {self.allowed_error:.2g} allowed",
             ]
         )
 
@@ -104,7 +101,7 @@ def import_model(
 
 
 def from_torch(
-    module: torch.nn.Module | torch.export.ExportedProgram,
+    module: Any,
     example: Any = None,
     *,
     rate: float | None = None,
@@ -112,11 +109,11 @@ def from_torch(
     units: Sequence[str] | None = None,
     labels: Sequence[Sequence[str]] | None = None,
 ) -> Artifact:
-    """A module, or a program of ``torch.export``, as an artifact, checked against torch itself.
+    """``module``, a torch.nn.Module or a program of ``torch.export``, as an artifact, checked against torch itself.
 
-    ``example``: what the module is called with, a tensor or a tuple of them: a sequence (batch, T, channels), (T, batch,
-    channels) or one of row numbers; left out, it is taken from the first layer where that tells. The other parameters
-    are those of ``import_model``. Raises ImportModelError for what cannot be imported exactly.
+    ``example``: what the module is called with, a tensor or a tuple of them: a sequence (batch, T, channels), (T,
+    batch, channels) or one of row numbers; left out, it is taken from the first layer where that tells. The other
+    parameters are those of ``import_model``. Raises ImportModelError for what cannot be imported exactly.
     """
     from edgegru.imports.torch_module import read_module
 

@@ -1,1 +1,1 @@
-"""Models of other makers: a reader for each format gives layers, which become an artifact that is checked against them."""
+"""Models of other makers: a reader for each format gives layers, which become an artifact, checked against them."""
