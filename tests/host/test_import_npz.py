@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgegru.importing import import_model
-from edgegru.imports import dl4mt_weights, lasagne_weights, npz_archive, npz_weights, theano_layers
+from edgegru.imports import dl4mt_weights, lasagne_weights, npz_weights, theano_layers
 from edgegru.imports.assembling import Naming, assemble
 from edgegru.imports.parity import check_parity
 from edgegru.imports.source import ForeignModel, Options
@@ -223,11 +223,6 @@ def test_a_compressed_file_is_imported_from_end_to_end(tmp_path: Path) -> None:
 
 
 # Formulations: with any of them the other way round, import says so.
-
-
-def _swapped_gates(weights: Arrays) -> Arrays:
-    swap = {"updategate": "resetgate", "resetgate": "updategate"}
-    return {name.replace(g, swap[g]) if (g := name.split("_")[-1]) in swap else name: a for name, a in weights.items()}
 
 
 @pytest.mark.parametrize("fault", ["reset", "blend", "gates", "h0"])
@@ -479,12 +474,6 @@ def test_two_arrays_of_one_name(tmp_path: Path) -> None:
             file.writestr("a.npy", npy(numbers(3)))
     with pytest.raises(ImportModelError, match="has two arrays called 'a'"):
         read(path)
-
-
-def test_too_many_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(npz_archive, "MOST_ARRAYS", 9)
-    with pytest.raises(ImportModelError, match="has 10 arrays, expected at most 9"):
-        read(saved(tmp_path, *TEN))
 
 
 @pytest.fixture(scope="module", params=["lasagne", "dl4mt", "compressed"])
