@@ -18,22 +18,32 @@ def words(page: str) -> list[str]:
     return re.sub(r"(-\w) ([A-Z]+), (--[\w-]+) \2", r"\1, \3 \2", page).split()  # Python 3.13 names FILE once
 
 
-def page_of(script: str) -> str:
-    """What a script of docs/ makes of its page."""
+def made_by(script: str, part: str = "page") -> str:
+    """What a script of docs/ makes of its page, or another part."""
     specification = importlib.util.spec_from_file_location(script, DOCS / f"{script}.py")
     module = importlib.util.module_from_spec(specification)
     specification.loader.exec_module(module)
-    return module.page()
+    return getattr(module, part)()
 
 
 def test_the_page_of_commands_is_what_help_prints():
     written = (DOCS / "command-line.md").read_text(encoding="utf-8")
-    assert words(written) == words(page_of("make_command_line")), "stale: run python docs/make_command_line.py"
+    assert words(written) == words(made_by("make_command_line")), "stale: run python docs/make_command_line.py"
 
 
 def test_the_page_of_accuracy_tells_the_numbers_that_were_measured():
     written = (DOCS / "accuracy.md").read_text(encoding="utf-8")
-    assert written == page_of("make_accuracy"), "stale: run python docs/make_accuracy.py"
+    assert written == made_by("make_accuracy"), "stale: run python docs/make_accuracy.py"
+
+
+def test_the_page_of_performance_tells_the_numbers_that_were_measured():
+    written = (DOCS / "performance.md").read_text(encoding="utf-8")
+    assert written == made_by("make_performance"), "stale: run python docs/make_performance.py"
+
+
+def test_the_readme_tells_the_times_that_were_measured():
+    written = (ROOT / "README.md").read_text(encoding="utf-8").split()
+    assert made_by("make_performance", "summary") in " ".join(written), "stale: see docs/make_performance.py"
 
 
 def test_every_option_is_explained():

@@ -1,0 +1,334 @@
+"""Write docs/performance.md: what a step costs, from the numbers in benchmarks/results.
+
+    python docs/make_performance.py
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from textwrap import wrap
+from typing import Any
+
+DOCS = Path(__file__).parent
+RESULTS = DOCS.parent / "benchmarks" / "results"
+SCHEMES = {"float32": "float32", "static-w8a8": "int8"}  # and the weights that are read
+DEFAULT = "avx512"  # the first of these instruction sets, which a model takes by itself
+PROCESS_SIZE = "6 → 32"  # of step.py
+BASE = "python3"  # a process that does nothing
+
+INTRODUCTION = """\
+# What a step costs
+
+One GRU layer and a linear layer of four outputs, one stream, one thread, the state carried from step to step, every
+output read. Columns are input size → hidden size. Best of many short chunks, all contestants in turn in one process
+that is pinned to one processor; each is first compared with the float reference over {checked} steps. Measured by
+`benchmarks/step.py` and `benchmarks/instructions.py`; every run is in [`benchmarks/results/`](../benchmarks/results).
+Written by `python docs/make_performance.py`.
+
+{machine}
+
+Times on other machines differ, and ratios too. No Arm machine has been measured: [instructions](#on-arm) are counted.
+
+![Microseconds of a step from Python, by size and runtime](step.png)
+"""
+
+FROM_PYTHON = """
+## From Python
+
+"""
+
+CONTESTANTS = """\
+Microseconds of a step; with `streams(64)`, of one stream's step. LiteRT "variables": the state stays in the
+interpreter. LiteRT "int16" is what `edgegru export` writes; "full int8" has a state of 8 bits and is off by up to
+{litert} of the spread of its outputs, EdgeGRU by up to {edgegru}."""
+
+IN_C = """
+## In C
+
+Nanoseconds of a step for every instruction set, and of only reading the weights from the caches, by a loop of the
+widest loads.
+
+"""
+
+TOGETHER = """
+The same for one of 64 streams that step together:
+
+"""
+
+RATIOS = """
+## Ratios
+
+How many times as long the first takes as the second: from Python the fastest call of a library, EdgeGRU by
+`step(x, out)`; in C the fastest instruction set.
+
+"""
+
+PROCESS = f"""
+## In a process of its own
+
+A float32 model of {PROCESS_SIZE}: what a process takes to import, to load and to its first result, and the memory that
+is resident after a thousand steps; the last two above a Python that does nothing. Installed: with all dependencies.
+
+"""
+
+ON_ARM = """
+## On Arm
+
+Instructions of a step for each multiply–add of its matrices, counted by QEMU
+({made_with}):
+
+"""
+
+ESTIMATES = """
+The innermost loops alone, and what {estimated_with} estimates for them, for each multiply–add:
+
+"""
+
+
+def page() -> str:
+    """The whole page."""
+    steps, arm = _read("step"), _read("instructions")
+    parts = [
+        INTRODUCTION.format(checked=steps["checked_steps"], machine=_machine(steps["machine"])),
+        FROM_PYTHON,
+        _contestants(steps["sizes"]),
+        *_from_python(steps["sizes"]),
+        IN_C,
+        *_in_c(steps["sizes"], "step_ns"),
+        *_floors(steps["sizes"]),
+        TOGETHER,
+        *_in_c(steps["sizes"], "many_ns"),
+        RATIOS,
+        *_ratios(steps["sizes"]),
+        PROCESS,
+        *_processes(steps["processes"]),
+        ON_ARM.format(made_with=", ".join(re.sub(r" \(.*?\)| version", "", line) for line in arm["made_with"])),
+        *_instructions(arm["instructions"]),
+        ESTIMATES.format(estimated_with=arm["estimated_with"].replace("Debian LLVM version", "llvm-mca")),
+        *_estimates(arm["estimates"]),
+        "\n## What bounds a step\n\n",
+        *_bounds(steps["sizes"], arm["instructions"]),
+    ]
+    return "".join(parts)
+
+
+def summary() -> str:
+    """The sentence of the README."""
+    steps = _read("step")
+    found = steps["sizes"]["8 → 64"]
+    float32, int8 = (_python(found, scheme) for scheme in SCHEMES)
+    others = {name: _fastest(found, part) for name, part in (("float", "LiteRT float32"), ("int8", "LiteRT dynamic"))}
+    return (
+        f"A step of 8 inputs and 64 units takes {_significant(int8)} µs from Python with int8 weights and"
+        f" {_significant(float32)} µs in float32, where LiteRT takes {_significant(others['int8'])} µs"
+        f" (dynamic int8) and {_significant(others['float'])} µs (one thread of an {steps['machine']['cpu']};"
+        " [every number](docs/performance.md))."
+    )
+
+
+def _machine(machine: dict[str, Any]) -> str:
+    packages = ", ".join(f"{name} {version}" for name, version in machine["packages"].items() if version)
+    sets = ", ".join(machine["instruction_sets"])
+    return _wrapped(
+        f"The machine: {machine['cpu']} ({sets}), Python {machine['python']}, {packages}, compiler"
+        f" {machine['compiler']}."
+    )
+
+
+def _contestants(sizes: dict[str, Any]) -> str:
+    names = ("LiteRT full int8", "EdgeGRU static-w8a8, step(x, out)")
+    litert, edgegru = (_percent(max(found["steps"][name]["error"] for found in sizes.values())) for name in names)
+    return _wrapped(CONTESTANTS.format(litert=litert, edgegru=edgegru)) + "\n\n"
+
+
+def _from_python(sizes: dict[str, Any]) -> Iterator[str]:
+    names = [name for name in next(iter(sizes.values()))["steps"] if not name.startswith("reading")]
+    yield _head("µs", sizes)
+    for name in names:
+        yield _row(name, [_significant(found["steps"][name]["best_us"]) for found in sizes.values()])
+
+
+def _in_c(sizes: dict[str, Any], quantity: str) -> Iterator[str]:
+    yield _head("ns", sizes)
+    for scheme in SCHEMES:
+        for kernel in next(iter(sizes.values()))["native"][scheme]["kernels"]:
+            yield _row(f"{scheme}, {kernel}", [_significant(_c(f, scheme, kernel, quantity)) for f in sizes.values()])
+
+
+def _floors(sizes: dict[str, Any]) -> Iterator[str]:
+    for scheme, weights in SCHEMES.items():
+        yield _row(f"reading {weights} weights", [_significant(_floor(found, scheme)) for found in sizes.values()])
+
+
+def _ratios(sizes: dict[str, Any]) -> Iterator[str]:
+    yield _head("", sizes)
+    for title in next(iter(sizes.values()))["ratios"]:
+        yield _row(title, [f"{found['ratios'][title]:.1f}" for found in sizes.values()])
+
+    def row(title: str, ratio: Callable[[Any], float]) -> str:
+        return _row(title, [f"{ratio(found):.1f}" for found in sizes.values()])
+
+    yield row("Python: float32 over static-w8a8", lambda f: _python(f, "float32") / _python(f, "static-w8a8"))
+    yield row("C: float32 over static-w8a8", lambda f: _best(f, "float32") / _best(f, "static-w8a8"))
+    for scheme in SCHEMES:
+        title = f"{scheme}: 64 calls over one call of 64 streams"
+        yield row(f"{title}, Python", lambda f, s=scheme: _gain_in_python(f, s))  # type: ignore[misc]  # s is bound
+        yield row(f"{title}, C", lambda f, s=scheme: _best(f, s) / _best(f, s, "many_ns"))  # type: ignore[misc]
+
+
+def _processes(processes: dict[str, dict[str, float]]) -> Iterator[str]:
+    yield _head("", ("import, ms", "load, ms", "first result, ms", "memory, MB", "installed, MB"))
+    base = processes[BASE]
+    for name, found in processes.items():
+        if name != BASE:
+            cells = [found["import_ms"], found["load_ms"], found["first_result_ms"] - base["first_result_ms"]]
+            cells.append((found["resident_bytes"] - base["resident_bytes"]) / 1e6)
+            yield _row(name, [_significant(cell) for cell in (*cells, found["installed_bytes"] / 1e6)])
+    yield (
+        f"\nPython alone: {_significant(base['first_result_ms'])} ms from its start and"
+        f" {_significant(base['resident_bytes'] / 1e6)} MB.\n"
+    )
+
+
+def _instructions(processors: dict[str, Any]) -> Iterator[str]:
+    sizes = [size.replace(",", " → ") for size in next(iter(processors.values()))["float32"]]
+    yield _head("", sizes)
+    for processor, schemes in processors.items():
+        for scheme, found in schemes.items():
+            yield _row(f"{processor}, {scheme}", [f"{values['multiply_add']:.2f}" for values in found.values()])
+
+
+def _estimates(processors: dict[str, Any]) -> Iterator[str]:
+    yield _head("", ("instructions", "cycles, estimated"))
+    for processor, loops in processors.items():
+        for loop, found in loops.items():
+            yield _row(f"{processor}, {loop}", [f"{found[name]:.3f}" for name in ("instructions", "cycles")])
+
+
+def _bounds(sizes: dict[str, Any], arm: dict[str, Any]) -> Iterator[str]:
+    small, middle, large, largest = (sizes[size] for size in ("1 → 16", "8 → 64", "64 → 128", "128 → 256"))
+    int8 = "static-w8a8"
+    calls = [1e3 * _python(f, s) - _c(f, s) for f in (small, sizes["6 → 32"], middle) for s in SCHEMES]
+    share = 1 - _c(small, int8) / (1e3 * _python(small, int8))
+    yield _item(
+        f"A call from Python adds {min(calls):.0f} to {max(calls):.0f} ns at up to 64 units: {_percent(share)} of an"
+        " int8 step at 1 → 16."
+    )
+    ratio = "float32: fastest of ONNX Runtime and LiteRT over EdgeGRU"
+    yield _item(
+        "The larger the layer, the smaller the advantage: what others spend on a call does not grow with it, and all"
+        f" read the same weights. In float32 they take {small['ratios'][ratio]:.1f} times as long at 1 → 16 and"
+        f" {largest['ratios'][ratio]:.1f} times at 128 → 256."
+    )
+    over_floor = [_best(found, "float32") / _floor(found, "float32") for found in (large, largest)]
+    yield _item(
+        f"float32 at 64 → 128 takes {over_floor[0]:.2f} times as long as reading the weights, which bounds it. At"
+        f" 128 → 256 it takes {over_floor[1]:.2f} times as long: there the loop that only reads is not the fastest way"
+        " to read, and no bound."
+    )
+    step, floor = _c(middle, int8), _floor(middle, int8)
+    yield _item(
+        f"int8 at 8 → 64 takes {step:.0f} ns, of which reading the weights is {floor:.0f}; products, gates and"
+        " activations are done for each stream. So 64 streams in one call are only"
+        f" {_gain(middle, int8):.1f} times as fast as 64 calls in C, {_gain_in_python(middle, int8):.1f} times from"
+        f" Python; if reading took no time it would be {step / (step - floor):.1f} times in C. float32 at 64 → 128,"
+        f" bound by reading, gains {_gain(large, 'float32'):.2f} times."
+    )
+    shared = [_gain(found, int8, "avx2") for found in sizes.values()]
+    yield _item(
+        "AVX2 without VNNI has no dot product of bytes: four instructions for 32 products of int8, as many as float32"
+        " needs with FMA. int8 saves reading alone: it takes"
+        f" {_c(small, int8, 'avx2') / _c(small, 'float32', 'avx2'):.2f} times as long as float32 at 1 → 16, and"
+        f" float32 {_c(middle, 'float32', 'avx2') / _c(middle, int8, 'avx2'):.1f} times as long as int8 at 8 → 64."
+        f" Streams that step together are {min(shared):.2f} to {max(shared):.2f} times as fast."
+    )
+    portable = [_c(found, "float32", "portable") / _c(found, int8, "portable") for found in sizes.values()]
+    yield _item(
+        "The portable kernel gains nothing from int8 on this machine: float32 takes"
+        f" {min(portable):.2f} to {max(portable):.2f} times as long."
+    )
+    for scheme in SCHEMES:
+        for size, found in sizes.items():
+            if _c(found, scheme, "avx2") < _c(found, scheme):
+                yield _item(
+                    f"{scheme} at {size} is faster with avx2 ({_c(found, scheme, 'avx2'):.0f} ns) than with {DEFAULT}"
+                    f" ({_c(found, scheme):.0f} ns), which a model takes by itself."
+                )
+    a53, a7 = arm["cortex-a53"][int8]["64,128"], [arm["cortex-a7"][scheme]["1,16"]["step"] for scheme in SCHEMES]
+    yield _item(
+        "On Arm, int8 streams that step together save few instructions or none (cortex-a53, 64 → 128:"
+        f" {a53['step_of_four_streams']:,.0f} for a step of one of four, {a53['step']:,.0f} alone), and on a cortex-a7"
+        f" the smallest layer takes {a7[1]:,.0f} in int8 and {a7[0]:,.0f} in float32."
+    )
+
+
+def _python(found: Any, scheme: str) -> float:
+    """Microseconds of ``step(x, out)``."""
+    return float(found["steps"][f"EdgeGRU {scheme}, step(x, out)"]["best_us"])
+
+
+def _fastest(found: Any, part: str) -> float:
+    """Microseconds of the fastest contestant with ``part`` in its name."""
+    return min(float(result["best_us"]) for name, result in found["steps"].items() if part in name)
+
+
+def _c(found: Any, scheme: str, kernel: str = DEFAULT, quantity: str = "step_ns") -> float:
+    """Nanoseconds in C."""
+    return float(found["native"][scheme]["kernels"][kernel][quantity])
+
+
+def _best(found: Any, scheme: str, quantity: str = "step_ns") -> float:
+    """Nanoseconds in C with the fastest instruction set."""
+    return min(float(times[quantity]) for times in found["native"][scheme]["kernels"].values())
+
+
+def _floor(found: Any, scheme: str) -> float:
+    """Nanoseconds of reading the weights."""
+    return 1e3 * float(found["steps"][f"reading {SCHEMES[scheme]} weights"]["best_us"])
+
+
+def _gain(found: Any, scheme: str, kernel: str = DEFAULT) -> float:
+    """How many times as fast 64 streams are together, in C."""
+    return _c(found, scheme, kernel) / _c(found, scheme, kernel, "many_ns")
+
+
+def _gain_in_python(found: Any, scheme: str) -> float:
+    """The same from Python."""
+    return _python(found, scheme) / float(found["steps"][f"EdgeGRU {scheme}, streams(64)"]["best_us"])
+
+
+def _head(title: str, columns: Sequence[str] | dict[str, Any]) -> str:
+    return f"| {title} | {' | '.join(columns)} |\n|{'---|' * (len(columns) + 1)}\n"
+
+
+def _row(name: str, cells: Sequence[str]) -> str:
+    return f"| {name} | {' | '.join(cells)} |\n"
+
+
+def _item(text: str) -> str:
+    return _wrapped(f"- {text}", "  ") + "\n"
+
+
+def _wrapped(text: str, indent: str = "") -> str:
+    return "\n".join(wrap(text, 120, subsequent_indent=indent, break_on_hyphens=False, break_long_words=False))
+
+
+def _percent(part: float) -> str:
+    return f"{100 * part:.0f} %"
+
+
+def _significant(value: float) -> str:
+    """Three digits, without an exponent."""
+    return f"{value:.{max(2 - math.floor(math.log10(value)), 0)}f}"
+
+
+def _read(name: str) -> Any:
+    return json.loads((RESULTS / f"{name}.json").read_text(encoding="utf-8"))
+
+
+if __name__ == "__main__":
+    (DOCS / "performance.md").write_text(page(), encoding="utf-8")
