@@ -107,9 +107,6 @@ def computed(artifact: Artifact, xs: np.ndarray) -> np.ndarray:
 XS = np.random.default_rng(1).normal(size=(20, 3)).astype(np.float32)
 
 
-# What is computed
-
-
 def test_lasagne_by_place(tmp_path: Path) -> None:
     gru = lasagne_gru(3, 5)
     artifact = converted(saved(tmp_path, *gru.values()))
