@@ -45,6 +45,14 @@ def test_they_pass_where_parts_are_left_out(smaller: tuple[str, ...], tmp_path: 
 
 
 @needs_make
+@pytest.mark.skipif(shutil.which("clang") is None, reason="needs Debian's package clang")
+@pytest.mark.parametrize("smaller", [(), ("FLOAT=0",), ("Q16=0",)], ids="-".join)
+def test_clang_warns_of_nothing_either(smaller: tuple[str, ...], tmp_path: Path) -> None:
+    finished = make("all", tmp_path, "CC=clang", *smaller)
+    assert (finished.returncode, finished.stderr) == (0, "")
+
+
+@needs_make
 def test_many_steps_give_the_same_bits_on_every_instruction_set(build: Path) -> None:
     finished = make("soak", build, "STEPS=5000")
     assert finished.returncode == 0, finished.stderr

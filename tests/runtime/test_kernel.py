@@ -129,6 +129,9 @@ def test_streams_come_and_go_without_touching_others(engine: str) -> None:
     assert removed.steps == 1
     streams[0].reset()
     assert (streams[0].steps, streams[1].steps) == (0, 2)
+    others = [streams[0].state, streams[1].state]
+    streams[2].state = before
+    assert [streams[0].state, streams[1].state, streams[2].state] == [*others, before]
     out = np.zeros((3, 4), np.float32)
     assert streams.step(np.tile(sample, (3, 1)), out) is out
     assert out[1].tolist() == alone.step(sample)
@@ -220,6 +223,28 @@ def test_a_long_run_lets_other_threads_work() -> None:
     thread.join()
     assert ticks > 1
     assert stream.steps >= len(samples)
+
+
+@pytest.mark.parametrize(("hidden_size", "lets"), [(4, False), (700, True)])
+def test_a_long_step_lets_other_threads_work(hidden_size: int, lets: bool) -> None:
+    stream, worked, go = Model(random_artifact(0, 3, (hidden_size,)), "kernel").stream(), [], threading.Lock()
+
+    def work() -> None:
+        go.acquire()
+        worked.append(stream.steps)
+
+    go.acquire()
+    thread, interval = threading.Thread(target=work), sys.getswitchinterval()
+    thread.start()
+    sys.setswitchinterval(1000)  # seconds: nobody is interrupted, only what lets go of the interpreter gives way
+    try:
+        go.release()
+        for _ in range(100):
+            stream.step([1, 2, 3])
+        assert bool(worked) is lets
+    finally:
+        sys.setswitchinterval(interval)
+    thread.join()
 
 
 def test_numpy_is_not_imported(tmp_path: Path) -> None:

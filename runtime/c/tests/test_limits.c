@@ -34,6 +34,17 @@ static mode get_mode(void) {
 static void set_mode(mode m) {
     __asm__ volatile("msr fpcr, %0" : : "r"(m));
 }
+#elif defined(__arm__) && defined(__ARM_FP) && !defined(__SOFTFP__)
+typedef uint32_t mode;
+static const mode modes[] = {0, 1u << 24, 1u << 22, 2u << 22, 1u << 24 | 3u << 22};
+static mode get_mode(void) {
+    mode m;
+    __asm__ volatile("vmrs %0, fpscr" : "=r"(m));
+    return m & (1u << 24 | 3u << 22); /* without the flags that comparisons leave there */
+}
+static void set_mode(mode m) {
+    __asm__ volatile("vmsr fpscr, %0" : : "r"(m));
+}
 #else
 typedef int mode;
 static const mode modes[] = {0};
