@@ -67,6 +67,22 @@ class _RuntimeCommand(click.Command):
         return runtime_main([str(self.name), *ctx.args], prog="edgegru")
 
 
+class _InfoCommand(_RuntimeCommand):
+    """The device's own, which leaves files of other makers to the host."""
+
+    def invoke(self, ctx: click.Context) -> int:
+        files = [argument for argument in ctx.args if argument != "--json"]
+        if len(files) == 1 and not files[0].startswith("-"):
+            from edgegru.on_device import foreign_info
+
+            if (description := foreign_info(files[0])) is not None:
+                from edgegru_export.foreign_description import foreign_text
+
+                click.echo(json.dumps(description) if "--json" in ctx.args else foreign_text(description))
+                return 0
+        return super().invoke(ctx)
+
+
 class _Pipeline(click.Group):
     """Lists commands in the order they are used, not by the alphabet."""
 
@@ -298,7 +314,8 @@ for _name, _help in (
     ("info", "Show what a model is."),
     ("bench", "Time one step and measure memory."),
 ):
-    cli.add_command(_RuntimeCommand(_name, help=_help, add_help_option=False))
+    _command = _InfoCommand if _name == "info" else _RuntimeCommand
+    cli.add_command(_command(_name, help=_help, add_help_option=False))
 
 
 @cli.command("import")

@@ -8,6 +8,8 @@ from typing import Any
 
 from edgegru_runtime import load
 from edgegru_runtime.description import describe
+from edgegru_runtime.errors import ArtifactError
+from edgegru_runtime.exported import EXPORTED_SUFFIXES, read_exported
 from edgegru_runtime.measurement import Measurement
 from edgegru_runtime.measurement import bench as measure_each
 from edgegru_runtime.running import run as stream_lines
@@ -42,8 +44,24 @@ def run(
 
 
 def info(model: StrPath) -> dict[str, Any]:
-    """What a model file is, as plain data: layers, sizes, scheme, labels, provenance. Raises ArtifactError."""
-    return describe(os.fspath(model), load(model))
+    """What a model file is, as plain data: layers, sizes, scheme, labels, provenance; of an .onnx or .tflite file that
+    EdgeGRU did not write, its inputs, states, operators and GRUs. Raises ArtifactError.
+    """
+    return foreign_info(model) or describe(os.fspath(model), load(model))
+
+
+def foreign_info(model: StrPath) -> dict[str, Any] | None:
+    """What ``info`` says of an .onnx or .tflite file of another maker, None for all else. Raises ArtifactError."""
+    path = os.fspath(model)
+    if os.path.splitext(path)[1].lower() not in EXPORTED_SUFFIXES:
+        return None
+    try:
+        read_exported(path)
+    except ArtifactError:
+        from edgegru_export.foreign_description import describe_foreign
+
+        return describe_foreign(path)
+    return None
 
 
 def bench(model: StrPath | Sequence[StrPath], *, engine: str = "auto", steps: int = 2000) -> list[Measurement]:
