@@ -49,6 +49,18 @@ def from_keras(kernel: Array, recurrent_kernel: Array, bias: Array | None) -> Gr
     return GruWeights(*(None if rows is None else reorder_gates(rows, KERAS, EDGEGRU) for rows in parts))
 
 
+def from_keras_cudnn(kernel: Array, recurrent_kernel: Array, bias: Array) -> GruWeights:
+    """Keras's CuDNNGRU: shapes (input_size, 3H), (H, 3H), (6H,), but the numbers of each gate's matrix lie in memory as
+    cuDNN has them, (H, input_size) and (H, H); reset is applied after the product.
+    """
+    h, size = len(recurrent_kernel), len(kernel)
+    w, r = (
+        np.concatenate([gate.reshape(h, width) for gate in np.split(matrix, 3, axis=1)])
+        for matrix, width in ((kernel, size), (recurrent_kernel, h))
+    )
+    return GruWeights(*(reorder_gates(rows, KERAS, EDGEGRU) for rows in (w, r, *np.split(bias, 2))))
+
+
 def from_lasagne(inputs: dict[str, Array], hidden: dict[str, Array], bias: dict[str, Array]) -> GruWeights:
     """Lasagne's GRULayer, by our gate letters: W_in (input_size, H), W_hid (H, H), b (H,).
 
@@ -69,3 +81,10 @@ def from_dl4mt(w: Array, u: Array, b: Array, wx: Array, ux: Array, bx: Array) ->
     weight_ih, weight_hh = (np.concatenate([gates.T, candidate.T]) for gates, candidate in ((w, wx), (u, ux)))
     bias = np.concatenate([b, bx])
     return GruWeights(weight_ih, weight_hh, bias, np.zeros_like(bias))
+
+
+def from_torch(
+    weight_ih: Array, weight_hh: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
+) -> GruWeights:
+    """A layer of nn.GRU or an nn.GRUCell: (3H, input_size), (3H, H), (3H,), (3H,); its rows and reset after are ours."""
+    return GruWeights(weight_ih, weight_hh, bias_ih, bias_hh)
