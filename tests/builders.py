@@ -128,9 +128,24 @@ def drawn_config(rng: np.random.Generator, sizes: Sequence[int] = SIZES) -> Mode
     if rng.integers(2):
         shape["embedding"] = bool(rng.integers(2))
         shape |= {"kernel_size": int(rng.integers(1, 5)), "dilation": int(rng.integers(1, 4))}
-        return mixed_config(input_size, size(), convolution=str(rng.choice(ACTIVATIONS)), **shape)
-    hidden_sizes = tuple(size() for _ in range(rng.integers(1, 3)))
-    return random_config(input_size, hidden_sizes, input_linear=linear(), hidden_linear=linear(), **shape)
+        config = mixed_config(input_size, size(), convolution=str(rng.choice(ACTIVATIONS)), **shape)
+    else:
+        hidden_sizes = tuple(size() for _ in range(rng.integers(1, 3)))
+        config = random_config(input_size, hidden_sizes, input_linear=linear(), hidden_linear=linear(), **shape)
+    return (
+        with_state_output(config, str(rng.choice(["identity", "sigmoid", "softmax"])))
+        if rng.integers(4) == 0
+        else config
+    )
+
+
+def with_state_output(config: ModelConfig, head: str) -> ModelConfig:
+    """One output more: the state of the first GRU, or what a softmax or sigmoid ``head`` makes of it."""
+    size = config.node("gru0").output_size
+    target = "step_value" if head == "identity" else "step_label"
+    output = OutputConfig("state", target, tuple(f"h{i}" for i in range(size)))
+    nodes = (*config.nodes, HeadNode("state", ("gru0",), size, head))
+    return replace(config, nodes=nodes, outputs=(*config.outputs, output))
 
 
 def drawn_keep(rng: np.random.Generator, config: ModelConfig, scheme: str) -> dict[str, str]:

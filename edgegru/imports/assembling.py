@@ -30,7 +30,7 @@ from edgegru_runtime.model_config import (
 )
 from edgegru_runtime.tensor import Tensor
 
-_READ_BY_HEADS = ("linear", "convolution", "add", "multiply")
+_READ_BY_HEADS = ("linear", "convolution", "gru", "add", "multiply")
 _NAMES = {"convolution": "conv", "concatenate": "concat", "layer_normalisation": "norm"}
 
 

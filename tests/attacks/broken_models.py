@@ -145,7 +145,10 @@ setting("node reads nothing", "nodes.2.inputs", ["gru9"], "node 'gru1' reads 'gr
 setting("gru reads x", "nodes.1.inputs", ["x"], "node 'gru0' reads 'x'; expected x in the first node only")
 setting("standardise reads a node", "nodes.0.inputs", ["gru0"], "node 'standardise' reads 'gru0'")
 setting(
-    "head reads a gru", "nodes.5.inputs", ["gru1"], "head 'output' reads 'gru1' of kind 'gru'; expected a linear"
+    "head reads standardise",
+    "nodes.5.inputs",
+    ["standardise"],
+    "head 'output' reads 'standardise' of kind 'standardise'; expected a linear",
 )
 setting("wrong input size", "nodes.2.input_size", 4, "node 'gru1' takes 4 values; expected the 3 of 'gru0'")
 setting("wrong size of the head", "nodes.5.size", 2, "node 'output' takes 2 values; expected the 3 of 'dense'")

@@ -58,14 +58,14 @@ def test_quantized_models_of_any_size(artifact: Artifact, tmp_path_factory: pyte
 def check_rows(artifact: Artifact, x: np.ndarray, seed: int = 0) -> None:
     """One step of a batch of streams in states over the whole range, each row against the reference."""
     states = random_states(artifact, len(x), seed)
-    y, *after = session(onnx_integer.build(artifact)).run(None, feeds(x, states))
+    found, count = session(onnx_integer.build(artifact)).run(None, feeds(x, states)), len(artifact.config.outputs)
     engine = IntegerReference(artifact)
     for row, sample in enumerate(x):
         state = engine.new_state()
         engine.load_state(state, [h[row].astype("<i4").tobytes() for h in states])
-        (expected,) = engine.step(state, array("f", sample.tobytes()))
-        assert y[row].tobytes() == np.array(expected, np.float32).tobytes()
-        assert [h[row].astype("<i4").tobytes() for h in after] == engine.state_arrays(state)
+        expected = engine.step(state, array("f", sample.tobytes()))
+        assert [y[row].tolist() for y in found[:count]] == expected
+        assert [h[row].astype("<i4").tobytes() for h in found[count:]] == engine.state_arrays(state)
 
 
 @pytest.mark.parametrize("size", SIZES)

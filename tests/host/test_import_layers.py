@@ -230,9 +230,16 @@ def test_an_output_of_a_gru_itself_is_given() -> None:
     layers, gru = small_model()
     layers.output(gru, recording=True, name="state")
     artifact = assemble(layers, Naming(), {})
-    assert [node.kind for node in artifact.config.nodes] == ["standardise", "gru", "linear", "identity"]
+    assert [node.kind for node in artifact.config.nodes] == ["standardise", "gru", "identity"]
     assert artifact.config.outputs[0].target == "recording_value"
-    np.testing.assert_array_equal(artifact.array("linear0.weight"), np.eye(4))
+
+
+def test_an_output_that_no_head_can_read_goes_through_a_unit_matrix() -> None:
+    layers, gru = small_model()
+    layers.output(layers.concatenate([gru, layers.x]))
+    artifact = assemble(layers, Naming(), {})
+    assert [node.kind for node in artifact.config.nodes] == ["standardise", "gru", "concatenate", "linear", "identity"]
+    np.testing.assert_array_equal(artifact.array("linear0.weight"), np.eye(7))
 
 
 def test_names_that_are_given_are_kept() -> None:
