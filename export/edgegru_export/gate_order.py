@@ -86,5 +86,5 @@ def from_dl4mt(w: Array, u: Array, b: Array, wx: Array, ux: Array, bx: Array) ->
 def from_torch(
     weight_ih: Array, weight_hh: Array, bias_ih: Array | None = None, bias_hh: Array | None = None
 ) -> GruWeights:
-    """A layer of nn.GRU or an nn.GRUCell: (3H, input_size), (3H, H), (3H,), (3H,); its rows and reset after are ours."""
+    """A layer of nn.GRU or nn.GRUCell: (3H, input_size), (3H, H), (3H,), (3H,); its rows and reset after are ours."""
     return GruWeights(weight_ih, weight_hh, bias_ih, bias_hh)
