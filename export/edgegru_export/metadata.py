@@ -53,7 +53,8 @@ def export_section(
     ``format``: "onnx" or "tflite"; ``form``: "step" or "sequence"; ``state``: "io" (inputs and outputs) or "variables"
     (inside the file); ``state_dtype``: "float32", "int32" (as in the integer reference), "int16" or "int8"; ``shifts``:
     by how many bits the numbers of each state are coarser than the reference's. The shape of a state is that of one
-    stream, and so is what it begins with, as saved states have it, where that is not zero. Mean and std are written down for readers: the standardisation itself happens inside the graph.
+    stream, and ``initial`` what it begins with, in the numbers of a saved state, where a GRU has an h0. Mean and std
+    are written down for readers: the standardisation itself happens inside the graph.
     """
     config = artifact.config
     names = zip(config.state_nodes, state_input_names(config), state_output_names(config), strict=True)

@@ -154,7 +154,7 @@ def _vectors(node: Node) -> dict[str, tuple[int, ...]]:
         case GruNode():
             biases = ("bias_ih", "bias_hh") if node.bias else ()
             initial = {"h0": (node.hidden_size,)} if node.initial_state else {}
-            return {**{name: (3 * node.hidden_size,) for name in biases}, **initial}
+            return {**dict.fromkeys(biases, (3 * node.hidden_size,)), **initial}
         case _:
             return {}
 

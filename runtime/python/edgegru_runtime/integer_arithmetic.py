@@ -33,7 +33,7 @@ def clamp(value: Integers, limit: int) -> Integers:
     return clamped
 
 
-def coarser(numbers: NDArray[np.integer[Any]], shift: int, dtype: np.dtype[Any]) -> NDArray[np.integer[Any]]:
+def coarser(numbers: NDArray[Any], shift: int, dtype: np.dtype[Any]) -> NDArray[np.integer[Any]]:
     """Numbers of ``shift`` fractional bits less, to nearest, as a narrower ``dtype`` holds them."""
     rounded = (numbers.astype(np.int64) + ((1 << shift) >> 1)) >> shift
     return np.clip(rounded, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
