@@ -11,9 +11,11 @@ import pytest
 
 from edgegru_export import onnx_dynamic, tflite_dynamic, tflite_integer
 from edgegru_export.exporting import export
+from edgegru_export.verification import verify
 from edgegru_runtime import ArtifactError, Model, StateError, load
 from edgegru_runtime.artifact import Artifact, check
 from edgegru_runtime.config_json import config_to_json, parse_config
+from edgegru_runtime.errors import VerificationError
 from edgegru_runtime.exported import ExportedFile
 from edgegru_runtime.model_config import SCHEMES
 from tests.builders import (
@@ -167,6 +169,18 @@ def test_a_start_that_no_stream_can_have_is_refused(
     path.write_bytes(with_metadata(path.read_bytes(), file_format, [("edgegru", text)]))
     with pytest.raises(ArtifactError, match=message):
         load(path)
+
+
+@pytest.mark.parametrize("file_format", ["onnx", "tflite"])
+def test_a_start_of_another_model_is_refused(file_format: str, tmp_path: Path) -> None:
+    """Too small a difference for what a float file computes."""
+    path = write_export(ARTIFACT, file_format, tmp_path)
+    document = metadata(path.read_bytes(), file_format)
+    document["export"]["states"][1]["initial"][2] += 1e-6
+    text = metadata_text(document, file_format)
+    path.write_bytes(with_metadata(path.read_bytes(), file_format, [("edgegru", text)]))
+    with pytest.raises(VerificationError, match="differ in the initial state"):
+        verify(path, ARTIFACT)
 
 
 def test_a_start_of_a_file_without_one_is_zero(tmp_path: Path) -> None:
