@@ -90,7 +90,7 @@ class _Collector:
 
 
 def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], observer: str = "minmax") -> Ranges:
-    """Stream recordings (T, input_size), in raw units, each from a zero state, and observe every operand.
+    """Stream recordings (T, input_size), in raw units, each from a reset state, and observe every operand.
 
     ``observer``: one of ``observers.OBSERVERS``. Raises CalibrationError for any other, and where the data is empty,
     constant, not finite or has another number of channels.
@@ -125,6 +125,9 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
     reference = Reference(artifact, trace=observe)
     for x in checked:
         state = reference.new_state()
+        for node, h in zip(config.state_nodes, state, strict=True):
+            if isinstance(node, GruNode) and node.initial_state:
+                observe(node.name, h)
         for sample in x:
             reference.step(state, sample)
     for collector in collectors.values():

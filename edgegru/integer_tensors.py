@@ -7,6 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact, is_offset
 from edgegru_runtime.model_config import ConvolutionNode, EmbeddingNode, GruNode, LinearNode, Node
 from edgegru_runtime.tensor import Tensor
@@ -79,6 +80,16 @@ def static_tensors(
             return _prefixed(node.name, _gru(artifact, node, scales, moments))
         case _:
             return {}
+
+
+def initial_state(artifact: Artifact, node: GruNode, full_scale: Floats | None) -> dict[str, Tensor]:
+    """The tensor h0 of a GRU that has one in a static scheme; ``full_scale`` (H,) of an unbounded state."""
+    name = f"{node.name}.h0"
+    if not node.initial_state:
+        return {}
+    bound, unit = (2.0**fx.STATE_BITS, 1.0) if full_scale is None else (float(fx.VALUE_LIMIT), full_scale)
+    h = np.round(artifact.array(name).astype(np.float64) / unit * 2.0**fx.STATE_BITS)
+    return {name: Tensor.from_numpy(np.clip(h, -bound, bound).astype(np.int32))}
 
 
 def dynamic_tensors(artifact: Artifact, node: Node) -> dict[str, Tensor]:

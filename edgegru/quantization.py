@@ -10,7 +10,7 @@ import numpy as np
 
 from edgegru.calibration import Ranges, calibrate, value_outputs
 from edgegru.equalization import evened_input
-from edgegru.integer_tensors import Floats, dynamic_tensors, static_tensors
+from edgegru.integer_tensors import Floats, dynamic_tensors, initial_state, static_tensors
 from edgegru.quantization_report import QuantizationReport, advice, quantization_report
 from edgegru.signal_to_noise import measure_signal_to_noise
 from edgegru_export.saving import save_artifact, with_identity
@@ -221,6 +221,8 @@ def integer_artifact(
         if isinstance(node, StandardiseNode):
             tensors |= {name: artifact.tensors[name] for name in (f"{node.name}.mean", f"{node.name}.std")}
         tensors |= static_tensors(artifact, node, by_name, moments)
+        if isinstance(node, GruNode):
+            tensors |= initial_state(artifact, node, scales.full.get(node.name))
     for name, step in scales.output.items():
         tensors[f"{name}.output_scale"] = Tensor.from_numpy(step.astype(np.float32))
     return Artifact(config, tensors)

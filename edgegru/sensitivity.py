@@ -57,7 +57,7 @@ def measure_sensitivity(
     """Quantize the float32 artifact ``before`` with each node at 8 bits alone, and with each at 16 in ``after``.
 
     ``after``: what became of it in a static scheme. Compares over the first ``steps`` steps of recordings
-    (T, input_size), each from a zero state.
+    (T, input_size), each from a reset state.
     """
     config, quantization = after.config, after.config.quantization
     assert config.static and quantization is not None

@@ -51,7 +51,7 @@ class SignalToNoise:
 def measure_signal_to_noise(
     before: Artifact, after: Artifact, recordings: Iterable[NDArray[np.float32]], steps: int = STEPS
 ) -> SignalToNoise:
-    """Stream the first ``steps`` steps of recordings (T, input_size), each from a zero state, through a float32
+    """Stream the first ``steps`` steps of recordings (T, input_size), each from a reset state, through a float32
     artifact, the integer artifact made of it and one whose weights alone are int8, a scale a row and nothing else.
     """
     chosen = first_steps(recordings, steps)

@@ -109,7 +109,14 @@ def mixed_config(
 
 
 def drawn_config(rng: np.random.Generator, sizes: Sequence[int] = SIZES) -> ModelConfig:
-    """A float32 configuration of any kind: of ``random_config`` or ``mixed_config``, layers of any of ``sizes``."""
+    """A float32 configuration of any kind: of ``random_config`` or ``mixed_config``, layers of any of ``sizes``, with
+    initial states or without.
+    """
+    config = _drawn_shape(rng, sizes)
+    return with_initial_states(config) if rng.integers(2) else config
+
+
+def _drawn_shape(rng: np.random.Generator, sizes: Sequence[int]) -> ModelConfig:
 
     def size() -> int:
         return int(rng.choice(sizes))
@@ -146,6 +153,12 @@ def with_state_output(config: ModelConfig, head: str) -> ModelConfig:
     output = OutputConfig("state", target, tuple(f"h{i}" for i in range(size)))
     nodes = (*config.nodes, HeadNode("state", ("gru0",), size, head))
     return replace(config, nodes=nodes, outputs=(*config.outputs, output))
+
+
+def with_initial_states(config: ModelConfig) -> ModelConfig:
+    """The configuration with GRUs that begin with an h0 each."""
+    nodes = (replace(node, initial_state=True) if isinstance(node, GruNode) else node for node in config.nodes)
+    return changed(config, nodes=tuple(nodes))
 
 
 def drawn_keep(rng: np.random.Generator, config: ModelConfig, scheme: str) -> dict[str, str]:
@@ -187,6 +200,8 @@ def random_floats(config: ModelConfig, seed: int) -> Artifact:
             array = rng.normal(0, 3, size)
         elif name.endswith(".std"):
             array = rng.uniform(0.5, 4, size)
+        elif name.endswith(".h0"):
+            array = rng.uniform(-1, 1, size)
         elif name.endswith((".bias", ".bias_ih", ".bias_hh")):
             array = rng.normal(0, 0.3, size)
         else:
@@ -254,6 +269,8 @@ def random_integers(
             arrays[name] = spread(rng.uniform(0.5, 4, size)).astype(np.float32)
         elif name.endswith("_scale"):
             arrays[name] = spread(rng.uniform(0.005, 0.02, size)).astype(np.float32)
+        elif name.endswith(".h0"):
+            arrays[name] = rng.integers(-(2**24), 2**24 + 1, size, dtype=np.int32)
         elif dtype == "int8":
             arrays[name] = rng.integers(-127, 128, size, dtype=np.int8)
         else:

@@ -53,7 +53,7 @@ def run_steps(
     """All outputs and, unless the engine keeps them to itself, all ``states`` after each row of ``inputs``.
 
     ``artifact``: what the engine computes, or the file it runs was exported from: it tells how states are stored.
-    ``state``: the engine's, where the run begins and which it advances; by default a zero state. ``along``: another run
+    ``state``: the engine's, where the run begins and which it advances; by default a new one. ``along``: another run
     with states, whose state is taken over after a step that left it by more than rounding: the next steps do not
     inherit the difference.
     """
@@ -94,8 +94,8 @@ def run_parts(exported: ExportedFile, inputs: NDArray[np.float32], cuts: tuple[i
         session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"], enable_fallback=0)
         wanted = [*output_names(config), *(after for _, after in exported.states)]
         h = {
-            before: np.zeros((1, node.state_size), np.float32)
-            for (before, _), node in zip(exported.states, config.state_nodes, strict=True)
+            before: np.frombuffer(initial, "<f4").astype(np.float32)[None]
+            for (before, _), initial in zip(exported.states, exported.initial, strict=True)
         }
         parts: list[list[NDArray[Any]]] = []
         for start, stop in pairwise((*cuts, len(inputs))):

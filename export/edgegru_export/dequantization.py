@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 from edgegru_export.saving import with_identity
 from edgegru_runtime.artifact import Artifact, expected_tensors
 from edgegru_runtime.errors import ExportError
+from edgegru_runtime.fixed_point import STATE_BITS
 from edgegru_runtime.model_config import ConvolutionNode, GruNode, LinearNode
 from edgegru_runtime.operands import operand_scales
 from edgegru_runtime.tensor import Tensor
@@ -20,8 +21,8 @@ from edgegru_runtime.tensor import Tensor
 
 def dequantize(artifact: Artifact) -> Artifact:
     """A float32 artifact of the same nodes: weights ``w8 · s_i``, in static schemes divided by the share of their
-    column, biases by the scale of their accumulator ``s_i · s`` (docs/quantization.md), computed in float64 and
-    rounded once.
+    column, biases by the scale of their accumulator ``s_i · s`` (docs/quantization.md), initial states by the unit of
+    the state, computed in float64 and rounded once.
 
     In static schemes a GRU's one integer bias of r and z becomes ``bias_ih``; ``bias_hh`` holds b_hn alone. Raises
     ExportError for an artifact that is float already.
@@ -70,6 +71,9 @@ def _gru(artifact: Artifact, node: GruNode) -> dict[str, NDArray[Any]]:
         if node.reset == "after":
             accumulator = _row_scale(artifact, f"{name}.weight_hh")[2 * size :] * np.max(h_scale)
             arrays[f"{name}.bias_hh"][2 * size :] = _integers(artifact, f"{name}.bias_hn") * accumulator
+    if node.initial_state:
+        full_scale = artifact.array(f"{name}.full_scale").astype(np.float64) if node.unbounded else 1.0
+        arrays[f"{name}.h0"] = _integers(artifact, f"{name}.h0") * (full_scale * 2.0**-STATE_BITS)
     return arrays
 
 

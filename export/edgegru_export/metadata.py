@@ -12,7 +12,7 @@ from typing import Any
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.config_json import config_to_json, dump_json
 from edgegru_runtime.container import METADATA_KEY
-from edgegru_runtime.model_config import ModelConfig, StandardiseNode
+from edgegru_runtime.model_config import GruNode, ModelConfig, StandardiseNode
 
 __all__ = [
     "METADATA_KEY",
@@ -53,7 +53,8 @@ def export_section(
     ``format``: "onnx" or "tflite"; ``form``: "step" or "sequence"; ``state``: "io" (inputs and outputs) or "variables"
     (inside the file); ``state_dtype``: "float32", "int32" (as in the integer reference), "int16" or "int8"; ``shifts``:
     by how many bits the numbers of each state are coarser than the reference's. The shape of a state is that of one
-    stream. Mean and std are written down for readers: the standardisation itself happens inside the graph.
+    stream, and ``initial`` what it begins with, in the numbers of a saved state, where a GRU has an h0. Mean and std
+    are written down for readers: the standardisation itself happens inside the graph.
     """
     config = artifact.config
     names = zip(config.state_nodes, state_input_names(config), state_output_names(config), strict=True)
@@ -70,6 +71,9 @@ def export_section(
     }
     for entry, shift in zip(section["states"], shifts or (), strict=shifts is not None):
         entry["shift"] = shift
+    for entry, node in zip(section["states"], config.state_nodes, strict=True):
+        if isinstance(node, GruNode) and node.initial_state:
+            entry["initial"] = artifact.initial_state(node).tolist()
     if isinstance(first, StandardiseNode):
         section["standardise"] = {field: artifact.array(f"{first.name}.{field}").tolist() for field in ("mean", "std")}
     return section

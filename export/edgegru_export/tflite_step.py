@@ -2,7 +2,7 @@
 
 Signature ``step``: inputs ``x`` (1, input_size) and, with state "io", ``h0``… (1, state size); outputs ``y`` (1,
 output_size) and, with state "io", ``h0_next``…. With state "variables" the states are resource variables in the file,
-zero at the first run, and a second signature, ``reset``, sets them to zero again.
+at the first run what a stream begins with, and a second signature, ``reset``, sets them to that again.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ from edgegru_export.metadata import (
 from edgegru_export.tflite_model import FLOAT, FLOAT32_TYPE, INT32_TYPE, RELU, Model, Subgraph, TensorKind, Value
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
+from edgegru_runtime.integer_arithmetic import coarser
 from edgegru_runtime.model_config import (
     ConcatenateNode,
     ConvolutionNode,
@@ -114,7 +115,7 @@ class StepBuilder(ABC, Generic[NodeValue]):
             h = {name: graph.input(name, shape, self.state_kind) for name, shape in shapes.items()}
             inputs |= h
         else:
-            graph.call_once(self._add_zeroing("initial"))
+            graph.call_once(self._add_reset("initial"))
             variables = {name: graph.variable(name) for name in names_in}
             h = {name: graph.read(variables[name], name, shape, self.state_kind) for name, shape in shapes.items()}
 
@@ -124,7 +125,7 @@ class StepBuilder(ABC, Generic[NodeValue]):
         else:
             for name, value in zip(names_in, next_states, strict=True):
                 graph.assign(variables[name], value)
-            self.model.add_signature(RESET, self._add_zeroing(RESET), {}, {})
+            self.model.add_signature(RESET, self._add_reset(RESET), {}, {})
         self.model.add_signature(STEP, graph, inputs, outputs)
         section = export_section(
             self.artifact, format="tflite", state=state, state_dtype=self.state_kind.dtype, shifts=self.state_shifts()
@@ -177,12 +178,14 @@ class StepBuilder(ABC, Generic[NodeValue]):
         kind = TensorKind("int32")
         return graph.add("CAST", [bounded], f"{name}.row", (1,), kind, inDataType=FLOAT32_TYPE, outDataType=INT32_TYPE)
 
-    def _add_zeroing(self, name: str) -> Subgraph:
-        """A subgraph that sets every state to zero."""
-        graph = self.model.add_subgraph(name)
-        for node, variable in zip(self.config.state_nodes, state_input_names(self.config), strict=True):
-            zero = np.zeros((1, node.state_size), self.state_kind.dtype)
-            graph.assign(graph.variable(variable), graph.constant(f"{variable}.zero", zero, self.state_kind))
+    def _add_reset(self, name: str) -> Subgraph:
+        """A subgraph that sets every state to what a stream begins with."""
+        graph, dtype = self.model.add_subgraph(name), np.dtype(self.state_kind.dtype)
+        states = [self.artifact.initial_state(node) for node in self.config.state_nodes]
+        if (shifts := self.state_shifts()) is not None:
+            states = [coarser(state, shift, dtype) for state, shift in zip(states, shifts, strict=True)]
+        for state, variable in zip(states, state_input_names(self.config), strict=True):
+            graph.assign(graph.variable(variable), graph.constant(f"{variable}.initial", state[None], self.state_kind))
         return graph
 
 

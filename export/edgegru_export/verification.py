@@ -184,6 +184,9 @@ def _check_metadata(exported: ExportedFile, artifact: Artifact) -> None:
     names = tuple(zip(state_input_names(expected), state_output_names(expected), strict=True))
     if exported.states != names:
         raise VerificationError(f"{exported.path}: the states are called {exported.states}, expected {names}")
+    initial = tuple(artifact.initial_state(node).tobytes() for node in expected.state_nodes)
+    if exported.initial != initial:
+        raise VerificationError(f"{exported.path}: its metadata and the model differ in the initial state")
 
 
 def _check_formulation(exported: ExportedFile, artifact: Artifact) -> None:

@@ -9,6 +9,7 @@ from edgegru_runtime.errors import FormatVersionError
 from tests.attacks.museum import (
     GOOD_DYNAMIC,
     GOOD_EMBEDDING,
+    GOOD_INITIAL_STATE,
     GOOD_INTEGER,
     GOOD_INTEGER_AFTER,
     GOOD_MIXED,
@@ -123,6 +124,11 @@ setting(
 setting("unknown gate activation", "nodes.1.gate_activation", "relu", "nodes[1].gate_activation is 'relu'")
 setting("unknown candidate", "nodes.1.candidate_activation", "gelu", "nodes[1].candidate_activation is 'gelu'")
 setting("bias is a number", "nodes.1.bias", 1, "nodes[1].bias is 1; expected true or false")
+setting("initial state is a number", "nodes.1.initial_state", 1, "nodes[1].initial_state is 1; expected true or false")
+setting("initial state without h0", "nodes.1.initial_state", True, "has no tensor 'gru0.h0'")
+setting(
+    "h0 that nobody asks for", "nodes.1.initial_state", False, "has an unused tensor 'gru0.h0'", good=GOOD_INITIAL_STATE
+)
 setting("hidden size negative", "nodes.1.hidden_size", -3, "nodes[1].hidden_size is -3; expected an integer from 1")
 setting("hidden size fractional", "nodes.1.hidden_size", 3.0, "nodes[1].hidden_size is 3.0; expected an integer")
 setting("hidden size huge", "nodes.1.hidden_size", 10**100, "nodes[1].hidden_size is 1000000")
@@ -460,3 +466,13 @@ def _float_recurrent_weight_in_dynamic_w8(parts: Parts) -> None:
 def _sixteen_bit_operands_of_the_largest_weights(parts: Parts) -> None:
     for column in range(600):
         parts.write("dense.weight", 600 + column, 127)
+
+
+@exhibit("tensor 'gru0.h0' holds -1.5 at index 2; expected a state from -1 to 1", GOOD_INITIAL_STATE)
+def _h0_that_no_state_reaches(parts: Parts) -> None:
+    parts.write("gru0.h0", 2, -1.5)
+
+
+@exhibit("tensor 'gru0.h0' holds nan at index 0", GOOD_INITIAL_STATE)
+def _h0_that_is_no_number(parts: Parts) -> None:
+    parts.write("gru0.h0", 0, math.nan)

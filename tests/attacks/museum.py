@@ -10,7 +10,15 @@ from typing import Any
 
 from edgegru_export.saving import artifact_bytes
 from edgegru_runtime.errors import ArtifactError
-from tests.builders import mixed_artifact, quantized, random_artifact, random_integer_artifact
+from tests.builders import (
+    mixed_artifact,
+    quantized,
+    random_artifact,
+    random_config,
+    random_floats,
+    random_integer_artifact,
+    with_initial_states,
+)
 
 GOOD_FLOAT = artifact_bytes(random_artifact(0, 2, (3, 2), output_size=3, hidden_linear=(4, "relu")))
 GOOD_INTEGER = artifact_bytes(
@@ -21,6 +29,7 @@ _MIXED = mixed_artifact(0, candidate="relu")
 GOOD_MIXED = artifact_bytes(quantized(_MIXED, keep={"gru0": "static-w8a16"}))
 GOOD_DYNAMIC = artifact_bytes(quantized(_MIXED, "dynamic-w8"))
 GOOD_EMBEDDING = artifact_bytes(quantized(mixed_artifact(0, embedding=True)))
+GOOD_INITIAL_STATE = artifact_bytes(random_floats(with_initial_states(random_config(2, (3,))), 0))
 GOOD_WIDE = artifact_bytes(quantized(random_artifact(0, 2, (3,), hidden_linear=(600, "tanh")), "static-w8a16"))
 
 

@@ -16,7 +16,7 @@ from edgegru.quantization import quantize_artifact
 from edgegru_export.saving import save_artifact
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.integer_reference import IntegerReference
-from tests.builders import mixed_artifact, random_artifact
+from tests.builders import mixed_artifact, random_artifact, random_config, random_floats, with_initial_states
 
 FOLDER = Path(__file__).parent / "integer"
 STEPS = 40
@@ -43,6 +43,7 @@ CASES: dict[str, tuple[Artifact, str, dict[str, str]]] = {  # the float model, t
     "every_node_at_sixteen_bits": (mixed_artifact(12, reset="before", candidate="relu"), W8A16, {}),
     "every_node_kept_apart": (mixed_artifact(13, convolution="tanh"), W8A8, {"gru0": W8A16, "conv0": W8A16}),
     "embedding": (mixed_artifact(14, embedding=True, head="sigmoid"), W8A8, {"embedding": W8A16}),
+    "initial_state": (random_floats(with_initial_states(random_config(3, (6, 5), candidate="linear")), 15), W8A8, {}),
 }
 
 

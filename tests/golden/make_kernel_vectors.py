@@ -17,7 +17,17 @@ from edgegru_export.stimulus import gaussian_input, jumping_input
 from edgegru_runtime import Model
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.plan import make_plan
-from tests.builders import mixed_artifact, quantized, random_artifact, random_integer_artifact
+from tests.builders import (
+    mixed_artifact,
+    mixed_config,
+    quantized,
+    random_artifact,
+    random_config,
+    random_floats,
+    random_integer_artifact,
+    random_integers,
+    with_initial_states,
+)
 
 FOLDER = Path(__file__).resolve().parents[2] / "runtime" / "c" / "tests" / "golden"
 STEPS = 24
@@ -35,9 +45,12 @@ def models() -> dict[str, Artifact]:
         "int8_every_node": quantized(mixed_artifact(hidden_size=9)),
         "int8_embedding": quantized(mixed_artifact(embedding=True, reset="before", head="identity")),
         "int16_every_node": quantized(mixed_artifact(hidden_size=7), "static-w8a16"),
+        "int8_initial_state": random_integers(with_initial_states(random_config(3, (17,))), 6),
+        "int16_initial_state": random_integers(with_initial_states(mixed_config(candidate="relu")), 7, "static-w8a16"),
         "float": random_artifact(0, 3, (17,)),
         "float_before": random_artifact(1, 3, (9, 7), reset="before", candidate="linear", head="identity"),
         "float_every_node": mixed_artifact(hidden_size=9),
+        "float_initial_state": random_floats(with_initial_states(random_config(3, (9, 7), reset="before")), 8),
         "dynamic": quantized(mixed_artifact(hidden_size=9), "dynamic-w8"),
     }
 

@@ -9,7 +9,14 @@ from edgegru.calibration import calibrate, value_outputs
 from edgegru_runtime.errors import CalibrationError
 from edgegru_runtime.operands import expected_operands
 from edgegru_runtime.reference import Reference
-from tests.builders import mixed_artifact, random_artifact
+from tests.builders import (
+    from_arrays,
+    mixed_artifact,
+    random_artifact,
+    random_config,
+    random_floats,
+    with_initial_states,
+)
 
 
 def _recording(steps: int, size: int, seed: int = 0) -> np.ndarray:
@@ -87,3 +94,12 @@ def test_unusable_data_is_refused(recordings: list[np.ndarray], message: str) ->
 def test_an_unknown_observer_is_refused_by_name() -> None:
     with pytest.raises(CalibrationError, match="unknown observer 'guess', expected one of minmax, percentile, mse"):
         calibrate(random_artifact(0, 3), [_recording(9, 3)], "guess")
+
+
+def test_what_a_recording_begins_with_is_in_the_range() -> None:
+    artifact = random_floats(with_initial_states(random_config(3, (4,), candidate="linear")), 0)
+    arrays = {name: artifact.array(name).copy() for name in artifact.tensors}
+    arrays["gru0.h0"][1] = -1000
+    ranges = calibrate(from_arrays(artifact.config, arrays), [_recording(20, 3)])
+    assert ranges.units["gru0"][1].reach(127) == 1000
+    assert ranges.units["gru0"][0].reach(127) < 1000

@@ -29,7 +29,15 @@ from edgegru_runtime.integer_reference import IntegerReference, IntegerState
 from edgegru_runtime.model_config import GruNode
 from edgegru_runtime.reference import Reference
 from edgegru_runtime.tensor import Tensor
-from tests.builders import from_arrays, mixed_artifact, quantized, random_artifact
+from tests.builders import (
+    from_arrays,
+    mixed_artifact,
+    quantized,
+    random_artifact,
+    random_config,
+    random_floats,
+    with_initial_states,
+)
 
 STEPS = 503  # in windows of 10 and 11
 UNSHORTENED = {name: vars(drift)[name] for name in ("FEWEST_STEPS", "LOOP_STEPS")}
@@ -57,6 +65,16 @@ def with_arrays(artifact: Artifact, edit: Callable[[dict[str, np.ndarray]], None
 
 def both(integer: Artifact, real: Artifact, inputs: np.ndarray) -> tuple[Trajectory, Trajectory]:
     return run_steps(build_engine(integer, "reference"), integer, inputs), run_steps(Reference(real), real, inputs)
+
+
+@pytest.mark.usefixtures("all_settle")
+@pytest.mark.parametrize("scheme", SCHEMES)
+def test_both_models_begin_with_their_h0(scheme: str) -> None:
+    real = random_floats(with_initial_states(random_config(**SHAPE)), 8)
+    slow = with_arrays(real, lambda arrays: arrays["gru0.bias_ih"][4:8].fill(9))  # what it begins with lasts
+    other = with_arrays(slow, lambda arrays: np.negative(arrays["gru0.h0"], out=arrays["gru0.h0"]))
+    assert measure_drift(quantized(slow, scheme), slow, STEPS).passed
+    assert not measure_drift(quantized(other, scheme), slow, STEPS).passed
 
 
 class NarrowState(IntegerReference):

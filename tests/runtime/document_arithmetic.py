@@ -137,7 +137,7 @@ class Document:
                 taps = range(0, node.frames + 1, node.dilation)
                 return self.linear(node, [q for tap in taps for q in kept[tap * size : (tap + 1) * size]])
             case "gru":
-                h = self.state.get(name, [0] * node.hidden_size)
+                h = self.state.get(name, self.tensor(name, "h0", [0] * node.hidden_size))
                 self.state[name], unit = self.gru(node, self.operand(node.inputs[0]), h)
                 return self.state[name], unit
             case "add" | "multiply":

@@ -45,7 +45,7 @@ size_t egru_state_size(const egru_model *model);  /* bytes of a stream's state *
 size_t egru_scratch_size(const egru_model *model, size_t streams); /* bytes that a step of so many streams needs */
 size_t egru_saved_size(const egru_model *model);  /* bytes of a saved state */
 
-/* A zero state, no steps, nothing clipped: for a new state, and any time later. */
+/* The state that a stream begins with, no steps, nothing clipped: for a new state, and any time later. */
 void egru_reset(const egru_model *model, void *state);
 /* Advance by one sample x (input_size), giving y (output_size). Values beyond +-2^60 are saturated and counted. */
 egru_status egru_step(const egru_model *model, void *state, void *scratch, const float *x, float *y);

@@ -158,7 +158,7 @@ typedef struct {
     uint32_t dilation;
     uint32_t frames, position; /* TAPS: past steps that are kept, and which counter says where the oldest is */
     size_t ring;               /* TAPS: where they are in the state */
-    const void *a, *b;         /* multipliers, coefficients, scales, offsets */
+    const void *a, *b;         /* multipliers, coefficients, scales, offsets; GRU: h0 as in a plan, NULL for zeros */
     egru_matrix matrix;
     egru_gru gru;
 } egru_operation;
@@ -202,4 +202,7 @@ static inline void *egru_at(const egru_model *model, const egru_tile *tile, uint
 void egru_execute(const egru_model *model, const egru_tile *tile, const float *x, float *y, unsigned char *failed);
 
 uint32_t egru_read_u32(const unsigned char *bytes);
+
+/* Whether a saved number is one that a stream can reach: of a GRU's h, or of the operands that TAPS keep. */
+int egru_reachable(const egru_operation *op, uint32_t kind, uint32_t bits);
 #endif

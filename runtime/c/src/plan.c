@@ -218,10 +218,17 @@ static EGRU_NOINLINE void read_scaling(egru_builder *b, egru_operation *op, uint
     op->shift = checked_shift(b, shift);
 }
 
+/* Bytes of the data, as they are. NULL while memory is counted. */
+static EGRU_NOINLINE const void *copied(egru_builder *b, const unsigned char *bytes, size_t count) {
+    void *copy = egru_take(b, count);
+    if (copy && b->good)
+        memcpy(copy, bytes, count); /* floats are little-endian here and there */
+    return copy;
+}
+
 static void read_table(egru_builder *b, egru_operation *op, const uint32_t *a, uint32_t columns) {
     uint32_t rows = a[1], item = egru_is_static(b) || a[3] != EGRU_NONE ? 1 : 4;
     const unsigned char *table = data(b, a[2], (uint64_t)rows * columns, item);
-    void *copy;
     if (!table || rows == 0 || rows > EGRU_LARGEST_VECTOR || b->header.input_size != 1) {
         b->good = 0;
         return;
@@ -237,10 +244,7 @@ static void read_table(egru_builder *b, egru_operation *op, const uint32_t *a, u
         check_rows(b, table, NULL, rows, columns, 0);
     else
         check_floats(b, table, (size_t)rows * columns, 0);
-    copy = egru_take(b, (size_t)rows * columns * item);
-    if (copy && b->good)
-        memcpy(copy, table, (size_t)rows * columns * item); /* floats are little-endian here and there */
-    op->a = copy;
+    op->a = copied(b, table, (size_t)rows * columns * item);
 }
 
 /* See egru_gru. Multipliers are below 2^29, h is at most 2^24 or 2^30. */
@@ -252,17 +256,28 @@ static uint32_t narrow(const egru_gru *g) {
            g->h_shift >= least && (!g->before || g->rh_shift >= least);
 }
 
+/* h0: a state that a stream can reach. */
+static void read_initial_state(egru_builder *b, egru_operation *op, uint32_t offset) {
+    const unsigned char *h = data(b, offset, op->gru.size, 4);
+    for (size_t i = 0; h && i < op->gru.size; i++)
+        if (!egru_reachable(op, egru_is_static(b) ? EGRU_VECTOR_VALUE : EGRU_VECTOR_FLOAT, egru_read_u32(h + 4 * i)))
+            b->good = 0;
+    op->a = copied(b, h, (size_t)op->gru.size * 4);
+}
+
 static void read_gru(egru_builder *b, egru_operation *op, const uint32_t *a, uint32_t size) {
     egru_gru *g = &op->gru;
     uint32_t kind = factor(b, op->in), own = EGRU_VECTOR_FLOAT;
     op->q = a[2];
     g->size = size;
-    g->before = a[3];
+    g->before = a[3] & 1;
     g->candidate = a[4];
-    if (g->before > 1 || g->candidate > EGRU_TANH || size > EGRU_LARGEST_VECTOR / 4) {
+    if (a[3] > 3 || g->candidate > EGRU_TANH || size > EGRU_LARGEST_VECTOR / 4) {
         b->good = 0;
         return;
     }
+    if (a[3] & 2)
+        read_initial_state(b, op, a[17]);
     if (egru_is_static(b))
         own = factor(b, op->q);
     g->bits = own == EGRU_VECTOR_Q16 ? 16 : 8;

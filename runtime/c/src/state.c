@@ -63,25 +63,18 @@ uint64_t egru_clipped(const egru_model *model, const void *state) {
     return counts(state)->clipped;
 }
 
-void egru_reset(const egru_model *model, void *state) {
-    memset(egru_aligned(state), 0, model->state_bytes); /* the operand of a zero h is zero */
-}
-
 static EGRU_NOINLINE void write_u32(unsigned char *bytes, uint32_t value) {
     for (int i = 0; i < 4; i++)
         bytes[i] = (unsigned char)(value >> 8 * i);
 }
 
-/* CRC-32 as in zlib, half a byte at a time. */
+/* CRC-32 as in zlib, a bit at a time: a table would be larger than what it saves. */
 static EGRU_NOINLINE uint32_t checksum(const unsigned char *bytes, size_t count) {
-    static const uint32_t table[16] = {
-        0x00000000, 0x1db71064, 0x3b6e20c8, 0x26d930ac, 0x76dc4190, 0x6b6b51f4, 0x4db26158, 0x5005713c,
-        0xedb88320, 0xf00f9344, 0xd6d6a3e8, 0xcb61b38c, 0x9b64c2b0, 0x86d3d2d4, 0xa00ae278, 0xbdbdf21c,
-    };
     uint32_t crc = 0xffffffffu;
     for (size_t i = 0; i < count; i++) {
-        crc = table[(crc ^ bytes[i]) & 15] ^ crc >> 4;
-        crc = table[(crc ^ (uint32_t)bytes[i] >> 4) & 15] ^ crc >> 4;
+        crc ^= bytes[i];
+        for (int bit = 0; bit < 8; bit++)
+            crc = crc >> 1 ^ (0xedb88320u & (0u - (crc & 1)));
     }
     return ~crc;
 }
@@ -109,8 +102,7 @@ static void put(unsigned char *at, uint32_t kind, uint32_t bits) {
         memcpy(at, &bits, 4);
 }
 
-/* Whether a saved number is one that a stream can reach. */
-static int reachable(const egru_operation *op, uint32_t kind, uint32_t bits) {
+int egru_reachable(const egru_operation *op, uint32_t kind, uint32_t bits) {
     int bounded = op->code == EGRU_OP_GRU && op->gru.candidate == EGRU_TANH;
     uint32_t magnitude = bits & 0x7fffffffu, limit;
     if (EGRU_FLOAT && kind == EGRU_VECTOR_FLOAT)
@@ -119,10 +111,10 @@ static int reachable(const egru_operation *op, uint32_t kind, uint32_t bits) {
     return bits + limit <= 2 * limit; /* -limit to limit */
 }
 
-enum { SAVE, CHECK, LOAD };
+enum { SAVE, CHECK, LOAD, RESET };
 
 /* All numbers of a state and where they are when it is saved: h of GRU operations, past steps of TAPS operations from the
- * oldest on. Whether all can be reached, where that is the question. */
+ * oldest on. Whether all can be reached, where that is the question. RESET loads h0 where a GRU has one. */
 static EGRU_NOINLINE int each_number(const egru_model *model, unsigned char *state, unsigned char *saved, int what) {
     int integer = !EGRU_FLOAT || model->scheme == EGRU_SCHEME_STATIC;
     for (uint32_t i = 0; i < model->operation_count; i++) {
@@ -139,20 +131,28 @@ static EGRU_NOINLINE int each_number(const egru_model *model, unsigned char *sta
         } else if (integer) {
             first = vector->offset;
         }
+        if (what == RESET && !(saved = (unsigned char *)(uintptr_t)op->a))
+            continue;
         for (size_t j = 0; j < numbers; j++, saved += 4) {
             unsigned char *at = state + first + (j + (size_t)oldest * vector->size) % numbers * item;
             if (what == SAVE)
                 write_u32(saved, get(at, kind));
-            else if (what == LOAD)
+            else if (what >= LOAD)
                 put(at, kind, egru_read_u32(saved));
-            else if (!reachable(op, kind, egru_read_u32(saved)))
+            else if (!egru_reachable(op, kind, egru_read_u32(saved)))
                 return 0;
         }
-        if (what == LOAD && op->code == EGRU_OP_GRU && integer)
+        if (what >= LOAD && op->code == EGRU_OP_GRU && integer)
             model->kernel->operand((const int32_t *)(const void *)(state + first), state + model->vectors[op->q].offset,
                                    op->gru.size, op->gru.bits, &op->gru.h_multiplier, 1, op->gru.h_shift);
     }
     return 1;
+}
+
+void egru_reset(const egru_model *model, void *state) {
+    unsigned char *to = egru_aligned(state);
+    memset(to, 0, model->state_bytes); /* the operand of a zero h is zero */
+    (void)each_number(model, to, NULL, RESET);
 }
 
 void egru_save(const egru_model *model, const void *state, void *saved) {

@@ -384,6 +384,14 @@ egru_status egru_step_many(const egru_model *model, void *const *states, size_t 
                 *which = i;
                 return EGRU_INPUT;
             }
+    if (EGRU_TILE == 1) { /* nothing is shared; the first that fails is the last one met */
+        for (size_t i = n; i-- > 0;)
+            if (egru_step(model, states[i], scratch, xs + i * model->input_size, ys + i * model->output_size)) {
+                status = EGRU_RANGE;
+                *which = i;
+            }
+        return status;
+    }
     mode = egru_enter(!is_static(model));
     for (size_t first = 0; first < n; first += EGRU_TILE) {
         size_t count = n - first < EGRU_TILE ? n - first : EGRU_TILE;

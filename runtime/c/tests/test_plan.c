@@ -333,7 +333,7 @@ static void test_integers(const golden *g) {
         uint32_t value;
     } faults[] = {{5, 1, 0x80818283}, {6, 1, 0x80818283}, {7, 1, 0x7fffffff}, {7, 1, 0x80000000}, {9, 1, 1u << 29},
                   {9, 1, NONE},       {10, 1, 1u << 29},  {11, 0, 0},         {11, 0, 62},        {12, 0, 63},
-                  {13, 0, 1u << 29},  {14, 0, 0},         {15, 0, NONE},      {16, 0, 62},        {3, 0, 2},
+                  {13, 0, 1u << 29},  {14, 0, 0},         {15, 0, NONE},      {16, 0, 62},        {3, 0, 4},
                   {4, 0, 3},          {2, 0, 0}};
     for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
         unsigned char *gru = operation(g, GRU), *place = gru + 4 + 4 * faults[i].word;
@@ -348,6 +348,27 @@ static void test_integers(const golden *g) {
     CHECK(attempt(g->plan, g->plan_bytes) == EGRU_OK);
 }
 
+/* A first GRU that begins with h0: numbers that no state can have, and an h0 that is not there. */
+static void test_initial_state(const golden *g) {
+    static const uint32_t beyond[2][3] = {{0x3f800009, 0xff800000, 0x7fc00000}, {0x40000001, 0xbfffffff, 0x80000000}};
+    unsigned char *gru = operation(g, GRU), *place = gru + 4 + 4 * 17, *h0;
+    uint32_t was;
+    if (word_at(gru + 4 + 4 * 3) < 2)
+        return;
+    h0 = array_of(g, gru, 17);
+    was = word_at(h0 + 4);
+    for (int i = 0; i < 3; i++) {
+        put_word(h0 + 4, beyond[g->integer][i]);
+        CHECK(attempt(g->plan, g->plan_bytes) == EGRU_PLAN);
+    }
+    put_word(h0 + 4, was);
+    CHECK(attempt(g->plan, g->plan_bytes) == EGRU_OK);
+    was = word_at(place);
+    put_word(place, NONE);
+    CHECK(attempt(g->plan, g->plan_bytes) == EGRU_PLAN);
+    put_word(place, was);
+}
+
 int main(int argc, char **argv) {
     for (size_t k = 0; egru_kernel_name(k); k++) {
         kernel_name = egru_kernel_name(k);
@@ -360,6 +381,7 @@ int main(int argc, char **argv) {
             golden g = load_golden(argv[i]);
             if (built_for(&g)) {
                 test_words(&g);
+                test_initial_state(&g);
                 if (g.integer)
                     test_integers(&g);
             }

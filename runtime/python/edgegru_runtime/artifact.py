@@ -25,6 +25,7 @@ from edgegru_runtime.model_config import (
     ModelConfig,
     Node,
     StandardiseNode,
+    StateNode,
 )
 from edgegru_runtime.operands import expected_operands, has_full_scale, operand_limit, operand_names
 from edgegru_runtime.plain_data import dataclass
@@ -55,6 +56,14 @@ class Artifact:
     def numbers(self, name: str) -> Sequence[float]:
         """The numbers of the tensor of that name, row-major (KeyError where there is none), without NumPy."""
         return _values(self.tensors[name])
+
+    def initial_state(self, node: StateNode) -> NDArray[np.generic]:
+        """What a stream begins with, (state_size,) as saved states have it: zeros, or h0 of a GRU that has one."""
+        if isinstance(node, GruNode) and node.initial_state:
+            return self.array(f"{node.name}.h0")
+        import numpy as np
+
+        return np.zeros(node.state_size, np.int32 if self.config.static else np.float32)
 
 
 def read_artifact(path: str | os.PathLike[str]) -> Artifact:
@@ -94,9 +103,11 @@ def check(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
             raise ArtifactError(f"tensor {name!r} is {found}; expected {dtype} {shape}")
     for name, tensor in tensors.items():
         _check_values(name, tensor)
-    if config.static:
-        for node in config.nodes:
+    for node in config.nodes:
+        if config.static:
             _check_accumulators(config, node, tensors)
+        if isinstance(node, GruNode) and node.initial_state:
+            _check_initial_state(config, node, tensors[f"{node.name}.h0"])
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -107,14 +118,14 @@ def expected_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
         if isinstance(node, StandardiseNode):
             found = {"mean": ("float32", (node.size,)), "std": ("float32", (node.size,))}
         elif config.scheme_of(node.name) == "float32":
-            found = {name: ("float32", shape) for name, shape in {**_matrices(node), **_biases(node)}.items()}
+            found = {name: ("float32", shape) for name, shape in {**_matrices(node), **_vectors(node)}.items()}
         else:
             found = {name: ("int8", shape) for name, shape in _matrices(node).items()}
             found |= {f"{name}_scale": ("float32", shape[:1]) for name, shape in _matrices(node).items()}
             if config.static:
                 found |= _static_tensors(config, node)
             else:
-                found |= {name: ("float32", shape) for name, shape in _biases(node).items()}
+                found |= {name: ("float32", shape) for name, shape in _vectors(node).items()}
         result |= {f"{node.name}.{name}": tensor for name, tensor in found.items()}
     return result
 
@@ -135,13 +146,15 @@ def _matrices(node: Node) -> dict[str, tuple[int, ...]]:
             return {}
 
 
-def _biases(node: Node) -> dict[str, tuple[int, ...]]:
-    """The shapes of a node's biases where they are floats."""
+def _vectors(node: Node) -> dict[str, tuple[int, ...]]:
+    """The shapes of a node's biases and initial state where they are floats."""
     match node:
         case LinearNode() | ConvolutionNode() if node.bias:
             return {"bias": (node.output_size,)}
-        case GruNode() if node.bias:
-            return {"bias_ih": (3 * node.hidden_size,), "bias_hh": (3 * node.hidden_size,)}
+        case GruNode():
+            biases = ("bias_ih", "bias_hh") if node.bias else ()
+            initial = {"h0": (node.hidden_size,)} if node.initial_state else {}
+            return {**dict.fromkeys(biases, (3 * node.hidden_size,)), **initial}
         case _:
             return {}
 
@@ -157,10 +170,13 @@ def _static_tensors(config: ModelConfig, node: Node) -> dict[str, tuple[str, tup
             result["bias"] = ("int32", rows)
         if node.activation in UNBOUNDED and "identity" in _reader_kinds(config, node.name):
             result["output_scale"] = ("float32", rows)
-    elif isinstance(node, GruNode) and node.bias:
-        result["bias_ih"] = ("int32", (3 * node.hidden_size,))
-        if node.reset == "after":
-            result["bias_hn"] = ("int32", (node.hidden_size,))
+    elif isinstance(node, GruNode):
+        if node.bias:
+            result["bias_ih"] = ("int32", (3 * node.hidden_size,))
+            if node.reset == "after":
+                result["bias_hn"] = ("int32", (node.hidden_size,))
+        if node.initial_state:
+            result["h0"] = ("int32", (node.hidden_size,))
     if has_full_scale(config, node):
         result["full_scale"] = ("float32", (node.output_size,))
     return result
@@ -238,6 +254,17 @@ def _check_values(name: str, tensor: Tensor) -> None:
             index = next(i for i, value in enumerate(values) if not MIN_SCALE <= value <= MAX_SCALE)
             found = f"{values[index]:g} at index {index}"
             raise ArtifactError(f"tensor {name!r} holds {found}; expected positive numbers from 2^-100 to 2^100")
+
+
+def _check_initial_state(config: ModelConfig, node: GruNode, tensor: Tensor) -> None:
+    """A stream begins where a stream can be."""
+    from edgegru_runtime.state import state_limit  # only here: few models need it to start
+
+    values, (limit, unit) = _values(tensor), state_limit(config, node)
+    if max(map(abs, values)) > limit:
+        index = next(i for i, value in enumerate(values) if abs(value) > limit)
+        found = f"tensor '{node.name}.h0' holds {values[index]} at index {index}"
+        raise ArtifactError(f"{found}; expected a state from -{unit} to {unit}")
 
 
 def _check_accumulators(config: ModelConfig, node: Node, tensors: Mapping[str, Tensor]) -> None:

@@ -79,7 +79,10 @@ def config_to_json(config: ModelConfig) -> dict[str, Any]:
 
 def node_to_json(node: Node) -> dict[str, Any]:
     """The JSON object of one node."""
-    return {**vars(node), "inputs": list(node.inputs)}
+    result = {**vars(node), "inputs": list(node.inputs)}
+    if not result.get("initial_state"):  # of a GRU; false is the default
+        result.pop("initial_state", None)
+    return result
 
 
 def dump_json(value: object) -> str:
@@ -217,7 +220,8 @@ def _node(value: object, at: str) -> Node:
         )
     if kind == "gru":
         formulation = ("reset", "bias", "gate_activation", "candidate_activation")
-        fields = _fields(value, at, ("kind", "name", "inputs", "input_size", "hidden_size", *formulation))
+        required = ("kind", "name", "inputs", "input_size", "hidden_size", *formulation)
+        fields = _fields(value, at, required, ("initial_state",))
         return GruNode(
             *_name_and_inputs(fields, at),
             _size(fields, "input_size", at),
@@ -226,6 +230,7 @@ def _node(value: object, at: str) -> Node:
             _flag(fields["bias"], f"{at}.bias"),
             _choice(fields["gate_activation"], f"{at}.gate_activation", _GATE_ACTIVATIONS),
             _choice(fields["candidate_activation"], f"{at}.candidate_activation", CANDIDATE_ACTIVATIONS),
+            _flag(fields.get("initial_state", False), f"{at}.initial_state"),
         )
     if kind in HEAD_KINDS:
         fields = _fields(value, at, ("kind", "name", "inputs", "size"))

@@ -114,6 +114,7 @@ def _table(layers: list[dict[str, Any]]) -> list[str]:
         form += [f"kernel {layer['kernel_size']}, dilation {layer['dilation']}"] if "kernel_size" in layer else []
         form += [layer["candidate_activation"]] if layer.get("candidate_activation", "tanh") != "tanh" else []
         form += [f"reset {layer['reset']}"] if "reset" in layer else []
+        form += ["initial state"] if layer.get("initial_state") else []
         form += ["no bias"] if layer.get("bias") is False else []
         numbers = (f"{layer['parameters']:,}", f"{layer['multiply_adds']:,}")
         inputs = ", ".join(layer["inputs"])

@@ -29,7 +29,7 @@ class Engine(Protocol):
     name: str
 
     def new_state(self) -> Any:
-        """A zero state."""
+        """The state that a stream begins with: zeros, or h0 of a GRU that has one."""
 
     def step(self, state: Any, x: array[float]) -> list[list[float]]:
         """Advance ``state`` in place by one sample.

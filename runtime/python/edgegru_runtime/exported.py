@@ -16,7 +16,7 @@ from edgegru_runtime.config_json import parse_config
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.fixed_point import STATE_BITS
 from edgegru_runtime.graph import check_graph
-from edgegru_runtime.model_config import ModelConfig
+from edgegru_runtime.model_config import GruNode, ModelConfig
 from edgegru_runtime.plain_data import dataclass
 from edgegru_runtime.strict_json import parse_json, shown
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
     import mmap
     from collections.abc import Iterator
     from typing import Any
+
+    from edgegru_runtime.model_config import StateNode
 
 METADATA_KEY = b"edgegru"
 EXPORTED_SUFFIXES = {".onnx": "onnx", ".tflite": "tflite"}
@@ -46,7 +48,8 @@ class ExportedFile:
     ``format``: "onnx" or "tflite"; ``form``: "step" or "sequence"; ``state``: "io" (inputs and outputs ``states``) or
     "variables" (inside the file); ``state_dtype``: "float32", "int32" (as the integer reference holds them), "int16" or
     "int8"; ``states``: the names of the input and the output of every state, in execution order; ``shifts``: how many
-    bits the numbers of each are coarser than the reference's.
+    bits the numbers of each are coarser than the reference's; ``initial``: what a stream begins with, the bytes of a
+    saved state.
     """
 
     path: str
@@ -57,6 +60,7 @@ class ExportedFile:
     state_dtype: str
     states: tuple[tuple[str, str], ...]
     shifts: tuple[int, ...]
+    initial: tuple[bytes, ...]
 
     @property
     def engine(self) -> str:
@@ -275,7 +279,7 @@ def _exported(path: str, file_format: str, config: ModelConfig, section: Any) ->
     states = section.get("states")
     if not isinstance(states, list) or len(states) != len(config.state_nodes):
         raise ArtifactError(f"the metadata's export.states is {shown(states)}; expected one for each state")
-    names, shifts = [], []
+    names, shifts, initial = [], [], []
     coarse = section["state_dtype"] in ("int16", "int8")
     for state, node in zip(states, config.state_nodes, strict=True):
         expected_shape = [1, node.state_size]
@@ -289,5 +293,23 @@ def _exported(path: str, file_format: str, config: ModelConfig, section: Any) ->
         if type(shift) is not int or not 0 <= shift <= (STATE_BITS if coarse else 0):
             raise ArtifactError(f"the metadata's export.states has {node.name} with the shift {shown(shift)}")
         shifts.append(shift)
+        initial.append(_initial_state(config, node, state.get("initial")))
     drive = (section["form"], section["state"], section["state_dtype"])
-    return ExportedFile(path, config, file_format, *drive, tuple(names), tuple(shifts))
+    return ExportedFile(path, config, file_format, *drive, tuple(names), tuple(shifts), tuple(initial))
+
+
+def _initial_state(config: ModelConfig, node: StateNode, numbers: Any) -> bytes:
+    """The bytes of ``numbers``, the entry initial of a state; zeros where its node has none."""
+    if not (isinstance(node, GruNode) and node.initial_state):
+        return bytes(4 * node.state_size)
+    from edgegru_runtime.state import state_limit  # only here: few models need it to start
+
+    limit, unit = state_limit(config, node)
+    kinds = int if config.static else (int, float)
+    if not isinstance(numbers, list) or len(numbers) != node.state_size:
+        raise ArtifactError(f"the metadata's export.states has {node.name} without the {node.state_size} of its start")
+    for number in numbers:
+        if not isinstance(number, kinds) or isinstance(number, bool) or not -limit <= number <= limit:
+            found = f"the metadata's export.states begins {node.name} at {shown(number)}"
+            raise ArtifactError(f"{found}; expected a number from -{unit} to {unit}")
+    return struct.pack(f"<{node.state_size}{'i' if config.static else 'f'}", *numbers)

@@ -5,7 +5,7 @@ fit 32 or 16 bits elsewhere.
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -31,6 +31,12 @@ def clamp(value: Integers, limit: int) -> Integers:
     """Saturate to -limit … limit."""
     clamped: Integers = np.minimum(np.maximum(value, -limit), limit)
     return clamped
+
+
+def coarser(numbers: NDArray[Any], shift: int, dtype: np.dtype[Any]) -> NDArray[np.integer[Any]]:
+    """Numbers of ``shift`` fractional bits less, to nearest, as a narrower ``dtype`` holds them."""
+    rounded = (numbers.astype(np.int64) + ((1 << shift) >> 1)) >> shift
+    return np.clip(rounded, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)
 
 
 def _interpolate(table: tuple[Integers, ...], segment: Integers, position: Integers) -> Integers:

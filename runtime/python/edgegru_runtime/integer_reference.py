@@ -53,7 +53,7 @@ class IntegerReference:
         assert config.static
         self._nodes, self._trace = config.nodes, trace
         self._outputs = [output.node for output in config.outputs]
-        self._state_nodes = config.state_nodes
+        self._initial = [artifact.initial_state(node) for node in config.state_nodes]
         self._places = {node.name: place for place, node in enumerate(config.state_nodes)}  # in the state
         self._reads = {node.name: node.inputs for node in config.nodes}
         derived = Derivation(artifact)
@@ -62,8 +62,8 @@ class IntegerReference:
         self.to_operand = {name: (Rescaling.of(by), limit) for name, (by, limit) in derived.operand.items()}
 
     def new_state(self) -> IntegerState:
-        """A zero state."""
-        return IntegerState([np.zeros(node.state_size, np.int64) for node in self._state_nodes])
+        """The state that a stream begins with: zeros, or h0 of a GRU that has one."""
+        return IntegerState([numbers.astype(np.int64) for numbers in self._initial])
 
     def step(self, state: IntegerState, x: Sequence[float]) -> list[list[float]]:
         """Advance ``state`` by one sample x (input_size,); the outputs in declared order."""

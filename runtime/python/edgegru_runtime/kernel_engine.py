@@ -33,7 +33,7 @@ class KernelEngine:
         self._arguments = self.model, config.input.channels, outputs, long
 
     def stream(self, model: Model | None = None) -> KernelStream:
-        """A new stream with a zero state."""
+        """A new stream."""
         stream = KernelStream(*self._arguments)
         stream.config, stream.output_sizes, stream.channels = self.config, self._arguments[2], self._arguments[1]
         if model is not None:
@@ -41,7 +41,7 @@ class KernelEngine:
         return stream
 
     def new_state(self) -> KernelStream:
-        """A zero state."""
+        """The state that a stream begins with: zeros, or h0 of a GRU that has one."""
         return self.stream()
 
     def step(self, state: KernelStream, x: Sequence[float]) -> list[list[float]]:

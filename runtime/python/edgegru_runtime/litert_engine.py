@@ -14,6 +14,7 @@ from edgegru_runtime.errors import ArtifactError, EngineError, StateError
 from edgegru_runtime.exported import ExportedFile
 from edgegru_runtime.fixed_point import STATE_BITS, VALUE_LIMIT
 from edgegru_runtime.foreign import check_finite, first_line
+from edgegru_runtime.integer_arithmetic import coarser
 from edgegru_runtime.model_config import GruNode, ModelConfig, StateNode
 from edgegru_runtime.operands import operand_limit
 
@@ -101,11 +102,12 @@ class LitertEngine:
             raise EngineError(f"engine litert cannot start: {error}") from error
 
     def new_state(self) -> LitertState:
-        """A zero state."""
+        """The state that a stream begins with: zeros, or what the metadata say; variables hold it themselves."""
         if self._source.state == "variables":
             return LitertState([], _Session(self._source))
-        sizes = [node.state_size for node in self._source.config.state_nodes]
-        return LitertState([np.zeros((1, size), self._source.state_dtype) for size in sizes], self._session)
+        state = LitertState([], self._session)
+        self.load_state(state, self._source.initial)
+        return state
 
     def step(self, state: LitertState, x: array[float]) -> list[list[float]]:
         """Advance ``state`` by one sample; EngineError, and no step, where the next state is not finite."""
@@ -132,8 +134,7 @@ class LitertEngine:
         dtype = np.dtype(self._source.state_dtype)
         stored = []
         for blob, shift in zip(blobs, self._source.shifts, strict=True):
-            rounded = (np.frombuffer(blob, "<i4").astype(np.int64) + ((1 << shift) >> 1)) >> shift
-            stored.append(np.clip(rounded, np.iinfo(dtype).min, np.iinfo(dtype).max).astype(dtype)[None])
+            stored.append(coarser(np.frombuffer(blob, "<i4"), shift, dtype)[None])
         state.h = stored
 
     def clipped(self, state: LitertState) -> int:

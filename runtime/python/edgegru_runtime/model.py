@@ -60,7 +60,7 @@ class Model:
         return self._engine
 
     def stream(self) -> Stream:
-        """A new stream with a zero state."""
+        """A new stream, in the state that it begins with."""
         if self.engine_name == "kernel":
             return self._kernel().stream(self)
         from edgegru_runtime.stream import EngineStream

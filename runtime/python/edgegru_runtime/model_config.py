@@ -107,6 +107,7 @@ class GruNode:
     """One GRU layer. Tensors ``weight_ih``: (3H, input_size), ``weight_hh``: (3H, H), ``bias_ih``, ``bias_hh``: (3H,).
 
     ``reset``: "after" the recurrent product (PyTorch, cuDNN) or "before" it (Cho et al. 2014, arXiv:1406.1078).
+    ``initial_state``: a stream begins with the tensor ``h0``: (H,), not with zeros.
     """
 
     name: str
@@ -117,6 +118,7 @@ class GruNode:
     bias: bool = True
     gate_activation: str = "sigmoid"
     candidate_activation: str = "tanh"
+    initial_state: bool = False
     kind: str = "gru"
 
     @property

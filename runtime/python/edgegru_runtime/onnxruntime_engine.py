@@ -95,8 +95,10 @@ class OnnxRuntimeEngine:
         return binding
 
     def new_state(self) -> OnnxState:
-        """A zero state."""
-        return OnnxState(self)
+        """The state that a stream begins with: zeros, or what the metadata say."""
+        state = OnnxState(self)
+        self.load_state(state, self._source.initial)
+        return state
 
     def step(self, state: OnnxState, x: array[float]) -> list[list[float]]:
         """Advance ``state`` by one sample; EngineError, and no step, where the result is not finite."""

@@ -37,6 +37,7 @@ _SCHEMES = {"float32": 0, "static-w8a8": 1, "static-w8a16": 1, "dynamic-w8": 2}
 _ACTIVATIONS = {"linear": 0, "relu": 1, "tanh": 2, "sigmoid": 3}
 _CANDIDATES = {"tanh": 2, "relu": 1, "linear": 0}  # as activations
 _RESETS = {"after": 0, "before": 1}
+_WITH_INITIAL_STATE = 2
 _STANDARDISE, _EMBEDDING, _OPERAND, _LINEAR, _TAPS, _GRU, _ADD, _MULTIPLY, _COPY, _SOFTMAX, _SIGMOID, _IDENTITY = range(
     1, 13
 )
@@ -225,6 +226,9 @@ class _Plan:
                 bias_hn = self._artifact.numbers(f"{name}.bias_hn")
                 bias_hh = self._integers([*[0] * (2 * node.hidden_size), *bias_hn])
         forms = _RESETS[node.reset], _CANDIDATES[node.candidate_activation]
+        if node.initial_state:  # said in the word of the reset, where a reader that knows none refuses it
+            forms = forms[0] + _WITH_INITIAL_STATE, forms[1]
+            words.append(self._tensor(f"{name}.h0"))
         self._add(_GRU, source, h, q, *forms, weight_ih, weight_hh, bias_ih, bias_hh, *by, *words)
 
     def _lower_elementwise(self, node: ElementwiseNode) -> None:

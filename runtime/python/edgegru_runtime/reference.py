@@ -179,6 +179,7 @@ class Reference:
         self._nodes = artifact.config.nodes
         self._outputs = [output.node for output in artifact.config.outputs]
         self._state_nodes = artifact.config.state_nodes
+        self._initial = [artifact.initial_state(node) for node in self._state_nodes]
         self._layers: dict[str, Any] = {}  # what computes a node with tensors
         for node in self._nodes:
             tensors = _Tensors(artifact, node, dtype)
@@ -192,8 +193,8 @@ class Reference:
                 self._layers[node.name] = _Gru(tensors, node)
 
     def new_state(self) -> State:
-        """A zero state."""
-        return [np.zeros(node.state_size, self._dtype) for node in self._state_nodes]
+        """The state that a stream begins with: zeros, or h0 of a GRU that has one."""
+        return [h.astype(self._dtype) for h in self._initial]
 
     @np.errstate(over="ignore", invalid="ignore")  # what overflows is refused by name below
     def step(self, state: State, x: Sequence[float]) -> list[list[float]]:

@@ -94,13 +94,13 @@ def _check_range(config: ModelConfig, blobs: list[bytes]) -> None:
     """Every number is one that a stream can reach; NaN is not."""
     for node, blob in zip(config.state_nodes, blobs, strict=True):
         numbers = struct.unpack(f"<{len(blob) // 4}{'i' if config.static else 'f'}", blob)
-        limit, unit = _limit(config, node)
+        limit, unit = state_limit(config, node)
         if not all(-limit <= number <= limit for number in numbers):
             raise StateError(f"the saved state of {node.name} has a value that is not in [-{unit}, {unit}]")
 
 
-def _limit(config: ModelConfig, node: StateNode) -> tuple[float, str]:
-    """The largest magnitude that a state can have, and how it is called."""
+def state_limit(config: ModelConfig, node: StateNode) -> tuple[float, str]:
+    """The largest magnitude that a number of a state can have, and how it is called."""
     if isinstance(node, GruNode) and not node.unbounded:  # h is a mean of values of tanh
         return (1 << STATE_BITS if config.static else 1.0 + 2.0**-20), "1"
     if not config.static:

@@ -27,7 +27,7 @@ _Out = TypeVar("_Out")
 
 
 class Stream(Protocol):
-    """One session with a model, from ``Model.stream()``; born with a zero state.
+    """One session with a model, from ``Model.stream()``; born with zeros for a state, or what its GRUs begin with.
 
     Owned by one thread at a time: a call during another call raises StateError. A call that raises InputError leaves
     state and counts as they were.
@@ -60,7 +60,7 @@ class Stream(Protocol):
         """
 
     def reset(self) -> None:
-        """Back to the state the stream was born with: zero, no steps, nothing clipped."""
+        """Back to the state the stream was born with: no steps, nothing clipped."""
 
     @property
     def state(self) -> bytes:

@@ -36,7 +36,7 @@ class Streams:
         return iter(self._streams)
 
     def add(self) -> Stream:
-        """One more stream, the last one, with a zero state; the others are untouched."""
+        """One more stream, the last one, newly born; the others are untouched."""
         self._streams.append(self.model.stream())
         return self[-1]
 
