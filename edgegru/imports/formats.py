@@ -14,6 +14,7 @@ KERAS_ZIP, KERAS_HDF5, KERAS_JSON = "a .keras file", "an HDF5 file", "a Keras JS
 TORCH_ZIP, SAFETENSORS, NPZ = "a PyTorch file", "a safetensors file", "an .npz file"
 ONNX, SAVED_MODEL = "an ONNX file", "a SavedModel"
 LARGEST_FILE = 2**31  # bytes: what protobuf can hold
+_TORCH_BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # its magic number, pickled
 _PROTOBUF_FIRST_FIELDS = (0x08, 0x12, 0x1A, 0x22, 0x2A, 0x32, 0x38, 0x3A, 0x42)  # of an ONNX ModelProto
 
 
@@ -74,6 +75,11 @@ def _plain(path: Path, head: bytes, size: int) -> str:
     if head.startswith(b"version https://git-lfs"):
         found = "is a Git LFS pointer, a text of a few lines in place of the model"
         raise ImportModelError(f"{path}: {found}; expected the file itself (git lfs pull)")
+    if head.startswith(_TORCH_BEFORE_1_6):
+        raise ImportModelError(
+            f"{path}: is a PyTorch file in the format from before 1.6, a pickle, which is never opened; expected it "
+            "saved anew: torch.save(torch.load(..., weights_only=True), ...)"
+        )
     if head[0] == 0x80 and head[1] in range(2, 6):
         raise ImportModelError(
             f"{path}: is a pickle, which can run any code when it is read and is never opened; expected weights alone, "
