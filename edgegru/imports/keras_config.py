@@ -65,13 +65,13 @@ class Fields:
         """A string."""
         return str(self._typed(name, default, str, "a text"))
 
-    def axis(self, name: str = "axis", default: int = -1) -> int:
-        """One axis, alone or as a list of one."""
-        value = self.get(name, default)
+    def axis(self) -> int:
+        """``axis``: one, alone or as a list of one."""
+        value = self.get("axis")
         if isinstance(value, list) and len(value) == 1:
             value = value[0]
         if isinstance(value, bool) or not isinstance(value, int):
-            raise ImportModelError(f"{self.owner} has {name} {shown(value)}, expected one axis")
+            raise ImportModelError(f"{self.owner} has axis {shown(value)}, expected one axis")
         return value
 
     def _typed(self, name: str, default: Any, kind: type, expected: str) -> Any:

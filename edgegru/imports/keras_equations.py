@@ -48,6 +48,7 @@ class KerasEquations:
 
     def __init__(self, steps: Steps, name: str) -> None:
         self._steps = steps
+        self.channels = steps.channels
         self.name: str = name
 
     def run(self, xs: Array) -> list[Array]:

@@ -50,11 +50,10 @@ def _read(config: dict[str, object], version: object, layout: str, weights: Path
     written_by = Version.read(text, model)
     steps = read_steps(program, written_by)
     layers = build_layers(steps)
-    source: Source | None = keras_source(config, written_by, weights, len(steps.outputs))
     maker = "Keras" if text is None else f"Keras {text}"
-    return ForeignModel(
-        f"{maker}, {layout}", layers, source or KerasEquations(steps, f"the equations of {maker} in NumPy")
-    )
+    equations = KerasEquations(steps, f"the equations of {maker} in NumPy")
+    source: Source = keras_source(config, written_by, weights, equations) or equations
+    return ForeignModel(f"{maker}, {layout}", layers, source)
 
 
 def _architecture(file: h5py.File) -> str:

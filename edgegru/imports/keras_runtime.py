@@ -22,6 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru.imports.keras_config import FUNCTIONAL, MODELS, SEQUENTIAL
+from edgegru.imports.keras_equations import KerasEquations
 from edgegru.imports.keras_steps import KINDS
 from edgegru.imports.keras_version import Version
 from edgegru.imports.keras_weights import is_by_name, opened
@@ -31,11 +32,14 @@ _MODULES = {
     "Add": "keras.src.ops.numpy",
     "Multiply": "keras.src.ops.numpy",
 }  # of the operations left + right, left * right
+_DTYPE = "float32"  # whatever precision it was trained in
 
 Array = NDArray[Any]
 
 
-def keras_source(config: Mapping[str, Any], version: Version, weights: Path | bytes, outputs: int) -> KerasModel | None:
+def keras_source(
+    config: Mapping[str, Any], version: Version, weights: Path | bytes, equations: KerasEquations
+) -> KerasModel | None:
     """A Source, or None where Keras 3 is not installed, did not write the file, or cannot load it."""
     if version.number is None or version.number < (3, 0):  # an older file means other defaults and activations
         return None
@@ -45,36 +49,42 @@ def keras_source(config: Mapping[str, Any], version: Version, weights: Path | by
             keras = _keras()
             if keras is None or not keras.__version__.startswith("3."):
                 return None
-            model = KerasModel(keras, config, _named_for_keras(weights, Path(folder)))
-            found = model.run(np.zeros((3, model.channels), np.float32))
+            model = KerasModel(keras, config, _named_for_keras(weights, Path(folder)), equations)
+            probe = np.zeros((3, equations.channels), np.float32)
+            shapes = [[output.shape for output in source.run(probe)] for source in (model, equations)]
     except Exception:  # whatever Keras objects to: its equations are there
         return None
-    return model if len(found) == outputs else None
+    return model if shapes[0] == shapes[1] else None
 
 
 class KerasModel:
-    """A Source: the model in Keras, for sequences of any length."""
+    """A Source: the model in Keras, for sequences of any length.
+
+    Keras 3 rounds to float32 wherever types meet, whatever the dtype of its layers. Its values of float64 are therefore
+    its own plus what rounding to float32 costs in its equations.
+    """
 
     steps: int | None = None
     precise: bool = True
 
-    def __init__(self, keras: Any, config: Mapping[str, Any], weights: Path) -> None:
+    def __init__(self, keras: Any, config: Mapping[str, Any], weights: Path, equations: KerasEquations) -> None:
         self.name: str = f"Keras {keras.__version__} on {keras.backend.backend()}"
-        self._models = {}
-        for dtype in (np.float32, np.float64):
-            clean = _clean(config, np.dtype(dtype).name)
-            model = self._models[dtype] = keras.models.model_from_json(json.dumps(clean))
-            model.load_weights(weights)
-        self._rank = len(model.inputs[0].shape)
-        self.channels = model.inputs[0].shape[-1] if self._rank == 3 else 1
+        self._equations = equations
+        self._model = keras.models.model_from_json(json.dumps(_clean(config)))
+        self._model.load_weights(weights)
 
     def run(self, xs: Array) -> list[Array]:
         """Every output for xs (T, channels): (T, size), or (size,) of the last step alone."""
-        batch = xs[None] if self._rank == 3 else xs[None, :, 0]
+        single = xs.astype(np.float32)
+        batch = single[None] if len(self._model.inputs[0].shape) == 3 else single[None, :, 0]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            found = self._models[xs.dtype.type].predict_on_batch(batch)
-        return [np.asarray(output)[0] for output in (found if isinstance(found, list | tuple) else [found])]
+            found = self._model.predict_on_batch(batch)
+        outputs = [np.asarray(output)[0] for output in (found if isinstance(found, list | tuple) else [found])]
+        if xs.dtype == np.float32:
+            return outputs
+        pairs = zip(self._equations.run(xs), self._equations.run(single), strict=True)
+        return [output + (exact - rounded) for output, (exact, rounded) in zip(outputs, pairs, strict=True)]
 
 
 def _keras() -> Any:
@@ -103,15 +113,15 @@ def _named_for_keras(weights: Path | bytes, folder: Path) -> Path:
     return target
 
 
-def _clean(entry: Mapping[str, Any], dtype: str) -> dict[str, Any]:
-    """The configuration of a layer as Keras writes it, of ``dtype`` and for sequences of any length.
+def _clean(entry: Mapping[str, Any], open_lengths: bool = True) -> dict[str, Any]:
+    """The configuration of a layer as Keras writes it, of float32 and, ``open_lengths``, for sequences of any length.
 
     Raises ValueError for an object that is no known layer.
     """
-    kind, module = entry["class_name"], str(entry.get("module"))
+    kind, nodes = entry["class_name"], entry.get("inbound_nodes", [])
     if kind == "__keras_tensor__":
         history = {name: entry["config"][name] for name in ("shape", "keras_history")}
-        return {"class_name": kind, "config": {**history, "dtype": dtype}}
+        return {"class_name": kind, "config": {**history, "dtype": _DTYPE}}
     if kind not in KINDS:
         raise ValueError(kind)
     if kind in FUNCTIONAL:
@@ -119,32 +129,32 @@ def _clean(entry: Mapping[str, Any], dtype: str) -> dict[str, Any]:
     elif kind == SEQUENTIAL:
         home = {"module": "keras", "class_name": kind}
     else:
-        operation = module.startswith("keras.src.ops")
+        operation = any(isinstance(node, Mapping) and len(node["args"]) > 1 for node in nodes)
         home = {"module": _MODULES[kind] if operation else "keras.layers", "class_name": kind}
-    around = {name: _clean_value(entry[name], dtype) for name in ("name", "inbound_nodes") if name in entry}
+    around = {name: _clean_value(entry[name], open_lengths) for name in ("name", "inbound_nodes") if name in entry}
     config = {
-        name: _clean_field(name, value, dtype)
+        name: _clean_field(name, value, open_lengths and kind != "TimeDistributed")
         for name, value in entry["config"].items()
         if not name.endswith(_LEFT_OUT) and not (name == "dtype" and kind in MODELS)
     }
     return {**home, "config": config, "registered_name": None, **around}
 
 
-def _clean_field(name: str, value: Any, dtype: str) -> Any:
+def _clean_field(name: str, value: Any, open_lengths: bool) -> Any:
     if name == "dtype":
-        return dtype
+        return _DTYPE
     if name in ("stateful", "unroll"):
         return False
     if name == "batch_shape" and isinstance(value, list):
-        return [None, None, *value[2:]]
-    return _clean_value(value, dtype)
+        return [None, None, *value[2:]] if open_lengths else [None, *value[1:]]
+    return _clean_value(value, open_lengths)
 
 
-def _clean_value(value: Any, dtype: str) -> Any:
+def _clean_value(value: Any, open_lengths: bool) -> Any:
     if isinstance(value, Mapping):
         if "class_name" in value:
-            return _clean(value, dtype)
-        return {name: _clean_value(part, dtype) for name, part in value.items()}
+            return _clean(value, open_lengths)
+        return {name: _clean_value(part, open_lengths) for name, part in value.items()}
     if isinstance(value, list):
-        return [_clean_value(part, dtype) for part in value]
+        return [_clean_value(part, open_lengths) for part in value]
     return value

@@ -332,7 +332,7 @@ class _Reading:
                 found["max_value"] is not None
             ):
                 raise ImportModelError(f"{layer} has {shown(found)}, expected a plain one")
-        if name == "softmax" or layer.kind == "Softmax":
+        if layer.kind == "Softmax":
             self._check_last_axis(layer, value, distributed)
         return [self._activated(layer, value, name)]
 
