@@ -6,12 +6,12 @@ import os
 from collections.abc import Sequence
 from typing import Any
 
-from edgegru_runtime import load
 from edgegru_runtime.description import describe
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.exported import EXPORTED_SUFFIXES, read_exported
 from edgegru_runtime.measurement import Measurement
 from edgegru_runtime.measurement import bench as measure_each
+from edgegru_runtime.model import read_source
 from edgegru_runtime.running import run as stream_lines
 
 StrPath = str | os.PathLike[str]
@@ -47,7 +47,7 @@ def info(model: StrPath) -> dict[str, Any]:
     """What a model file is, as plain data: layers, sizes, scheme, labels, provenance; of an .onnx or .tflite file that
     EdgeGRU did not write, its inputs, states, operators and GRUs. Raises ArtifactError.
     """
-    return foreign_info(model) or describe(os.fspath(model), load(model))
+    return foreign_info(model) or describe(os.fspath(model), read_source(model))
 
 
 def foreign_info(model: StrPath) -> dict[str, Any] | None:

@@ -27,7 +27,9 @@ ALLOWED = {
     "edgegru_export": {
         "edgegru_runtime", "ai_edge_litert", "flatbuffers", "google", "numpy", "onnx", "onnxruntime", "safetensors",
     },
-    "edgegru": {"edgegru_runtime", "edgegru_export", "click", "numpy"},
+    "edgegru": {
+        "edgegru_runtime", "edgegru_export", "click", "google", "h5py", "numpy", "onnx", "onnxruntime", "safetensors",
+    },
 }  # fmt: skip
 # What single modules may import beyond that.
 ALLOWED_IN = {

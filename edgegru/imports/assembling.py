@@ -153,7 +153,7 @@ class _Assembly:
                 taps = arrays["weight"].shape[1]
                 return ConvolutionNode(name, inputs, width, size, taps, fields["dilation"], bias, layer.activation)
             case "gru":
-                return GruNode(name, inputs, width, size, bias=bias, **fields)
+                return GruNode(name, inputs, width, size, bias=bias, initial_state="h0" in arrays, **fields)
             case "concatenate":
                 return ConcatenateNode(name, inputs, size)
             case "add" | "multiply":

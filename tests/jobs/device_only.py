@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 import edgegru_runtime
-from edgegru_runtime import ArtifactError, EngineError, load
+from edgegru_runtime import ArtifactError, EngineError, load, read_artifact
 
 SCHEMES = ("float32", "static-w8a8")
 EXPECTED = json.loads(Path("expected.json").read_text())
@@ -43,11 +43,10 @@ def check_loading() -> None:
         assert importlib.util.find_spec(package) is None, f"{package} is installed"
     for scheme in SCHEMES:
         path = f"{scheme}.safetensors"
-        model = load(path)
-        assert model.config.scheme == scheme
-        assert model.input_size == 3
+        config = read_artifact(path).config
+        assert config.scheme == scheme
         description = json.loads(command("info", path, "--json").stdout)
-        assert model.config.identity in json.dumps(description)
+        assert config.identity in json.dumps(description)
         assert command("info", path).returncode == 0
         whole = Path(path).read_bytes()
         for size in (0, 7, 100, len(whole) - 1):
@@ -60,8 +59,7 @@ def check_loading() -> None:
 
 def check_refusal_of_steps() -> None:
     for scheme in SCHEMES:
-        stream = load(f"{scheme}.safetensors").stream()
-        sentence = raised(EngineError, stream.step, EXPECTED["samples"][0])
+        sentence = raised(EngineError, load, f"{scheme}.safetensors")
         assert "edgegru-runtime[reference]" in sentence, sentence
         assert "C compiler" in sentence, sentence
         result = command("run", f"{scheme}.safetensors", stdin="1,2,3\n")

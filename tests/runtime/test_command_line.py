@@ -196,10 +196,10 @@ def test_wrong_command_lines_are_usage_errors(arguments: list[str], capsys: pyte
 def test_too_little_memory_is_one_sentence(
     model: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def load_nothing(path: str) -> None:
+    def read_nothing(path: str) -> None:
         raise MemoryError
 
-    monkeypatch.setattr("edgegru_runtime.model.load", load_nothing)
+    monkeypatch.setattr("edgegru_runtime.model.read_source", read_nothing)
     assert main(["info", model]) == 1
     assert capsys.readouterr() == ("", "error: there is not enough memory\n")
 

@@ -151,11 +151,11 @@ def test_a_file_that_is_not_what_its_metadata_says(tmp_path: Path) -> None:
     for form in ("onnx", "tflite"):
         path = write_export(FLOATS[0], form, tmp_path)
         other = read_exported(write_export(random_artifact(0, 3, (5, 6)), form, tmp_path))
-        lying = Model(replace(read_exported(path), config=other.config))
+        lying = replace(read_exported(path), config=other.config)
         path.rename(tmp_path / "kept")
         write_export(FLOATS[0], form, tmp_path)
         with pytest.raises(ArtifactError, match="has the inputs .* expected .* from its metadata"):
-            lying.stream().step([1, 2, 3])
+            Model(lying)
 
 
 def test_a_file_with_good_metadata_and_a_broken_graph(tmp_path: Path) -> None:
@@ -164,7 +164,7 @@ def test_a_file_with_good_metadata_and_a_broken_graph(tmp_path: Path) -> None:
     model.graph.node[2].op_type = "NoSuchOperator"
     onnx.save(model, path)
     with pytest.raises(ArtifactError, match="ONNX Runtime refuses it: .*NoSuchOperator"):
-        load(path).stream().step([1, 2, 3])
+        load(path)
 
 
 def test_a_tflite_step_without_memory_is_a_named_error(tmp_path: Path) -> None:
@@ -198,10 +198,8 @@ import sys
 for name in sys.argv[2].split(","):
     sys.modules[name] = None  # importing it fails
 from edgegru_runtime import EngineError, load
-model = load(sys.argv[1])
-assert "numpy" not in sys.modules
 try:
-    model.stream().step([1, 2, 3])
+    load(sys.argv[1])
 except EngineError as error:
     print(error)
 """

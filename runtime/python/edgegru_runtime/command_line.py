@@ -58,9 +58,9 @@ def _run(arguments: argparse.Namespace) -> None:
 
 def _info(arguments: argparse.Namespace) -> None:
     from edgegru_runtime.description import describe, description_text
-    from edgegru_runtime.model import load
+    from edgegru_runtime.model import read_source
 
-    description = describe(arguments.model, load(arguments.model))
+    description = describe(arguments.model, read_source(arguments.model))
     _print(description if arguments.json else description_text(description))
 
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from edgegru_runtime.engine import Source, engine_name
 from edgegru_runtime.exported import ExportedFile
-from edgegru_runtime.model import Model
 from edgegru_runtime.model_config import ConvolutionNode, EmbeddingNode, GruNode, LinearNode, Node
 
 _STATE_ITEM_BYTES = {"float32": 4, "int32": 4, "int16": 2, "int8": 1}
@@ -36,13 +36,13 @@ def multiply_adds(node: Node) -> int:
     return 0
 
 
-def describe(path: str, model: Model) -> dict[str, Any]:
-    """Everything ``info`` says about the model read from ``path``, as plain data for JSON.
+def describe(path: str, source: Source) -> dict[str, Any]:
+    """Everything ``info`` says about a model, read from ``path``, as plain data for JSON.
 
     ``weight_bytes`` are those of all tensors, known for artifacts only; ``state_bytes`` are what one stream keeps
     between steps.
     """
-    config, source = model.config, model.source
+    config = source.config
     if isinstance(source, ExportedFile):
         kind, state_dtype, weight_bytes = source.format, source.state_dtype, None
     else:
@@ -51,7 +51,7 @@ def describe(path: str, model: Model) -> dict[str, Any]:
     result: dict[str, Any] = {
         "file": path,
         "kind": kind,
-        "engine": model.engine_name,
+        "engine": engine_name(source),
         "scheme": config.scheme,
         "identity": config.identity,
         "input": dict(vars(config.input)),

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 import os
-from _thread import allocate_lock  # threading's Lock, without what importing threading brings
 
 from edgegru_runtime.artifact import Artifact, read_artifact
-from edgegru_runtime.engine import Engine, Source, build_engine, engine_name
+from edgegru_runtime.engine import Source, build_engine
 from edgegru_runtime.exported import EXPORTED_SUFFIXES, read_exported
 
 TYPE_CHECKING = False  # see plain_data.py
@@ -21,11 +20,12 @@ class Model:
     """An artifact or an exported file, and its engine. Any number of threads may share it, with a stream each."""
 
     def __init__(self, source: Source, engine: str | None = None) -> None:
-        """``engine``: a name from ``engine.ENGINES``, or None for the one that fits (EngineError for another one)."""
+        """``engine``: a name from ``engine.ENGINES``, or None for the one that fits.
+
+        Raises EngineError where another one is asked for, or where a package that it needs is not installed.
+        """
         self.source = source
-        self.engine_name = engine_name(source, engine)
-        self._engine: Engine | None = None
-        self._building = allocate_lock()
+        self.engine = build_engine(source, engine)
 
     @property
     def config(self) -> ModelConfig:
@@ -48,16 +48,9 @@ class Model:
         return tuple(self.config.node(output.node).output_size for output in self.config.outputs)
 
     @property
-    def engine(self) -> Engine:
-        """The engine, built when first asked for: loading and describing a model needs neither NumPy nor a runtime.
-
-        Raises EngineError where a package that it needs is missing.
-        """
-        if self._engine is None:
-            with self._building:
-                if self._engine is None:
-                    self._engine = build_engine(self.source, self.engine_name)
-        return self._engine
+    def engine_name(self) -> str:
+        """What computes: a name from ``engine.ENGINES``."""
+        return self.engine.name
 
     def stream(self) -> Stream:
         """A new stream, in the state that it begins with."""
@@ -77,12 +70,20 @@ class Model:
         return self.engine  # type: ignore[return-value]  # by its name
 
 
-def load(path: str | os.PathLike[str], engine: str | None = None) -> Model:
-    """Read and check a model file: ``.onnx`` and ``.tflite`` as exported by EdgeGRU, anything else as an artifact.
+def read_source(path: str | os.PathLike[str]) -> Source:
+    """Read and check a model file, which needs no engine: ``.onnx`` and ``.tflite`` as exported by EdgeGRU, anything
+    else as an artifact.
 
-    Raises ArtifactError (FormatVersionError for another format version) for a file that is no whole model of ours, and
-    EngineError where ``engine`` cannot run such a file.
+    Raises ArtifactError (FormatVersionError for another format version) for a file that is no whole model of ours.
     """
     suffix = os.path.splitext(os.fspath(path))[1].lower()
-    source: Source = read_exported(path) if suffix in EXPORTED_SUFFIXES else read_artifact(path)
-    return Model(source, engine)
+    return read_exported(path) if suffix in EXPORTED_SUFFIXES else read_artifact(path)
+
+
+def load(path: str | os.PathLike[str], engine: str | None = None) -> Model:
+    """A model file with its engine, ready to stream.
+
+    Raises ArtifactError as ``read_source`` does, and EngineError where ``engine`` cannot run such a file, or nothing on
+    this machine can: it says what to install.
+    """
+    return Model(read_source(path), engine)
