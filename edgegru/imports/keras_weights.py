@@ -67,8 +67,10 @@ def read_weights(model: KerasLayer, file: h5py.File) -> None:
     reader = _Reader()
     if is_by_name(file):
         reader.by_name(model, reader.group(file, "model_weights") if "model_weights" in file else file)
-    elif any(name.startswith(("layers", _PLACE)) for name in file):
-        reader.by_place(model, file)
+    elif any(name.startswith(_PLACE) for name in file):
+        reader.by_place(model, file, _PLACE)
+    elif any(name.startswith("layers") for name in file):
+        reader.by_place(model, file, "layers")
     else:
         raise ImportModelError("the HDF5 file has no weights of a Keras model, neither layer_names nor layers")
 
@@ -127,30 +129,24 @@ class _Reader:
             for (leaf, weight), place in zip(leaves, lists[name], strict=True):
                 leaf.weights[weight] = self.array(stored[name], place)
 
-    def by_place(self, model: KerasLayer, group: h5py.Group, place: str = "") -> None:
-        """``layers/CLASS_2/vars/0``: the third layer of its class, its first weight."""
+    def by_place(self, model: KerasLayer, group: h5py.Group, place: str, above: str = "") -> None:
+        """``layers/CLASS_2/vars/0``: the third layer of its class, its first weight; ``place``: "layers" or _PLACE."""
         used: Counter[str] = Counter()
-        inside = next((name for name in ("layers", _PLACE) if _has(group, f"{place}{name}")), "layers")
         for layer in model.layers:
             if layer.operation:
                 continue
             kind = _snake_case(layer.kind)
             number = used[kind]
             owns = any(any(weight_names(leaf)) for leaf in layer.leaves())
-            used[kind] += 2 if inside == _PLACE and owns else 1  # where such a layer stands twice
-            path = f"{place}{inside}/{kind}{f'_{number}' if number else ''}/"
-            if layer.kind in MODELS:
-                self.by_place(layer, group, path)
-            else:
-                self._own(layer, group, path)
+            used[kind] += 2 if place == _PLACE and owns else 1  # where such a layer stands twice
+            self._at(layer, group, place, f"{above}{place}/{kind}{f'_{number}' if number else ''}/")
 
-    def _own(self, layer: KerasLayer, group: h5py.Group, path: str) -> None:
+    def _at(self, layer: KerasLayer, group: h5py.Group, place: str, path: str) -> None:
+        if layer.kind in MODELS:
+            self.by_place(layer, group, place, path)
+            return
         if layer.inner is not None:
-            inside = path + ("cell/" if layer.kind == "RNN" else "layer/")
-            if layer.inner.kind in MODELS:
-                self.by_place(layer.inner, group, inside)
-            else:
-                self._own(layer.inner, group, inside)
+            self._at(layer.inner, group, place, path + ("cell/" if layer.kind == "RNN" else "layer/"))
             return
         names = [name for part in weight_names(layer) for name in part]
         path += "cell/vars" if layer.kind == "GRU" else "vars"
@@ -215,10 +211,6 @@ def _text(value: Any, name: str) -> str:
     if not isinstance(value, str):
         raise ImportModelError(f"attribute {name} is no text")
     return str(value)
-
-
-def _has(group: h5py.Group, path: str) -> bool:
-    return _find(group, path) is not None
 
 
 def _inside(group: h5py.Group, path: str) -> Any:
