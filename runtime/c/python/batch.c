@@ -125,7 +125,7 @@ static PyObject *batch_step(BatchObject *self, PyObject *const *arguments, Py_ss
         }
     }
     read = !streams ? -1
-                    : egru_floats_of(arguments[1], 2, &n, (Py_ssize_t)egru_input_size(self->model->model), &view, &xs,
+                    : egru_floats_of(arguments[1], 2, &n, (Py_ssize_t)egru_input_size(self->model->model), &view, NULL, &xs,
                                      &made);
     if (read <= 0) {
         Py_XDECREF(streams);

@@ -12,7 +12,7 @@ static int has_format(const Py_buffer *view, char code) {
     return format[0] == code && format[1] == '\0';
 }
 
-int egru_floats_of(PyObject *x, int dimensions, Py_ssize_t *rows, Py_ssize_t columns, Py_buffer *view,
+int egru_floats_of(PyObject *x, int dimensions, Py_ssize_t *rows, Py_ssize_t columns, Py_buffer *view, float *room,
                    const float **floats, float **made) {
     Py_ssize_t count, height;
     *made = NULL;
@@ -29,13 +29,13 @@ int egru_floats_of(PyObject *x, int dimensions, Py_ssize_t *rows, Py_ssize_t col
     if (has_format(view, 'f')) {
         *floats = view->buf;
     } else if (has_format(view, 'd') || has_format(view, 'h')) {
-        float *converted = PyMem_Malloc((size_t)(count ? count : 1) * sizeof(float));
+        float *converted = room ? room : PyMem_Malloc((size_t)(count ? count : 1) * sizeof(float));
         if (!converted) {
             PyBuffer_Release(view);
             PyErr_NoMemory();
             return -1;
         }
-        *made = converted;
+        *made = room ? NULL : converted;
         *floats = converted;
         if (has_format(view, 'h')) {
             for (Py_ssize_t i = 0; i < count; i++)

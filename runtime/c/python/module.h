@@ -40,9 +40,9 @@ extern PyObject *egru_read_sample, *egru_read_samples, *egru_check_out, *egru_fi
 extern PyObject *egru_input_error, *egru_state_error, *egru_engine_error;
 
 /* Rows of float32 in a C-contiguous buffer of float32, float64 or int16 of `columns` columns, finite. `rows`: -1 for any
- * number. Returns 1 and the floats (in `*made`, to be freed, where they had to be converted), 0 where x is something else
- * or not finite, -1 with an error set. The buffer stays exported in `view` after 1. */
-int egru_floats_of(PyObject *x, int dimensions, Py_ssize_t *rows, Py_ssize_t columns, Py_buffer *view,
+ * number. Returns 1 and the floats (where they had to be converted, in `room` or, where that is NULL, in `*made`, to be
+ * freed), 0 where x is something else or not finite, -1 with an error set. The buffer stays exported in `view` after 1. */
+int egru_floats_of(PyObject *x, int dimensions, Py_ssize_t *rows, Py_ssize_t columns, Py_buffer *view, float *room,
                    const float **floats, float **made);
 /* Raise EngineError for what a step or run returned. */
 void egru_raise(egru_status status, const char *what, Py_ssize_t which);

@@ -216,7 +216,7 @@ static int take(StreamObject *self, PyObject *from) {
     const float *x = self->sample;
     float *made = NULL;
     uint64_t saturated = 0;
-    int result, read = egru_floats_of(from, 1, &rows, self->input_size, &view, &x, &made);
+    int result, read = egru_floats_of(from, 1, &rows, self->input_size, &view, self->sample, &x, &made);
     if (read < 0)
         return -1;
     if (read == 0) {
@@ -226,10 +226,8 @@ static int take(StreamObject *self, PyObject *from) {
             return -1;
     }
     result = advance(self, x, saturated);
-    if (read == 1) {
-        PyMem_Free(made);
+    if (read == 1)
         PyBuffer_Release(&view);
-    }
     return result;
 }
 
@@ -277,7 +275,7 @@ static PyObject *stream_run_buffer(StreamObject *self, PyObject *xs) {
     egru_status status = EGRU_OK;
     PyObject *result = NULL;
     int interrupted = 0;
-    int read = egru_floats_of(xs, 2, &rows, self->input_size, &view, &floats, &made);
+    int read = egru_floats_of(xs, 2, &rows, self->input_size, &view, NULL, &floats, &made);
     if (read <= 0)
         return read == 0 ? Py_NewRef(Py_None) : NULL;
     ys = PyMem_Malloc((size_t)(rows ? rows : 1) * (size_t)self->output_size * sizeof(float));
