@@ -29,6 +29,7 @@ _MOVEMENTS = ("Concat", "Flatten", "Reshape", "Shape", "Size", "Slice", "Split",
 _SELECTIONS = ("GatherElements", "GatherND", "NonZero", "ScatterElements", "ScatterND", "Trilu")
 _REDUCTIONS = ("CumSum", "ReduceMax", "ReduceMean", "ReduceMin", "ReduceProd", "ReduceSum")
 _QUANTIZATION = ("DequantizeLinear", "QuantizeLinear")
+_QUANTIZATION_OPSET = 19  # the first whose form, which earlier ones share, onnx.reference computes
 _SMALLER = frozenset((*_MOVEMENTS, *_SELECTIONS, *_REDUCTIONS, *_QUANTIZATION))
 _GROWING = frozenset(("ConstantOfShape", "Expand", "Gather", "Gemm", "MatMul", "Pad", "Range", "Tile"))  # see _size
 _KNOWN = _NUMBER_BY_NUMBER | _SMALLER | _GROWING
@@ -60,6 +61,8 @@ def _computed(node: Node, inputs: Sequence[Array | None], opset: int) -> list[Ar
     graph = helper.make_graph(
         [node.proto], "constant", values, [helper.make_empty_tensor_value_info(n) for n in outputs]
     )
+    if node.operator in _QUANTIZATION:
+        opset = max(opset, _QUANTIZATION_OPSET)
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", opset)])
     results = dict(zip(outputs, ReferenceEvaluator(model).run(None, feeds), strict=True))
     return [np.asarray(results[name]) if name else np.empty(0) for name in node.outputs]

@@ -11,9 +11,10 @@ from edgegru.imports.onnx_graph import Node, OnnxGraph
 from edgegru.imports.onnx_gru import form
 from edgegru.imports.onnx_loading import Tensors, load_model
 from edgegru.imports.onnx_node import single_node
+from edgegru.imports.onnx_patterns import recognised
 from edgegru.imports.onnx_roles import Roles, find_roles
 from edgegru.imports.onnx_source import Call, OnnxSource, OutputTake, StateFeed
-from edgegru.imports.onnx_values import Signal
+from edgegru.imports.onnx_values import AxesError, Signal
 from edgegru.imports.onnx_walk import OPEN_LENGTH, Axes, Walk
 from edgegru.imports.source import ForeignModel, Options
 from edgegru_runtime.errors import ImportModelError
@@ -35,7 +36,7 @@ def read(path: Path, options: Options) -> ForeignModel:
     producer = " ".join(filter(None, (model.producer_name, model.producer_version)))[:60]
     if options.node is not None:
         graph = OnnxGraph(single_node(graph, options.node), tensors)
-    walk, roles = _walked(graph)
+    walk, roles = _walked(recognised(graph))
     call = _call(graph, roles, walk)
     parts = [f"ONNX opset {graph.opset}", producer, f"node {options.node}" if options.node else ""]
     return ForeignModel(", ".join(filter(None, parts)), walk.layers, OnnxSource(graph, call))
@@ -52,20 +53,21 @@ def _walked(graph: OnnxGraph) -> tuple[Walk, Roles]:
             raise ImportModelError(f"{node} {_REFUSED[node.operator]}")
     grus = [node for node in nodes if node.operator == "GRU" and not node.domain]
     if not grus:
-        kinds = ", ".join(sorted({node.operator for node in nodes}))
+        kinds = ", ".join(sorted({f"{node.domain}:{node.operator}".lstrip(":") for node in nodes}))
         raise ImportModelError(f"the graph has no node of type GRU, but {kinds[:200]}")
     for node in grus:
         form(node)
     roles = find_roles(graph, grus, needed)
-    failures: list[tuple[int, ImportModelError]] = []
+    failures: list[tuple[tuple[bool, int], ImportModelError]] = []
     constants: dict[int, list[np.ndarray]] = {}
     for axes in _readings(graph, roles, grus):
-        walk = Walk(graph, roles, axes, constants)
+        done: set[int] = set()
         try:
+            walk = Walk(graph, roles, axes, constants, done)
             walk.compute(graph.outputs)
             _call(graph, roles, walk)
         except ImportModelError as error:
-            failures.append((len(walk.done), error))
+            failures.append(((not isinstance(error, AxesError), len(done)), error))
         else:
             return walk, roles
     raise max(failures, key=lambda failure: failure[0])[1]  # the reading that went furthest is the one that was meant

@@ -108,14 +108,14 @@ class OnnxGraph:
         graph = model.graph
         self.initializers = {tensor.name: tensor for tensor in graph.initializer}
         self.inputs = [_input(value) for value in graph.input if value.name not in self.initializers]
+        self._given = {value.name for value in self.inputs} | set(self.initializers)
         self.outputs = [value.name for value in graph.output]
         self.output_dims = {value.name: _dims(value) for value in graph.output}
         self.nodes = [Node(proto) for proto in graph.node]
         self.makers: dict[str, int] = {}
-        given = {value.name for value in self.inputs} | set(self.initializers)
         for index, node in enumerate(self.nodes):
             for name in filter(None, node.outputs):
-                if name in self.makers or name in given:
+                if name in self.makers or name in self._given:
                     raise ImportModelError(f"{node} makes {name}, which is there already")
                 self.makers[name] = index
         self._constants: dict[str, NDArray[Any]] = {}
@@ -173,7 +173,7 @@ class OnnxGraph:
         """The node that makes a value, −1 for one that is given."""
         if name in self.makers:
             return self.makers[name]
-        if name in self.initializers or any(value.name == name for value in self.inputs):
+        if name in self._given:
             return -1
         if reader is not None and reader.operator in ("If", "Loop", "Scan"):
             return -1  # a name of its own inner graph, which is refused anyway

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru.imports.onnx_graph import Node
-from edgegru.imports.onnx_values import Signal, Value
+from edgegru.imports.onnx_values import AxesError, Signal, Value
 from edgegru_export.gate_order import from_onnx
 from edgegru_runtime.errors import ImportModelError
 
@@ -168,9 +168,9 @@ def _check_axes(walk: Walk, node: Node, x: Signal, time_axis: int, batch_axis: i
     if x.last:
         raise ImportModelError(f"{node}: its X is the last step of a sequence alone, expected every step")
     if x.time != (None if walk.axes.time is None else time_axis) or x.cells.shape[time_axis] != 1:
-        raise ImportModelError(f"{node}: its X has shape {found}, expected the model's time along axis {time_axis}")
+        raise AxesError(f"{node}: its X has shape {found}, expected the model's time along axis {time_axis}")
     if x.cells.shape[batch_axis] != 1 or (walk.batch > 1 and x.batch != batch_axis):
-        raise ImportModelError(f"{node}: its X has shape {found}, expected a batch of 1 along axis {batch_axis}")
+        raise AxesError(f"{node}: its X has shape {found}, expected a batch of 1 along axis {batch_axis}")
 
 
 def _check_lengths(walk: Walk, node: Node, lengths: Value | None) -> None:
@@ -186,7 +186,7 @@ def _beginning(
     """A constant h0 (H,), and the cells of the state that stands in its place."""
     if value is None:
         if walk.axes.time is None:
-            raise ImportModelError(f"{node}: has no initial_h, so every step would begin anew, expected a state input")
+            raise AxesError(f"{node}: has no initial_h, so every step would begin anew, expected a state input")
         return None, None
     if isinstance(value, Signal):
         only_states = len(walk.table.states(value.cells)) > 0 and all(
@@ -196,7 +196,7 @@ def _beginning(
             raise ImportModelError(f"{node}: its initial_h is computed from the input, expected a state or a constant")
         return None, value.cells
     if walk.axes.time is None:
-        raise ImportModelError(f"{node}: its initial_h is a constant, so every step would begin anew")
+        raise AxesError(f"{node}: its initial_h is a constant, so every step would begin anew")
     batch_axis = 0 if batch_axis == 0 else 1
     if value.ndim != 3 or value.shape[2] != size or value.shape[1 - batch_axis] != 1:
         raise ImportModelError(f"{node}: its initial_h has shape {value.shape}, expected (1, batch, {size})")

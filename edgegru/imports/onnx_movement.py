@@ -153,7 +153,10 @@ def _expand(walk: Walk, node: Node, inputs: Sequence[Value | None]) -> list[Valu
     sizes = integers(node, inputs, 1, "shape") or []
     rank = max(signal.rank, len(sizes))
     signal = unsqueezed(signal, rank)
-    target = np.broadcast_shapes(walk.shape(signal), tuple(sizes))
+    sizes = [1] * (rank - len(sizes)) + sizes
+    target = [max(pair) for pair in zip(walk.shape(signal), sizes, strict=True)]
+    if any(1 != given != size for given, size in zip(sizes, target, strict=True)):
+        raise ImportModelError(f"{node}: {walk.shape_text(signal)} does not expand to {sizes}")
     if math.prod(target) > walk.largest:
         raise ImportModelError(f"{node} makes {math.prod(target):,} numbers, expected at most {walk.largest:,}")
     lengths = [1 if axis in (signal.time, signal.batch) else size for axis, size in enumerate(target)]

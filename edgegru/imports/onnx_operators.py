@@ -63,6 +63,19 @@ def _hard_sigmoid(walk: Walk, node: Node, inputs: Inputs) -> list[Value]:
     return _activated(name)(walk, node, inputs)
 
 
+def _leaky_relu(walk: Walk, node: Node, inputs: Inputs) -> list[Value]:
+    """LeakyRelu and PRelu: relu(x) − slope ⊙ relu(−x)."""
+    signal, layer = _layer(walk, node, inputs[0])
+    slope = np.array(node.number("alpha", 0.01)) if node.operator == "LeakyRelu" else inputs[1]
+    if not isinstance(slope, np.ndarray) or slope.ndim > signal.rank:
+        raise ImportModelError(f"{node}: its slope is no constant that fits {walk.shape_text(signal)}")
+    slope = slope.reshape((1,) * (signal.rank - slope.ndim) + slope.shape)
+    slope = np.broadcast_to(walk.reduced(node, slope, signal), signal.cells.shape).reshape(-1)
+    layers, zero = walk.layers, np.array(0.0)
+    below = layers.activation(layers.affine(layer, np.array(-1.0), zero), "relu")
+    return _like(walk, signal, layers.add(layers.activation(layer, "relu"), layers.affine(below, -slope, zero)))
+
+
 def _hard_swish(walk: Walk, node: Node, inputs: Inputs) -> list[Value]:
     signal, layer = _layer(walk, node, inputs[0])
     return _like(walk, signal, walk.layers.multiply(layer, walk.layers.activation(layer, "hard_sigmoid_6")))
@@ -258,9 +271,10 @@ def _layer_normalisation(walk: Walk, node: Node, inputs: Inputs) -> list[Value]:
     if len([name for name in node.outputs if name]) > 1:
         raise ImportModelError(f"{node}: gives mean and deviation too, expected its value alone")
     weight, bias = (inputs[place] if place < len(inputs) else None for place in (1, 2))
-    if not isinstance(weight, np.ndarray) or isinstance(bias, Signal):
+    if isinstance(weight, Signal) or isinstance(bias, Signal):
         raise ImportModelError(f"{node}: scale and bias are no constants")
     shape = signal.cells.shape[first:]
+    weight = np.ones(shape) if weight is None else weight
     parts = [None if part is None else np.broadcast_to(part, shape).reshape(-1) for part in (weight, bias)]
     assert parts[0] is not None
     normalised = walk.layers.layer_normalisation(layer, parts[0], parts[1], node.number("epsilon", 1e-5))
@@ -342,9 +356,11 @@ OPERATORS: dict[str, Callable[[Any, Node, Inputs], Sequence[Value]]] = {
     "HardSigmoid": _hard_sigmoid,
     "HardSwish": _hard_swish,
     "LayerNormalization": _layer_normalisation,
+    "LeakyRelu": _leaky_relu,
     "MatMul": _matmul,
     "Max": _extremum,
     "Neg": _negative,
+    "PRelu": _leaky_relu,
     "ReduceMean": _mean,
     "ReduceSum": _mean,
     "Round": _rounded,

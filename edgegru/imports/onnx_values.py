@@ -55,6 +55,10 @@ class Signal:
 Value = Array | Signal  # constants are arrays
 
 
+class AxesError(ImportModelError):
+    """A reading of the input in which time or batch turn up where they cannot be; another reading may do."""
+
+
 def integers(node: Node, inputs: Sequence[Value | None], place: int, attribute: str) -> list[int] | None:
     """Axes, sizes or bounds: an input since some opset, an attribute before it; None where they are left out."""
     if place < len(inputs) and inputs[place] is not None:

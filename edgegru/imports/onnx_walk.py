@@ -18,8 +18,9 @@ from edgegru.imports.onnx_movement import MOVEMENTS
 from edgegru.imports.onnx_operators import OPERATORS
 from edgegru.imports.onnx_roles import Roles
 from edgegru.imports.onnx_selection import SELECTIONS
-from edgegru.imports.onnx_values import ZERO, Cells, CellTable, Signal, Value
+from edgegru.imports.onnx_values import ZERO, AxesError, Cells, CellTable, Signal, Value
 from edgegru_runtime.errors import ImportModelError
+from edgegru_runtime.foreign import first_line
 
 Array = NDArray[Any]
 _LONGEST_CACHE = 4096  # steps
@@ -41,7 +42,10 @@ class Walk:
 
     largest = 2**24  # cells of one signal
 
-    def __init__(self, graph: OnnxGraph, roles: Roles, axes: Axes, constants: dict[int, list[Array]]) -> None:
+    def __init__(
+        self, graph: OnnxGraph, roles: Roles, axes: Axes, constants: dict[int, list[Array]], done: set[int]
+    ) -> None:
+        """``constants``: of nodes that no reading of the input changes, shared by walks; ``done``: nodes, grows."""
         self.graph, self.roles, self.axes = graph, roles, axes
         self.steps = 1 if axes.time is None else axes.shape[axes.time]
         self.batch = 1 if axes.batch is None else axes.shape[axes.batch]
@@ -52,10 +56,9 @@ class Walk:
         self.table = CellTable(self.layers)
         self.values: dict[str, Value] = {}
         self.begins: dict[int, list[int]] = {}  # a state's cell → cells of the GRUs that begin with it
-        self.done: set[int] = set()
+        self.done = done
         self._running: set[int] = set()
-        self._constants = constants  # of nodes that no reading of the input changes
-        self._constant_names: dict[str, bool] = {}
+        self._constants = constants
         x = roles.x
         row = x.dtype is not None and x.dtype.kind == "i"
         self.values[x.name] = Signal(self.table.of_layer(self.layers.x, cells), axes.time, axes.batch, row=row)
@@ -69,7 +72,7 @@ class Walk:
         if self.batch > 1:
             likely = [axis for axis in (1, 0, 2) if axis < len(shape) and shape[axis] == self.batch]
             if not likely:
-                raise ImportModelError(f"the state {name} has no axis for a batch of {self.batch}")
+                raise AxesError(f"the state {name} has no axis for a batch of {self.batch}")
             batch = likely[0]
             shape[batch] = 1
         return Signal(self.table.of_state(name, shape), None, batch)
@@ -120,6 +123,9 @@ class Walk:
             if str(error).startswith("node "):
                 raise
             raise ImportModelError(f"{node}: {error}") from None
+        except (ArithmeticError, AssertionError, LookupError, TypeError, ValueError) as error:
+            # Inputs that are missing, or of shapes that do not fit.
+            raise ImportModelError(f"{node} does not fit its inputs: {first_line(error)}") from None
 
     def _folded(self, index: int, node: Node, inputs: Sequence[Value | None]) -> Sequence[Value]:
         """What depends on no shape is computed once for all walks."""
