@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 
 from edgegru_export.gate_order import GruWeights
 from edgegru_runtime.errors import ImportModelError
-from edgegru_runtime.model_config import ACTIVATIONS
+from edgegru_runtime.model_config import ACTIVATIONS, UNBOUNDED
 
 Floats = NDArray[np.float64]
 
@@ -93,6 +93,8 @@ class Layers:
     ) -> Layer:
         """h of a GRU; ``weights`` come from a function of ``edgegru_export.gate_order``. ``h0``: (H,), None: zeros."""
         _check(value, weights.weight_ih.shape[1], "a GRU")
+        if h0 is not None and candidate_activation not in UNBOUNDED and np.abs(h0).max() > 1:
+            raise ImportModelError(f"a GRU starts from {np.abs(h0).max():g}, expected a state from -1 to 1, as tanh gives")
         arrays = _arrays(
             weight_ih=weights.weight_ih,
             weight_hh=weights.weight_hh,
