@@ -28,6 +28,7 @@ from edgegru_runtime.errors import ExportError, VerificationError
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model import load
 from edgegru_runtime.model_config import (
+    ACTIVATIONS,
     CANDIDATE_ACTIVATIONS,
     RESETS,
     STATIC_SCHEMES,
@@ -47,7 +48,7 @@ from tests.builders import (
     random_artifact,
     random_floats,
 )
-from tests.export.onnx_file import ACTIVATIONS, SHAPES, quantized_artifact
+from tests.export.onnx_file import SHAPES, quantized_artifact
 from tests.export.tflite_file import (
     change_constant,
     change_scales,
