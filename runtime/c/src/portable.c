@@ -52,6 +52,17 @@ static void product_q16(const egru_matrix *matrix, const int16_t *const *q, int3
 #pragma GCC optimize("Os") /* small devices have to hold it; the products, above, take the time */
 #endif
 
+int32_t egru_bounded(int64_t argument, uint32_t activation) {
+    int32_t t = (int32_t)egru_clamp(argument, EGRU_ARGUMENT_LIMIT), u = t < 0 ? -t : t;
+    int32_t k = u >> 9, p = (u & 511) << 6;
+    if (activation <= EGRU_SIGMOID) {
+        int32_t inner = egru_tanh_c1[k] + (int32_t)egru_round(p * egru_tanh_c2[k], 15);
+        u = egru_tanh_c0[k] + (int32_t)egru_round(p * inner, 15);
+        t = t < 0 ? -u : u;
+    }
+    return activation == EGRU_TANH ? t : 32768 + t;
+}
+
 void egru_portable_operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
                            uint32_t multipliers, uint32_t shift) {
     for (uint32_t i = 0; i < size; i++)

@@ -1,11 +1,5 @@
 /* Second-order interpolation, as in fixed_point.py; a test compares them. The two numbers more in
  * those of tanh are read by gathers of 32 bits, and not used. */
-#include "internal.h"
-
-#if !EGRU_SIMD && defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("Os") /* small devices have to hold it */
-#endif
-
 #include "arithmetic.h"
 
 const int16_t egru_tanh_c0[66] = {
@@ -39,14 +33,3 @@ const int16_t egru_exp2_c1[16] = {
 const int16_t egru_exp2_c2[16] = {
     13, 12, 12, 11, 11, 13, 11, 9, 10, 10, 7, 9, 9, 6, 9, 8,
 };
-
-int32_t egru_bounded(int64_t argument, uint32_t activation) {
-    int32_t t = (int32_t)egru_clamp(argument, EGRU_ARGUMENT_LIMIT), u = t < 0 ? -t : t;
-    int32_t k = u >> 9, p = (u & 511) << 6;
-    if (activation <= EGRU_SIGMOID) {
-        int32_t inner = egru_tanh_c1[k] + (int32_t)egru_round(p * egru_tanh_c2[k], 15);
-        u = egru_tanh_c0[k] + (int32_t)egru_round(p * inner, 15);
-        t = t < 0 ? -u : u;
-    }
-    return activation == EGRU_TANH ? t : 32768 + t;
-}

@@ -64,31 +64,37 @@ TARGET static EGRU_NOINLINE void mix_float(const egru_gru *g, const float *argum
     }
 }
 
-/* r or z, of the arguments a + b. */
-TARGET static EGRU_NOINLINE void gate_float(const egru_gru *g, const float *a, const float *b, float *gate) {
+/* z, and r times `factors`; reset after the product adds the arguments of candidates, in ih, to that. */
+TARGET static EGRU_NOINLINE void gates_float(const egru_gru *g, const float *ih, const float *hh, const float *factors,
+                                             float *z, float *products) {
     for (uint32_t i = 0; i < g->size; i += LANES) {
-        f32 v = f_add(f_load(a + i), f_load(b + i));
-        f_store(gate + i, g->gates == EGRU_SIGMOID ? f_sigmoid(v) : f_hard_sigmoid(v, g->gates));
+        uint32_t z_row = g->size + i;
+        f32 r = f_add(f_load(ih + i), f_load(hh + i)), update = f_add(f_load(ih + z_row), f_load(hh + z_row));
+        f32 added = g->before ? f_set(0.0f) : f_load(ih + 2 * g->size + i);
+        if (g->gates == EGRU_SIGMOID) {
+            r = f_sigmoid(r);
+            update = f_sigmoid(update);
+        } else {
+            r = f_hard_sigmoid(r, g->gates);
+            update = f_hard_sigmoid(update, g->gates);
+        }
+        r = f_fma(r, f_load(factors + i), added);
+        f_store(z + i, update); /* first: the vector may reach into the arguments */
+        f_store(products + i, r);
     }
 }
 
-/* ih is used up: arguments of candidates stand in its rows of n. */
+/* ih is used up: arguments of candidates and z stand in it then. */
 TARGET static void vector_gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h,
                                           float *next) {
-    const uint32_t size = g->size;
-    float *argument = (float *)(uintptr_t)ih + 2 * size;
-    gate_float(g, ih, hh, next); /* r */
-    for (uint32_t i = 0; i < size; i += LANES)
-        f_store(argument + i, f_fma(f_load(next + i), f_load(hh + 2 * size + i), f_load(argument + i)));
-    gate_float(g, ih + size, hh + size, next); /* z */
-    mix_float(g, argument, next, h, next);
+    float *z = (float *)(uintptr_t)ih, *argument = z + 2 * g->size;
+    gates_float(g, ih, hh, hh + 2 * g->size, z, argument);
+    mix_float(g, argument, z, h, next);
 }
 
 TARGET static void vector_gru_gates_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *z,
                                           float *rh) {
-    gate_float(g, ih, hh, rh);
-    gate_float(g, ih + g->size, hh + g->size, z);
-    for (uint32_t i = 0; i < g->size; i += LANES) f_store(rh + i, f_mul(f_load(rh + i), f_load(h + i)));
+    gates_float(g, ih, hh, h, z, rh);
 }
 
 TARGET static void vector_gru_candidate_float(const egru_gru *g, const float *ih, const float *hn, const float *z,
