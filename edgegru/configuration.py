@@ -19,11 +19,12 @@ from typing import Any, Union, get_args, get_origin, get_type_hints
 from edgegru.data import DataConfig
 from edgegru_runtime.config_json import parse_decision
 from edgegru_runtime.errors import ArtifactError, ConfigError
-from edgegru_runtime.model_config import ACTIVATIONS, RESETS, DecisionConfig
+from edgegru_runtime.model_config import RESETS, DecisionConfig
 
 SCHEDULES = ("one-cycle", "cosine", "constant")
 METRICS = ("auto", "loss", "accuracy", "macro_f1", "nll", "micro_f1", "mse", "mae")
 CLASS_WEIGHTS = ("none", "balanced")
+LAYER_ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid")
 SUPERVISIONS = ("last", "all")
 
 
@@ -45,9 +46,9 @@ class NetworkConfig:
     reset: str = setting("after", "reset gate after the recurrent product (PyTorch, cuDNN) or before", choices=RESETS)
     bias: bool = setting(True, "biases in the GRU layers")
     input_layers: tuple[int, ...] = setting((), "sizes of linear layers before the GRU", minimum=1, maximum=4096)
-    input_activation: str = setting("relu", "their activation", choices=ACTIVATIONS)
+    input_activation: str = setting("relu", "their activation", choices=LAYER_ACTIVATIONS)
     output_layers: tuple[int, ...] = setting((), "sizes of linear layers after the GRU", minimum=1, maximum=4096)
-    output_activation: str = setting("relu", "their activation", choices=ACTIVATIONS)
+    output_activation: str = setting("relu", "their activation", choices=LAYER_ACTIVATIONS)
     dropout: float = setting(0.0, "share of each GRU layer's outputs dropped in training", minimum=0.0, below=1.0)
     time_constant: float = setting(32.0, "largest initial time constant of a unit, in steps", minimum=2.0, maximum=1e6)
     standardise: bool = setting(True, "inputs by mean and standard deviation of the training part; false: as they are")

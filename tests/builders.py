@@ -16,6 +16,7 @@ from edgegru_runtime.artifact import Artifact, expected_tensors, keep_choices
 from edgegru_runtime.model_config import (
     ACTIVATIONS,
     CANDIDATE_ACTIVATIONS,
+    GATE_ACTIVATIONS,
     RESETS,
     ConcatenateNode,
     ConvolutionNode,
@@ -46,6 +47,7 @@ def random_config(
     *,
     reset: str = "after",
     bias: bool = True,
+    gates: str = "sigmoid",
     candidate: str = "tanh",
     head: str = "softmax",
     input_linear: tuple[int, str] | None = None,
@@ -61,8 +63,8 @@ def random_config(
     if input_linear is not None:
         add_linear("input0", *input_linear)
     for index, size in enumerate(hidden_sizes):
-        gru = GruNode(f"gru{index}", (nodes[-1].name,), nodes[-1].output_size, size, reset, bias)
-        nodes.append(replace(gru, candidate_activation=candidate))
+        last = nodes[-1]
+        nodes.append(GruNode(f"gru{index}", (last.name,), last.output_size, size, reset, bias, gates, candidate))
     if hidden_linear is not None:
         add_linear("hidden0", *hidden_linear)
     add_linear("dense", output_size, "linear")
@@ -76,6 +78,7 @@ def mixed_config(
     *,
     reset: str = "after",
     bias: bool = True,
+    gates: str = "sigmoid",
     candidate: str = "tanh",
     head: str = "softmax",
     embedding: bool = False,
@@ -97,11 +100,11 @@ def mixed_config(
         ConvolutionNode(
             "conv0", (first.name,), input_size, hidden_size, kernel_size, dilation, bias, activation=convolution
         ),
-        GruNode("gru0", ("conv0",), hidden_size, hidden_size, reset, bias, candidate_activation=candidate),
+        GruNode("gru0", ("conv0",), hidden_size, hidden_size, reset, bias, gates, candidate),
         ConcatenateNode("both", ("gru0", first.name), wide),
         LinearNode("hidden0", ("both",), wide, hidden_size, bias, "relu"),
         ElementwiseNode("sum", ("hidden0", "gru0"), hidden_size, "add"),
-        LinearNode("gate", ("both",), wide, hidden_size, bias, "sigmoid"),
+        LinearNode("gate", ("both",), wide, hidden_size, bias, gates),
         ElementwiseNode("product", ("sum", "gate"), hidden_size, "multiply"),
         LinearNode("dense", ("product",), hidden_size, output_size, bias),
     ]
@@ -130,6 +133,7 @@ def _drawn_shape(rng: np.random.Generator, sizes: Sequence[int]) -> ModelConfig:
         "bias": bool(rng.integers(4)),
         "candidate": str(rng.choice(CANDIDATE_ACTIVATIONS)),
         "head": str(rng.choice(["softmax", "sigmoid", "identity"])),
+        "gates": str(rng.choice(GATE_ACTIVATIONS)),
     }
     input_size = int(rng.integers(1, 14))
     if rng.integers(2):

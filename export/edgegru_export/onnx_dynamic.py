@@ -10,7 +10,7 @@ import numpy as np
 from onnx import TensorProto
 
 from edgegru_export.onnx_fixed_point import ZERO_POINT
-from edgegru_export.onnx_float import ACTIVATIONS, FloatModel
+from edgegru_export.onnx_float import FloatModel
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
 from edgegru_runtime.model_config import EmbeddingNode, GruNode
@@ -85,15 +85,13 @@ class DynamicModel(FloatModel):
             r, z = self.gates(node, ih_rz, hh_rz)
             rh = graph.add("Mul", r, h)
             recurrent = self.plus(self.product(rh, f"{name}.weight_hh", n_rows), node, "bias_hh", n_rows)
-        n = graph.add("Add", ih_n, recurrent)
-        if node.candidate_activation != "linear":
-            n = graph.add(ACTIVATIONS[node.candidate_activation], n)
+        n = self.activation(node.candidate_activation, graph.add("Add", ih_n, recurrent))
         new_part = graph.add("Mul", graph.add("Sub", graph.real(1), z), n)
         return graph.add("Add", new_part, graph.add("Mul", z, h), name=f"{h}_next")
 
     def gates(self, node: GruNode, ih_rz: str, hh_rz: str) -> tuple[str, ...]:
         """r and z (batch, H)."""
-        both = self.graph.add("Sigmoid", self.graph.add("Add", ih_rz, hh_rz))
+        both = self.activation(node.gate_activation, self.graph.add("Add", ih_rz, hh_rz))
         return self.graph.split(both, node.hidden_size, node.hidden_size)
 
     def plus(self, product: str, node: GruNode, bias: str, rows: slice = slice(None)) -> str:

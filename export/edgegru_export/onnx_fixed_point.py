@@ -144,9 +144,10 @@ class FixedPointGraph(Graph):
         value = self._interpolate("tanh", self.binary("Div", magnitude, 512), position)
         return self.add("Cast", self.binary("Mul", self.add("Sign", argument), value), to=TensorProto.INT16)
 
-    def sigmoid(self, argument: str) -> str:
-        """``σ``: Q11 in, Q16 out."""
-        return self.binary("Add", self.tanh(argument), 2**15)
+    def gate(self, argument: str, activation: str) -> str:
+        """``σ``: Q11 in, Q16 out; a hard one: Q16 in."""
+        hard = activation != "sigmoid"
+        return self.binary("Add", self.clamp(argument, fx.ARGUMENT_LIMIT) if hard else self.tanh(argument), 2**15)
 
     def softmax(self, argument: str) -> str:
         """Q16 in, Q15 out, over the columns. Nothing is negative after the first line: Div is a plain shift."""

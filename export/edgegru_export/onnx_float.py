@@ -18,6 +18,7 @@ from edgegru_export.onnx_graph import LAST, Graph
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
 from edgegru_runtime.model_config import (
+    HARD_SIGMOIDS,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -30,15 +31,16 @@ from edgegru_runtime.model_config import (
 )
 
 LINEAR_BEFORE_RESET = {"after": 1, "before": 0}
-ACTIVATIONS = {"relu": "Relu", "tanh": "Tanh", "sigmoid": "Sigmoid"}  # linear: none
+# Of activations the operator, which is also one of the GRU operator's, and its attributes. linear: none
+ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
+    "relu": ("Relu", {}),
+    "tanh": ("Tanh", {}),
+    "sigmoid": ("Sigmoid", {}),
+    **{name: ("HardSigmoid", {"alpha": 1 / divisor, "beta": 0.5}) for name, divisor in HARD_SIGMOIDS.items()},
+}
 _ELEMENTWISE = {"add": "Add", "multiply": "Mul"}
 _HEADS = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}
-# Attributes of the GRU operator, whose default is tanh; Affine is alpha · x + beta.
-_CANDIDATES: dict[str, dict[str, Any]] = {
-    "tanh": {},
-    "relu": {"activations": ["Sigmoid", "Relu"]},
-    "linear": {"activations": ["Sigmoid", "Affine"], "activation_alpha": [1.0], "activation_beta": [0.0]},
-}
+_IDENTITY: tuple[str, dict[str, Any]] = ("Affine", {"alpha": 1.0, "beta": 0.0})  # alpha · x + beta, in a GRU operator
 
 
 def build(artifact: Artifact, sequence: bool = False) -> bytes:
@@ -99,7 +101,14 @@ class FloatModel:
     def activated(self, node: LinearNode | ConvolutionNode, product: str) -> str:
         """``activation(product + b)``."""
         value = self.graph.add("Add", product, self.tensor(node, "bias")) if node.bias else product
-        return value if node.activation == "linear" else self.graph.add(ACTIVATIONS[node.activation], value)
+        return self.activation(node.activation, value)
+
+    def activation(self, name: str, value: str) -> str:
+        """The activation of that name."""
+        if name == "linear":
+            return value
+        operator, attributes = ACTIVATIONS[name]
+        return self.graph.add(operator, value, **attributes)
 
     def convolution(self, node: ConvolutionNode, source: str) -> str:
         graph, name = self.graph, node.name
@@ -143,7 +152,7 @@ class FloatModel:
             (f"{node.name}.every" if self.sequence else "", f"{node.name}.last"),  # (time, 1, batch, H), (1, batch, H)
             hidden_size=node.hidden_size,
             linear_before_reset=LINEAR_BEFORE_RESET[node.reset],
-            **_CANDIDATES[node.candidate_activation],
+            **_activations(node),
         )
         following = graph.add("Squeeze", last, graph.integers(0), name=f"{state}_next")  # (batch, H)
         return graph.add("Squeeze", every, graph.integers(1)) if self.sequence else following
@@ -154,3 +163,15 @@ class FloatModel:
     def tensor(self, node: Node, name: str) -> str:
         """A tensor of the artifact as a constant."""
         return self.graph.constant(f"{node.name}.{name}", self.array(node, name))
+
+
+def _activations(node: GruNode) -> dict[str, Any]:
+    """The attributes of a GRU operator that are not the default, sigmoid and tanh."""
+    if (node.gate_activation, node.candidate_activation) == ("sigmoid", "tanh"):
+        return {}
+    both = [ACTIVATIONS.get(name, _IDENTITY) for name in (node.gate_activation, node.candidate_activation)]
+    given: dict[str, Any] = {"activations": [operator for operator, _ in both]}
+    for name in ("alpha", "beta"):  # of those that have one, in their order
+        numbers = [attributes[name] for _, attributes in both if name in attributes]
+        given |= {f"activation_{name}": numbers} if numbers else {}
+    return given

@@ -99,10 +99,10 @@ class _Step:
                 return graph.between(accumulator, 0, fx.ACCUMULATOR_LIMIT)
             case "tanh":
                 return graph.tanh(graph.rescale(accumulator, layer.to_argument))
-            case "sigmoid":
-                return graph.sigmoid(graph.rescale(accumulator, layer.to_argument))
-            case _:
+            case "linear":
                 return accumulator
+            case _:
+                return graph.gate(graph.rescale(accumulator, layer.to_argument), layer.activation)
 
     def gru(self, node: Node, layer: Gru) -> str:
         """The next h, also written to its output of the graph."""
@@ -136,7 +136,7 @@ class _Step:
 
     def gates(self, layer: Gru, ih_rz: str, hh_rz: str) -> tuple[str, ...]:
         """r and z (batch, H) in Q16."""
-        rz = self.graph.sigmoid(self.graph.rescale_pair(ih_rz, hh_rz, layer.rz))
+        rz = self.graph.gate(self.graph.rescale_pair(ih_rz, hh_rz, layer.rz), layer.gates)
         return self.graph.split(rz, layer.size, layer.size)
 
     def candidate(self, layer: Gru, argument: str) -> str:
@@ -161,7 +161,7 @@ class _Step:
         if layer.kind == "softmax":
             integers = graph.softmax(graph.clamp(integers, 2**30))
         elif layer.kind == "sigmoid":
-            integers = graph.sigmoid(integers)
+            integers = graph.gate(integers, layer.kind)
         else:
             integers = graph.clamp(integers, fx.OUTPUT_LIMIT)
         real = graph.add("Cast", integers, to=TensorProto.FLOAT)

@@ -12,10 +12,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegru_export.tflite_model import FLOAT, Value
+from edgegru_export.tflite_model import FLOAT, RELU, Value
 from edgegru_export.tflite_step import StepBuilder
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.model_config import (
+    HARD_SIGMOIDS,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -26,7 +27,7 @@ from edgegru_runtime.model_config import (
     StandardiseNode,
 )
 
-ACTIVATION_OPERATORS = {"relu": "RELU", "tanh": "TANH", "sigmoid": "LOGISTIC"}
+_OPERATORS = {"relu": "RELU", "tanh": "TANH", "sigmoid": "LOGISTIC"}
 
 
 def build(artifact: Artifact, state: str = "io") -> bytes:
@@ -84,7 +85,8 @@ class FloatStep(StepBuilder[Value]):
         name, size = node.name, node.hidden_size
         rz, n_rows = slice(0, 2 * size), slice(2 * size, None)
         state_shape, h = h.shape, self._shaped(h, f"{name}.h", self.value_shape(size))
-        gates = self.unary("LOGISTIC", self.joint_product(node, source, h, rz, f"{name}.rz_sum"), f"{name}.rz")
+        sums = self.joint_product(node, source, h, rz, f"{name}.rz_sum")
+        gates = self.activation(node.gate_activation, sums, f"{name}.rz")
         r, z = self.graph.split(gates, [f"{name}.r", f"{name}.z"])
         if node.reset == "after":
             bias_ih, bias_hh = (
@@ -95,8 +97,7 @@ class FloatStep(StepBuilder[Value]):
             total = self.binary("ADD", product_x, self.binary("MUL", r, product_h, f"{name}.n_rh"), f"{name}.n_sum")
         else:
             total = self.joint_product(node, source, self.binary("MUL", r, h, f"{name}.rh"), n_rows, f"{name}.n_sum")
-        operator = ACTIVATION_OPERATORS.get(node.candidate_activation)
-        n = total if operator is None else self.unary(operator, total, f"{name}.n")
+        n = self.activation(node.candidate_activation, total, f"{name}.n")
         z_part = self.binary("MUL", z, self.binary("SUB", h, n, f"{name}.h_minus_n"), f"{name}.z_part")
         h_next = self.binary("ADD", n, z_part, next_name if h.shape == state_shape else name)
         return h_next, self._shaped(h_next, next_name, state_shape)
@@ -165,6 +166,21 @@ class FloatStep(StepBuilder[Value]):
         """``operator`` of every number."""
         return self.graph.add(operator, [value], name, value.shape, FLOAT)
 
+    def activation(self, activation: str, value: Value, name: str) -> Value:
+        """One of ``ACTIVATIONS`` of every number; a hard sigmoid is ``min(max(v / divisor + 1/2, 0), 1)``."""
+        if activation == "linear":
+            return value
+        if activation not in HARD_SIGMOIDS:
+            return self.unary(_OPERATORS[activation], value, name)
+        graph, shape = self.graph, value.shape
+        slope, half, one = (
+            graph.constant(f"{name}.{title}", np.full(shape, number, np.float32))
+            for title, number in (("slope", 1 / HARD_SIGMOIDS[activation]), ("half", 0.5), ("one", 1.0))
+        )
+        scaled = self.binary("MUL", value, slope, f"{name}.scaled")
+        above = graph.add("ADD", [scaled, half], f"{name}.above", shape, FLOAT, fusedActivationFunction=RELU)
+        return self.binary("MINIMUM", above, one, name)
+
     def _real(self, node: EmbeddingNode, field: str) -> NDArray[Any]:
         """A matrix in float32, whatever it is stored as."""
         weight, scales = self.tensor(node, field), self.scales(node, field)
@@ -174,7 +190,7 @@ class FloatStep(StepBuilder[Value]):
         """The node's activation of its ``sums``, which are called as they are told."""
         if node.activation == "linear":
             return sums(node.name)
-        return self.unary(ACTIVATION_OPERATORS[node.activation], sums(f"{node.name}.sum"), node.name)
+        return self.activation(node.activation, sums(f"{node.name}.sum"), node.name)
 
     def _fully_connected(self, source: Value, weight: NDArray[Any], bias: NDArray[Any] | None, name: str) -> Value:
         inputs = [source, self.graph.constant(f"{name}.weight", weight)]

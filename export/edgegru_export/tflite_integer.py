@@ -23,7 +23,9 @@ from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
 from edgegru_runtime.fixed_point import STATE_BITS
 from edgegru_runtime.model_config import (
+    HARD_SIGMOIDS,
     STATIC_SCHEMES,
+    UNBOUNDED,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -127,10 +129,13 @@ class _IntegerStep(StepBuilder[Quantity]):
         state = Quantity(self.graph.reshape(h, f"{name}.h", (1, 1, 1, size)), unit, self._reach(node))
         rows_ih = self._rows(node, "weight_ih", "bias_ih", node.inputs[0], source)
         rows_hh = self._rows(node, "weight_hh", None, name, state)
-        gates_x = self._addend(source, rows_ih[rz], precision.gate_range, f"{name}.rz_x")
-        gates_h = self._addend(state, rows_hh[rz], precision.gate_range, f"{name}.rz_h")
-        argument = self._binary("ADD", gates_x, gates_h, f"{name}.rz_sum", precision.sigmoid_argument)
-        gates = self._unary("LOGISTIC", argument, f"{name}.rz", precision.gate)
+        divisor, kind = self._sigmoid_argument(node.gate_activation)
+        gates_x, gates_h = (
+            self._addend(part, rows.over(np.full(2 * size, divisor)), precision.gate_range / divisor, title)
+            for part, rows, title in ((source, rows_ih[rz], f"{name}.rz_x"), (state, rows_hh[rz], f"{name}.rz_h"))
+        )
+        argument = self._binary("ADD", gates_x, gates_h, f"{name}.rz_sum", kind)
+        gates = self._sigmoid(node.gate_activation, argument, f"{name}.rz")
         r, z = self.graph.split(gates, [f"{name}.r", f"{name}.z"])
         h_next = self._mix(name, z, self._candidate(node, source, rows_ih, state, rows_hh, r), state.tensor)
         return Quantity(h_next, unit, state.reach), self.graph.reshape(h_next, next_name, (1, size))
@@ -213,15 +218,16 @@ class _IntegerStep(StepBuilder[Quantity]):
     ) -> Quantity:
         """The node's activation of a product; ``reach``: of what it multiplies."""
         name, precision = node.name, self.precision
-        if node.activation in ("tanh", "sigmoid"):
-            operator, kind, result = {
-                "tanh": ("TANH", precision.tanh_argument, self.fraction),
-                "sigmoid": ("LOGISTIC", precision.sigmoid_argument, precision.gate),
-            }[node.activation]
-            over = rows.over(np.full(node.output_size, self._scale(kind)))
+        if node.activation not in UNBOUNDED:
+            tanh = node.activation == "tanh"
+            divisor, kind = (1.0, precision.tanh_argument) if tanh else self._sigmoid_argument(node.activation)
+            over = rows.over(np.full(node.output_size, divisor * self._scale(kind)))
             argument = self._product(source, over, kind, f"{name}.sum", dilation=dilation)
-            value = self._unary(operator, argument, name, result)
-            return Quantity(value, np.full(node.output_size, self._scale(result)), self._reach(node))
+            if tanh:
+                value = self._unary("TANH", argument, name, self.fraction)
+            else:
+                value = self._sigmoid(node.activation, argument, name)
+            return Quantity(value, np.full(node.output_size, self._scale(value.kind)), self._reach(node))
         readers = [reader for reader in self.config.nodes if name in reader.inputs]
         kind = self.fraction
         if has_full_scale(self.config, node):
@@ -240,6 +246,20 @@ class _IntegerStep(StepBuilder[Quantity]):
         relu = node.activation == "relu"
         value = self._product(source, rows.over(unit), kind, name, relu=relu, dilation=dilation)
         return Quantity(value, unit, self._reach(node))
+
+    def _sigmoid_argument(self, activation: str) -> tuple[float, TensorKind]:
+        """What arguments of one of ``GATE_ACTIVATIONS`` are divided by, and how they are stored then."""
+        if activation == "sigmoid":
+            return 1.0, self.precision.sigmoid_argument
+        return HARD_SIGMOIDS[activation], self.precision.hard_sigmoid_argument
+
+    def _sigmoid(self, activation: str, argument: Value, name: str) -> Value:
+        """Of such arguments; a hard sigmoid has been saturated with its argument, and only 1/2 is added."""
+        if activation == "sigmoid":
+            return self._unary("LOGISTIC", argument, name, self.precision.gate)
+        stored = np.full(argument.shape, round(0.5 / self._step), self.precision.dtype)
+        half = self.graph.constant(f"{name}.half", stored, self.fraction)
+        return self._binary("ADD", argument, half, name, self.precision.gate)
 
     def _mix(self, name: str, z: Value, n: Value, h: Value) -> Value:
         """(1 − z) ⊙ n + z ⊙ h. With n + z ⊙ (h − n) units that move slowly stop farther from their target,

@@ -46,6 +46,11 @@ class Precision:
         """Values as a share of their range: states, operands, what TANH gives."""
         return TensorKind(self.dtype, 2.0 ** (1 - self.bits))
 
+    @property
+    def hard_sigmoid_argument(self) -> TensorKind:
+        """Arguments over the divisor of a hard sigmoid, which end where it does: at ±1/2."""
+        return TensorKind(self.dtype, 2.0**-self.bits)
+
     def ranged(self, largest: float) -> TensorKind:
         """Values of magnitude up to ``largest``."""
         return TensorKind(self.dtype, max(largest, SMALLEST_RANGE) / self.limit)

@@ -38,6 +38,7 @@ from edgegru_runtime.model_config import (
 
 STEP, RESET = "step", "reset"  # signature keys
 STATES = ("io", "variables")
+_SIGMOIDS = ("sigmoid", "hard_sigmoid_5", "hard_sigmoid_6")
 
 NodeValue = TypeVar("NodeValue")  # what a subclass knows about the value of a node
 
@@ -194,9 +195,9 @@ def _refuse_unknown(node: Node) -> None:
     known: tuple[str, ...]
     match node:
         case LinearNode() | ConvolutionNode():
-            found, known = node.activation, ("linear", "relu", "tanh", "sigmoid")
-        case GruNode() if node.gate_activation != "sigmoid":
-            found, known = node.gate_activation, ("sigmoid",)
+            found, known = node.activation, ("linear", "relu", "tanh", *_SIGMOIDS)
+        case GruNode() if node.gate_activation not in _SIGMOIDS:
+            found, known = node.gate_activation, _SIGMOIDS
         case GruNode():
             found, known = node.candidate_activation, ("tanh", "relu", "linear")
         case HeadNode():

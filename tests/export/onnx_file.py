@@ -15,11 +15,10 @@ from onnx import numpy_helper
 
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact
-from edgegru_runtime.model_config import ConvolutionNode
+from edgegru_runtime.model_config import ACTIVATIONS, GATE_ACTIVATIONS, ConvolutionNode
 from edgegru_runtime.operands import operand_limit
 from tests.builders import quantized, random_artifact
 
-ACTIVATIONS = ["linear", "relu", "tanh", "sigmoid"]
 LINEAR = st.none() | st.tuples(st.integers(1, 17), st.sampled_from(ACTIVATIONS))
 SHAPES: dict[str, st.SearchStrategy[Any]] = {
     "input_size": st.integers(1, 13),
@@ -27,6 +26,7 @@ SHAPES: dict[str, st.SearchStrategy[Any]] = {
     "output_size": st.integers(1, 9),
     "reset": st.sampled_from(["after", "before"]),
     "bias": st.booleans(),
+    "gates": st.sampled_from(GATE_ACTIVATIONS),
     "head": st.sampled_from(["softmax", "sigmoid", "identity"]),
     "input_linear": LINEAR,
     "hidden_linear": LINEAR,

@@ -18,9 +18,9 @@ from edgegru_export.verification import verify
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError, VerificationError
 from edgegru_runtime.model import Model, load
-from edgegru_runtime.model_config import CANDIDATE_ACTIVATIONS, GruNode, LinearNode
+from edgegru_runtime.model_config import ACTIVATIONS, CANDIDATE_ACTIVATIONS, GruNode, LinearNode
 from tests.builders import mixed_artifact, random_artifact, random_integer_artifact
-from tests.export.onnx_file import ACTIVATIONS, SHAPES
+from tests.export.onnx_file import SHAPES
 from tests.export.tflite_file import change_constant, swap_halves, with_metadata_of, with_second_head
 
 STATES = pytest.mark.parametrize("state", ["io", "variables"])

@@ -28,7 +28,9 @@ from edgegru_runtime.errors import ExportError, VerificationError
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model import load
 from edgegru_runtime.model_config import (
+    ACTIVATIONS,
     CANDIDATE_ACTIVATIONS,
+    GATE_ACTIVATIONS,
     RESETS,
     STATIC_SCHEMES,
     GruNode,
@@ -47,7 +49,7 @@ from tests.builders import (
     random_artifact,
     random_floats,
 )
-from tests.export.onnx_file import ACTIVATIONS, SHAPES, quantized_artifact
+from tests.export.onnx_file import SHAPES, quantized_artifact
 from tests.export.tflite_file import (
     change_constant,
     change_scales,
@@ -102,13 +104,14 @@ def test_nodes_of_every_kind_and_mixed_widths(seed: int, tmp_path: Path) -> None
 
 
 @pytest.mark.parametrize("scheme", STATIC_SCHEMES)
+@pytest.mark.parametrize("gates", GATE_ACTIVATIONS)
 @pytest.mark.parametrize("candidate", CANDIDATE_ACTIVATIONS)
 @pytest.mark.parametrize("reset", RESETS)
-def test_every_kind_of_node_comes_close(reset: str, candidate: str, scheme: str, tmp_path: Path) -> None:
+def test_every_kind_of_node_comes_close(reset: str, candidate: str, gates: str, scheme: str, tmp_path: Path) -> None:
     """Closer to the float model than the reference with 8-bit operands; with 16 bits about as close, or by less than
     half a unit in the last place farther at a step.
     """
-    model = mixed_artifact(3, 4, 9, reset=reset, candidate=candidate, embedding=reset == "before")
+    model = mixed_artifact(3, 4, 9, reset=reset, candidate=candidate, gates=gates, embedding=reset == "before")
     report = export(quantized(model, scheme), tmp_path / "model.tflite", format="tflite")
     assert report.one_step is not None
     assert report.one_step.rms < report.one_step.own_rms + 0.5

@@ -44,6 +44,16 @@ CASES: dict[str, tuple[Artifact, str, dict[str, str]]] = {  # the float model, t
     "every_node_kept_apart": (mixed_artifact(13, convolution="tanh"), W8A8, {"gru0": W8A16, "conv0": W8A16}),
     "embedding": (mixed_artifact(14, embedding=True, head="sigmoid"), W8A8, {"embedding": W8A16}),
     "initial_state": (random_floats(with_initial_states(random_config(3, (6, 5), candidate="linear")), 15), W8A8, {}),
+    "hard_gates_after": (
+        random_artifact(15, 3, (8,), gates="hard_sigmoid_6", hidden_linear=(4, "hard_sigmoid_5")),
+        W8A8,
+        {},
+    ),
+    "every_node_hard": (
+        mixed_artifact(16, reset="before", gates="hard_sigmoid_5", candidate="linear", convolution="hard_sigmoid_6"),
+        W8A16,
+        {"conv0": W8A8},
+    ),
 }
 
 

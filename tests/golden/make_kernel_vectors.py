@@ -34,7 +34,7 @@ STEPS = 24
 
 
 def models() -> dict[str, Artifact]:
-    """Both schemes, formulations, all candidates, every kind of node, sizes around those of vectors."""
+    """Both schemes, formulations, all gates, all candidates, every kind of node, sizes around those of vectors."""
     return {
         "int8": random_integer_artifact(0, 3, (17,)),
         "int8_before_two_layers": random_integer_artifact(1, 5, (9, 7), reset="before", head="sigmoid"),
@@ -42,6 +42,10 @@ def models() -> dict[str, Artifact]:
         "int8_extreme": random_integer_artifact(3, 3, (15,), candidate="linear", octaves=4, hidden_linear=(8, "tanh")),
         "int16": random_integer_artifact(4, 3, (33,), scheme="static-w8a16"),
         "int16_before": random_integer_artifact(5, 3, (8,), scheme="static-w8a16", reset="before", candidate="relu"),
+        "int8_hard": random_integer_artifact(6, 3, (17,), gates="hard_sigmoid_5", hidden_linear=(8, "hard_sigmoid_6")),
+        "int16_hard_before": random_integer_artifact(
+            7, 3, (9,), scheme="static-w8a16", reset="before", gates="hard_sigmoid_6", candidate="relu"
+        ),
         "int8_every_node": quantized(mixed_artifact(hidden_size=9)),
         "int8_embedding": quantized(mixed_artifact(embedding=True, reset="before", head="identity")),
         "int16_every_node": quantized(mixed_artifact(hidden_size=7), "static-w8a16"),
@@ -51,6 +55,8 @@ def models() -> dict[str, Artifact]:
         "float_before": random_artifact(1, 3, (9, 7), reset="before", candidate="linear", head="identity"),
         "float_every_node": mixed_artifact(hidden_size=9),
         "float_initial_state": random_floats(with_initial_states(random_config(3, (9, 7), reset="before")), 8),
+        "float_hard": random_artifact(2, 3, (17,), gates="hard_sigmoid_6", hidden_linear=(8, "hard_sigmoid_5")),
+        "float_every_node_hard": mixed_artifact(reset="before", gates="hard_sigmoid_5", convolution="hard_sigmoid_6"),
         "dynamic": quantized(mixed_artifact(hidden_size=9), "dynamic-w8"),
     }
 

@@ -11,6 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgegru.configuration import (
+    LAYER_ACTIVATIONS,
     SECTIONS,
     AugmentationConfig,
     NetworkConfig,
@@ -23,7 +24,7 @@ from edgegru.configuration import (
 )
 from edgegru.data import DataConfig
 from edgegru_runtime.errors import ConfigError
-from edgegru_runtime.model_config import ACTIVATIONS, DecisionConfig
+from edgegru_runtime.model_config import DecisionConfig
 
 sizes = st.lists(st.integers(1, 4096), max_size=3).map(tuple)
 text = st.text(st.characters(exclude_categories=["Cs"]), max_size=8)
@@ -42,7 +43,7 @@ def test_defaults_are_printed_and_read_back() -> None:
         NetworkConfig,
         hidden_size=st.integers(1, 4096),
         input_layers=sizes,
-        output_activation=st.sampled_from(ACTIVATIONS),
+        output_activation=st.sampled_from(LAYER_ACTIVATIONS),
         bias=st.booleans(),
         dropout=st.floats(0, 1, exclude_max=True),
     ),

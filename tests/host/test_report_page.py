@@ -199,6 +199,7 @@ def test_the_same_model_gives_the_same_bytes(folder: Path, monkeypatch: pytest.M
         ({"candidate": "relu", "head": "sigmoid"}, "static-w8a16", {"conv0": "static-w8a8"}, "percentile"),
         ({"candidate": "linear", "head": "identity", "embedding": True}, "static-w8a8", {}, "minmax"),
         ({"embedding": True}, "dynamic-w8", {"dense": "float32"}, "minmax"),
+        ({"gates": "hard_sigmoid_5", "convolution": "hard_sigmoid_6"}, "static-w8a8", {"gate": "static-w8a16"}, "mse"),
     ],
 )
 def test_every_kind_of_node(shape: dict[str, object], scheme: str, keep: dict[str, str], observer: str) -> None:

@@ -37,6 +37,19 @@ def sigmoid(argument: int) -> int:
     return 2**15 + tanh(argument)
 
 
+def hard_sigmoid(argument: int) -> int:
+    return 2**15 + clamp(argument, 32767)
+
+
+# What a real argument is multiplied by to be an integer, what is made of it, and what one unit of that is worth.
+BOUNDED = {
+    "tanh": (2.0**12, tanh, 2.0**-15),
+    "sigmoid": (2.0**11, sigmoid, 2.0**-16),
+    "hard_sigmoid_5": (2**16 / 5, hard_sigmoid, 2.0**-16),
+    "hard_sigmoid_6": (2**16 / 6, hard_sigmoid, 2.0**-16),
+}
+
+
 def softmax(arguments: list[int]) -> list[int]:
     powers = []
     for argument in arguments:
@@ -179,8 +192,8 @@ class Document:
             return [max(a, 0) for a in acc], scales
         if node.activation == "linear":
             return acc, scales
-        bits, function, scale = (12, tanh, 2.0**-15) if node.activation == "tanh" else (11, sigmoid, 2.0**-16)
-        multipliers, t = fx.multipliers([s * 2**bits for s in scales], name)
+        to_argument, function, scale = BOUNDED[node.activation]
+        multipliers, t = fx.multipliers([s * to_argument for s in scales], name)
         return [function(r(a, m, t)) for a, m in zip(acc, multipliers, strict=True)], [scale] * size
 
     def gru(self, node: GruNode, q_x: list[int], h: list[int]) -> tuple[list[int], list[float]]:
@@ -195,8 +208,9 @@ class Document:
         s_n = rh if before and bounded else s_h
         s_ih, s_hh = self.tensor(name, "weight_ih_scale"), self.tensor(name, "weight_hh_scale")
         g = [2.0**12] * size if bounded else [1 / u for u in unit]
-        ih = [s_ih[i] * s_x * 2**11 for i in range(2 * size)]
-        hh = [s_hh[i] * s_h * 2**11 for i in range(2 * size)]
+        to_gate, gate, _ = BOUNDED[node.gate_activation]
+        ih = [s_ih[i] * s_x * to_gate for i in range(2 * size)]
+        hh = [s_hh[i] * s_h * to_gate for i in range(2 * size)]
         rz, t = fx.multipliers(ih + hh, name)
         n_ih = [s_ih[2 * size + j] * s_x * g[j] for j in range(size)]
         n_hh = [s_hh[2 * size + j] * s_n * g[j] for j in range(size)]
@@ -208,9 +222,7 @@ class Document:
         b_ih, b_hn = self.tensor(name, "bias_ih", [0] * 3 * size), self.tensor(name, "bias_hn", [0] * size)
         q_h = [clamp(r(value, m_h, t_h), limit) for value in h]
         acc_ih = [dot(w_ih[i], q_x) + b_ih[i] for i in range(3 * size)]
-        gates = [
-            sigmoid(r(acc_ih[i] * rz[i] + dot(w_hh[i], q_h) * rz[2 * size + i], 1, t)) for i in range(2 * size)
-        ]
+        gates = [gate(r(acc_ih[i] * rz[i] + dot(w_hh[i], q_h) * rz[2 * size + i], 1, t)) for i in range(2 * size)]
         q_rh = [clamp(r(r(gates[j] * h[j], 1, 16), m_rh, t_rh), limit) for j in range(size)]
         following = []
         for j in range(size):

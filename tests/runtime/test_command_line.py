@@ -245,6 +245,12 @@ def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert "class 0, class 1, class 2, class 3" in text
 
 
+def test_info_shows_what_is_not_usual(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_artifact(random_artifact(reset="before", gates="hard_sigmoid_6", candidate="relu"), tmp_path / "model")
+    assert main(["info", str(tmp_path / "model")]) == 0
+    assert "hard_sigmoid_6, relu, reset before" in capsys.readouterr().out
+
+
 @pytest.mark.parametrize("form", ["artifact", "onnx", "tflite variables"])
 @pytest.mark.parametrize("integer", [False, True])
 def test_info_as_json(form: str, integer: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.errors import ArtifactError
-from edgegru_runtime.integer_arithmetic import rounding_shift, sigmoid_q16, softmax_q15, tanh_q15
+from edgegru_runtime.integer_arithmetic import hard_sigmoid_q16, rounding_shift, sigmoid_q16, softmax_q15, tanh_q15
 from tests.golden.make_tables import exp2_table, tanh_table
 
 TANH_ERROR = 1.52 * 2**-15  # docs/quantization.md
@@ -55,6 +55,15 @@ def test_sigmoid_over_every_argument() -> None:
     assert value.min() >= 1
     assert value.max() <= 2**16 - 1
     assert np.array_equal(2**16 - value, sigmoid_q16(-argument))
+
+
+def test_hard_sigmoid_over_every_argument() -> None:
+    argument = np.arange(-(2**17), 2**17)
+    value = hard_sigmoid_q16(argument)
+    assert np.max(np.abs(value / 2**16 - np.clip(argument / 2**16 + 0.5, 0, 1))) <= 2.0**-16
+    assert value.min() == 1
+    assert value.max() == 2**16 - 1
+    assert np.array_equal(2**16 - value, hard_sigmoid_q16(-argument))
 
 
 @given(st.lists(st.floats(-30, 30), min_size=1, max_size=20))

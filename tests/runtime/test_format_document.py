@@ -13,7 +13,7 @@ from edgegru_export.saving import save_artifact
 from edgegru_runtime import config_json, container
 from edgegru_runtime.artifact import Artifact, check, expected_tensors
 from edgegru_runtime.config_json import config_to_json, parse_config
-from edgegru_runtime.model_config import ACTIVATIONS, SCHEMES, TARGETS
+from edgegru_runtime.model_config import ACTIVATIONS, GATE_ACTIVATIONS, SCHEMES, TARGETS
 from tests.builders import from_arrays, random_integer_artifact
 
 TEXT = (Path(__file__).parents[2] / "docs" / "format.md").read_text()
@@ -54,7 +54,7 @@ def test_limits_and_choices() -> None:
     assert f"1 to {config_json.MAX_OUTPUTS} outputs" in TEXT
     assert f"at most {config_json.MAX_TEXT} characters" in TEXT
     assert f"at most {config_json.MAX_DEPTH} levels" in TEXT
-    for choice in (*SCHEMES, *ACTIVATIONS, *TARGETS, *config_json.HEAD_KINDS):
+    for choice in (*SCHEMES, *ACTIVATIONS, *GATE_ACTIVATIONS, *TARGETS, *config_json.HEAD_KINDS):
         assert f"`{choice}`" in TEXT
 
 

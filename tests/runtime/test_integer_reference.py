@@ -49,6 +49,7 @@ def _document(artifact: Artifact, x: np.ndarray, flip_reset: bool = False) -> tu
 
 
 _SCHEMES = st.sampled_from(["static-w8a8", "static-w8a16"])
+_GATES = st.sampled_from(["sigmoid", "hard_sigmoid_5", "hard_sigmoid_6"])
 _CANDIDATES = st.sampled_from(["tanh", "relu", "linear"])
 _RESETS = st.sampled_from(["after", "before"])
 _HEADS = st.sampled_from(["softmax", "sigmoid", "identity"])
@@ -59,6 +60,7 @@ _HEADS = st.sampled_from(["softmax", "sigmoid", "identity"])
     seed=st.integers(0, 1000),
     sizes=st.tuples(st.integers(1, 13), st.integers(1, 17)),
     scheme=_SCHEMES,
+    gates=_GATES,
     candidate=_CANDIDATES,
     reset=_RESETS,
     bias=st.booleans(),
@@ -69,6 +71,7 @@ def test_every_bit_of_a_gru_equals_the_document(
     seed: int,
     sizes: tuple[int, int],
     scheme: str,
+    gates: str,
     candidate: str,
     reset: str,
     bias: bool,
@@ -76,7 +79,7 @@ def test_every_bit_of_a_gru_equals_the_document(
     spread: float,
 ) -> None:
     input_size, hidden_size = sizes
-    shape = {"reset": reset, "bias": bias, "candidate": candidate, "head": head}
+    shape = {"reset": reset, "bias": bias, "gates": gates, "candidate": candidate, "head": head}
     artifact = random_integer_artifact(seed, input_size, (hidden_size,), scheme=scheme, **shape)
     x = _inputs(10, input_size, spread)
     assert _trajectory(artifact, x) == _document(artifact, x)
@@ -87,17 +90,19 @@ def test_every_bit_of_a_gru_equals_the_document(
     seed=st.integers(0, 1000),
     scheme=_SCHEMES,
     kept=st.sets(st.sampled_from(["conv0", "gru0", "hidden0", "first", "sum", "gate"])),
+    gates=_GATES,
     candidate=_CANDIDATES,
     reset=_RESETS,
     head=_HEADS,
     embedding=st.booleans(),
     kernel=st.tuples(st.integers(1, 4), st.integers(1, 3)),
-    convolution=st.sampled_from(["linear", "relu", "tanh", "sigmoid"]),
+    convolution=st.sampled_from(["linear", "relu", "tanh", "sigmoid", "hard_sigmoid_5", "hard_sigmoid_6"]),
 )
 def test_every_bit_of_every_kind_of_node_equals_the_document(
     seed: int,
     scheme: str,
     kept: set[str],
+    gates: str,
     candidate: str,
     reset: str,
     head: str,
@@ -109,6 +114,7 @@ def test_every_bit_of_every_kind_of_node_equals_the_document(
         3,
         5,
         reset=reset,
+        gates=gates,
         candidate=candidate,
         head=head,
         embedding=embedding,

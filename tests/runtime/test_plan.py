@@ -89,6 +89,16 @@ def test_vectors_are_written_once_before_they_are_read(model: Artifact) -> None:
     assert filled == [size for _, size in vectors]
 
 
+@pytest.mark.parametrize("candidate", ["linear", "relu", "tanh"])
+@pytest.mark.parametrize("gates", ["sigmoid", "hard_sigmoid_5", "hard_sigmoid_6"])
+def test_activations_have_the_codes_of_the_document(gates: str, candidate: str) -> None:
+    _, _, operations, _ = read(make_plan(random_artifact(gates=gates, candidate=candidate, hidden_linear=(3, gates))))
+    words = dict(operations[:-2])  # the last linear node and the head come after the one that has an activation
+    place = ["sigmoid", "hard_sigmoid_5", "hard_sigmoid_6"].index(gates)
+    assert words["gru"][4] == ["linear", "relu", "tanh"].index(candidate) + 4 * place
+    assert words["linear"][2] == 3 + place
+
+
 def test_weights_and_biases_are_those_of_the_artifact() -> None:
     model = random_integer_artifact(input_size=3, hidden_sizes=(5,))
     _, _, operations, data = read(make_plan(model))

@@ -8,12 +8,17 @@ import torch
 
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import EngineError
-from edgegru_runtime.model_config import ConvolutionNode, EmbeddingNode
+from edgegru_runtime.model_config import ConvolutionNode, EmbeddingNode, GruNode
 from edgegru_runtime.reference import Reference, sigmoid, softmax
 from edgegru_runtime.tensor import Tensor
 from tests.builders import changed, mixed_artifact, quantized, random_artifact
 
 STEPS = 300
+SIGMOIDS = {
+    "sigmoid": lambda v: 1 / (1 + np.exp(-v)),
+    "hard_sigmoid_5": lambda v: np.minimum(np.maximum(0.2 * v + 0.5, 0), 1),
+    "hard_sigmoid_6": lambda v: np.minimum(np.maximum(v + 3, 0), 6) / 6,
+}
 
 
 def stream_states(artifact: Artifact, x: np.ndarray, dtype: type = np.float32) -> tuple[np.ndarray, list[np.ndarray]]:
@@ -62,18 +67,15 @@ def test_equals_torch(input_size: int, hidden_size: int, layers: int, bias: bool
 CANDIDATES = {"tanh": np.tanh, "relu": lambda v: np.maximum(v, 0), "linear": lambda v: v}
 
 
-def gru_by_hand(p: dict[str, np.ndarray], reset: str, candidate: str, x: np.ndarray, h: np.ndarray) -> np.ndarray:
+def gru_by_hand(p: dict[str, np.ndarray], node: GruNode, reset: str, x: np.ndarray, h: np.ndarray) -> np.ndarray:
     """One step, gate by gate, in float64; ``p``: W_ir, b_ir, W_hr, b_hr, … as in the equations."""
-
-    def gate(v: np.ndarray) -> np.ndarray:
-        return 1 / (1 + np.exp(-v))
-
+    gate, candidate = SIGMOIDS[node.gate_activation], CANDIDATES[node.candidate_activation]
     r = gate(p["W_ir"] @ x + p["b_ir"] + p["W_hr"] @ h + p["b_hr"])
     z = gate(p["W_iz"] @ x + p["b_iz"] + p["W_hz"] @ h + p["b_hz"])
     if reset == "after":
-        n = CANDIDATES[candidate](p["W_in"] @ x + p["b_in"] + r * (p["W_hn"] @ h + p["b_hn"]))
+        n = candidate(p["W_in"] @ x + p["b_in"] + r * (p["W_hn"] @ h + p["b_hn"]))
     else:
-        n = CANDIDATES[candidate](p["W_in"] @ x + p["b_in"] + p["W_hn"] @ (r * h) + p["b_hn"])
+        n = candidate(p["W_in"] @ x + p["b_in"] + p["W_hn"] @ (r * h) + p["b_hn"])
     return (1 - z) * n + z * h
 
 
@@ -90,7 +92,7 @@ def states_by_hand(artifact: Artifact, x: np.ndarray, reset: str) -> list[np.nda
         h = np.zeros(node.hidden_size)
         sequence = []
         for sample in values:
-            h = gru_by_hand(p, reset, node.candidate_activation, sample, h)
+            h = gru_by_hand(p, node, reset, sample, h)
             sequence.append(h)
         values = np.array(sequence)
         layers.append(values)
@@ -98,13 +100,14 @@ def states_by_hand(artifact: Artifact, x: np.ndarray, reset: str) -> list[np.nda
 
 
 @pytest.mark.parametrize("bias", [True, False])
+@pytest.mark.parametrize("gates", SIGMOIDS)
 @pytest.mark.parametrize("candidate", CANDIDATES)
 @pytest.mark.parametrize("reset", ["after", "before"])
 @pytest.mark.parametrize(("input_size", "hidden_sizes"), [(1, (3,)), (4, (17,)), (13, (5, 33)), (3, (7, 4, 9))])
 def test_equals_the_equations(
-    input_size: int, hidden_sizes: tuple[int, ...], reset: str, candidate: str, bias: bool
+    input_size: int, hidden_sizes: tuple[int, ...], reset: str, candidate: str, gates: str, bias: bool
 ) -> None:
-    artifact = random_artifact(3, input_size, hidden_sizes, reset=reset, candidate=candidate, bias=bias)
+    artifact = random_artifact(3, input_size, hidden_sizes, reset=reset, candidate=candidate, gates=gates, bias=bias)
     x = inputs(artifact)
     by_hand = states_by_hand(artifact, x, reset)
     for found, expected in zip(stream_states(artifact, x, np.float64)[1], by_hand, strict=True):
@@ -124,7 +127,7 @@ def test_these_models_tell_the_formulations_apart(reset: str, candidate: str) ->
     assert np.abs(stream_states(artifact, x)[1][0] - flipped[0]).max() > 0.01
 
 
-@pytest.mark.parametrize("activation", ["linear", "relu", "tanh", "sigmoid"])
+@pytest.mark.parametrize("activation", ["linear", "relu", "tanh", *SIGMOIDS])
 @pytest.mark.parametrize("head", ["softmax", "sigmoid", "identity"])
 def test_linear_layers_and_heads(activation: str, head: str) -> None:
     shape = {"input_linear": (6, activation), "hidden_linear": (5, activation), "head": head}
@@ -133,16 +136,12 @@ def test_linear_layers_and_heads(activation: str, head: str) -> None:
     engine = Reference(artifact, np.float64, trace=seen.__setitem__)
     y = engine.step(engine.new_state(), inputs(artifact, 1)[0])[0]
 
-    functions = {"linear": lambda v: v, "relu": lambda v: v * (v > 0), "tanh": np.tanh, "sigmoid": logistic}
+    functions = {"linear": lambda v: v, "relu": lambda v: v * (v > 0), "tanh": np.tanh, **SIGMOIDS}
     for name, source in (("input0", "standardise"), ("hidden0", "gru0")):
         weight, bias = (artifact.array(f"{name}.{kind}").astype(np.float64) for kind in ("weight", "bias"))
         np.testing.assert_allclose(seen[name], functions[activation](weight @ seen[source] + bias), rtol=0, atol=1e-12)
-    heads = {"softmax": lambda v: np.exp(v) / np.exp(v).sum(), "sigmoid": logistic, "identity": lambda v: v}
+    heads = {"softmax": lambda v: np.exp(v) / np.exp(v).sum(), "sigmoid": SIGMOIDS["sigmoid"], "identity": lambda v: v}
     np.testing.assert_allclose(y, heads[head](seen["dense"]), rtol=0, atol=1e-12)
-
-
-def logistic(value: np.ndarray) -> np.ndarray:
-    return 1 / (1 + np.exp(-value))
 
 
 @pytest.mark.parametrize(("kernel_size", "dilation"), [(1, 1), (2, 1), (3, 2), (4, 3)])
@@ -206,7 +205,7 @@ def test_dynamic_products_are_those_of_rounded_vectors(reset: str) -> None:
     for x in inputs(artifact, 20):
         engine.step(state, x)
         ih = product("gru0.weight_ih", seen["standardise"]) + b_ih
-        r, z = logistic(ih[:14] + product("gru0.weight_hh", h, slice(0, 14)) + b_hh[:14]).reshape(2, 7)
+        r, z = SIGMOIDS["sigmoid"](ih[:14] + product("gru0.weight_hh", h, slice(0, 14)) + b_hh[:14]).reshape(2, 7)
         inner = h if reset == "after" else r * h
         hn = product("gru0.weight_hh", inner, slice(14, None)) + b_hh[14:]
         n = np.tanh(ih[14:] + (r * hn if reset == "after" else hn))
@@ -234,7 +233,7 @@ def test_traced_reset_state_is_r_times_h() -> None:
     rows = slice(0, 5)
     ih = artifact.array("gru0.weight_ih")[rows] @ seen["standardise"] + artifact.array("gru0.bias_ih")[rows]
     hh = artifact.array("gru0.weight_hh")[rows] @ h + artifact.array("gru0.bias_hh")[rows]
-    np.testing.assert_allclose(seen["gru0.rh"], logistic(ih + hh) * h, rtol=0, atol=1e-12)
+    np.testing.assert_allclose(seen["gru0.rh"], SIGMOIDS["sigmoid"](ih + hh) * h, rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import subprocess
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -71,10 +72,17 @@ def test_every_form_streams(reset: str, head: str, bias: bool, tmp_path: Path) -
 
 
 @pytest.mark.parametrize(
-    ("candidate", "reset", "embedding"), [("tanh", "before", True), ("relu", "after", False), ("linear", "after", True)]
+    "shape",
+    [
+        {"reset": "before", "embedding": True},
+        {"candidate": "relu"},
+        {"candidate": "linear", "embedding": True},
+        {"gates": "hard_sigmoid_5"},
+        {"gates": "hard_sigmoid_6", "reset": "before", "convolution": "hard_sigmoid_5"},
+    ],
 )
-def test_every_kind_of_node_streams(candidate: str, reset: str, embedding: bool, tmp_path: Path) -> None:
-    write_files(tmp_path, mixed_artifact(3, 4, 9, candidate=candidate, reset=reset, embedding=embedding))
+def test_every_kind_of_node_streams(shape: dict[str, Any], tmp_path: Path) -> None:
+    write_files(tmp_path, mixed_artifact(3, 4, 9, **shape))
     done = run_check(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("largest error") == 10

@@ -25,19 +25,9 @@ static inline int64_t egru_clamp(int64_t v, int64_t limit) {
     return v > limit ? limit : v < -limit ? -limit : v;
 }
 
-/* tanh in Q15 of an argument in Q12. */
-static inline int32_t egru_tanh(int64_t argument) {
-    int32_t a = (int32_t)egru_clamp(argument, EGRU_ARGUMENT_LIMIT), u = a < 0 ? -a : a;
-    int32_t k = u >> 9, p = (u & 511) << 6;
-    int32_t inner = egru_tanh_c1[k] + (int32_t)egru_round(p * egru_tanh_c2[k], 15);
-    int32_t t = egru_tanh_c0[k] + (int32_t)egru_round(p * inner, 15);
-    return a < 0 ? -t : t;
-}
-
-/* sigmoid in Q16 of an argument in Q11. */
-static inline int32_t egru_sigmoid(int64_t argument) {
-    return 32768 + egru_tanh(argument);
-}
+/* tanh in Q15 of an argument in Q12; sigmoid in Q16 of one in Q11; a hard sigmoid in Q16 of one that its multiplier has
+ * brought to Q16. */
+int32_t egru_bounded(int64_t argument, uint32_t activation);
 
 static inline int64_t egru_limit(uint32_t bits) {
     return bits == 8 || !EGRU_Q16 ? 127 : 32767;

@@ -3,15 +3,16 @@
  * v_add, v_sub, v_shift9 (times 512); w_product(a, b) of int32 lanes, w_product_at(pa, pb) of those in memory,
  * w_scaled(a, b) where all lanes of b are the same; w_add; w_rounding(t) and w_round(w, rounding), R'(w; t);
  * w_limit(w, limit), saturated int32 lanes; w_floor0(w), max(w, 0); w_narrow(w) to int32 lanes that hold it; v_tanh(a, &t)
- * and v_tanh2(a, b, &ta, &tb), tanh in Q15 of arguments within +-32767; v_gated(gate, v), R(gate v; 16) of a gate in Q16,
- * and w_add_gated, which adds that to w; v_between(n, z, h), what h becomes, where |h - n| < 2^31; v_store8 and
- * v_store16, saturated. Vectors reach into the padding of arrays: what is there does not matter.
+ * and v_tanh2(a, b, &ta, &tb), tanh in Q15 of arguments within +-32767; v_within(v), saturated to that; v_gated(gate, v),
+ * R(gate v; 16) of a gate in Q16, and w_add_gated, which adds that to w; v_between(n, z, h), what h becomes, where
+ * |h - n| < 2^31; v_store8 and v_store16, saturated. Vectors reach into the padding of arrays: what is there does not
+ * matter.
  */
 
 /* What all units of a GRU share, out of the way of the stores into h, which could change it for all a compiler knows. */
 typedef struct {
     size_t size;
-    uint32_t bits, candidate;
+    uint32_t bits, gates, candidate;
     const int32_t *m_ih, *m_hh;
     v32 h_multiplier;
     rounding rz, n, h, gate;
@@ -20,6 +21,7 @@ typedef struct {
 TARGET EGRU_INLINE shared of(const egru_gru *g) {
     shared s = {g->size,
                 g->bits,
+                g->gates,
                 g->candidate,
                 g->m_ih,
                 g->m_hh,
@@ -48,7 +50,12 @@ TARGET EGRU_INLINE void gates(const shared *g, size_t i, const int32_t *ih, cons
     size_t row = g->size + i;
     *r = w_limit(pair(g, i, ih + i, hh + i, g->rz), EGRU_ARGUMENT_LIMIT);
     *z = w_limit(pair(g, row, ih + row, hh + row, g->rz), EGRU_ARGUMENT_LIMIT);
-    v_tanh2(*r, *z, r, z);
+    if (g->gates == EGRU_SIGMOID) {
+        v_tanh2(*r, *z, r, z);
+    } else {
+        *r = v_within(*r);
+        *z = v_within(*z);
+    }
     *r = v_add(*r, v_set(32768));
     *z = v_add(*z, v_set(32768));
 }

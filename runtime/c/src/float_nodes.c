@@ -37,8 +37,11 @@ float egru_exp_float(float v) {
     return p * k;
 }
 
-float egru_sigmoid_float(float v) {
-    return 1.0f / (1.0f + egru_exp_float(-v));
+float egru_gate_float(float v, uint32_t activation) {
+    if (activation == EGRU_SIGMOID)
+        return 1.0f / (1.0f + egru_exp_float(-v));
+    v = v * egru_slope(activation) + 0.5f;
+    return v > 1.0f ? 1.0f : v < 0.0f ? 0.0f : v;
 }
 
 float egru_tanh_float(float v) {
@@ -88,7 +91,7 @@ void egru_activate_float(const egru_kernel *kernel, const float *v, float *to, u
         else if (activation == EGRU_RELU)
             to[i] = v[i] > 0 ? v[i] : 0;
         else
-            to[i] = activation == EGRU_TANH ? egru_tanh_float(v[i]) : egru_sigmoid_float(v[i]);
+            to[i] = activation == EGRU_TANH ? egru_tanh_float(v[i]) : egru_gate_float(v[i], activation);
     }
 }
 

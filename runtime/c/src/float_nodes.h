@@ -16,7 +16,7 @@ void egru_combine_float(const egru_operation *op, const float *a, const float *b
 void egru_give_out_float(const egru_kernel *kernel, const egru_operation *op, const float *value, float *work, float *y,
                          uint32_t size);
 
-float egru_exp_float(float v);     /* relative error below 2e-7; 0 from -87.3 down, finite everywhere */
-float egru_tanh_float(float v);    /* absolute error below 2e-7 */
-float egru_sigmoid_float(float v); /* absolute error below 2e-7 */
+float egru_exp_float(float v);  /* relative error below 2e-7; 0 from -87.3 down, finite everywhere */
+float egru_tanh_float(float v); /* absolute error below 2e-7 */
+float egru_gate_float(float v, uint32_t activation); /* EGRU_SIGMOID, as exact, or a hard one */
 #endif

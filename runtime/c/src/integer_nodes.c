@@ -62,10 +62,8 @@ void egru_activate(const egru_operation *op, int32_t *acc) {
     for (uint32_t i = 0; op->activation != EGRU_LINEAR && i < op->matrix.rows; i++) {
         if (op->activation == EGRU_RELU)
             acc[i] = acc[i] > 0 ? acc[i] : 0;
-        else {
-            int64_t argument = egru_round((int64_t)acc[i] * m[i], op->shift);
-            acc[i] = op->activation == EGRU_TANH ? egru_tanh(argument) : egru_sigmoid(argument);
-        }
+        else
+            acc[i] = egru_bounded(egru_round((int64_t)acc[i] * m[i], op->shift), op->activation);
     }
 }
 
@@ -128,7 +126,7 @@ void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work
         if (op->code == EGRU_OP_SOFTMAX) {
             work[i] = v;
         } else {
-            float real = (float)(op->code == EGRU_OP_SIGMOID ? egru_sigmoid(v) : v) * scale[i];
+            float real = (float)(op->code == EGRU_OP_SIGMOID ? egru_bounded(v, EGRU_SIGMOID) : v) * scale[i];
             y[i] = offset ? real + offset[i] : real;
         }
     }

@@ -28,7 +28,7 @@
 enum { EGRU_VECTOR_FLOAT, EGRU_VECTOR_VALUE, EGRU_VECTOR_Q8, EGRU_VECTOR_Q16, EGRU_VECTOR_KINDS };
 enum { EGRU_IH, EGRU_HH, EGRU_Z, EGRU_RH, EGRU_Q, EGRU_BUFFERS }; /* what an operation needs while it runs */
 enum { EGRU_SCHEME_FLOAT, EGRU_SCHEME_STATIC, EGRU_SCHEME_DYNAMIC };
-enum { EGRU_LINEAR, EGRU_RELU, EGRU_TANH, EGRU_SIGMOID };
+enum { EGRU_LINEAR, EGRU_RELU, EGRU_TANH, EGRU_SIGMOID, EGRU_HARD_SIGMOID_5, EGRU_HARD_SIGMOID_6 };
 enum {
     EGRU_OP_STANDARDISE = 1,
     EGRU_OP_EMBEDDING,
@@ -58,6 +58,7 @@ typedef struct {
 typedef struct {
     uint32_t size;
     uint32_t before;    /* reset before the product */
+    uint32_t gates;     /* EGRU_SIGMOID or a hard one */
     uint32_t candidate; /* EGRU_TANH, EGRU_RELU or EGRU_LINEAR */
     uint32_t bits;      /* 8 or 16, of the operands of h and r * h */
     uint32_t narrow;    /* static: arguments and operands are below 2^30 before they are saturated, hn within its limit */
@@ -73,6 +74,11 @@ typedef struct {
 /* Added to the number of streams of a product: read the weights from the other end, since what was read last is still in
  * the cache. The results are the same. */
 #define EGRU_BACKWARDS 16u
+
+/* Of a hard sigmoid. */
+static inline float egru_slope(uint32_t activation) {
+    return activation == EGRU_HARD_SIGMOID_5 ? 1.0f / 5.0f : 1.0f / 6.0f;
+}
 
 /* Bytes of a number of a vector. */
 static inline size_t egru_item_size(uint32_t kind) {

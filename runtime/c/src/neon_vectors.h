@@ -85,15 +85,17 @@ EGRU_INLINE v32 w_narrow(wide w) {
     EACH_QUAD v.quad[i] = vcombine_s32(vqmovn_s64(w.pair[2 * i]), vqmovn_s64(w.pair[2 * i + 1]));
     return v;
 }
-/* Numbers of 16 and 8 bits saturate where they are made: in v_tanh2, v_store16 and v_store8. */
-EGRU_INLINE v32 saturated(wide w, int64_t limit) {
-    v32 v = w_narrow(w);
-    if (limit > INT16_MAX) {
-        int32x4_t highest = vdupq_n_s32((int32_t)limit);
-        EACH_QUAD v.quad[i] = vminq_s32(vmaxq_s32(v.quad[i], vnegq_s32(highest)), highest);
-    }
+EGRU_INLINE v32 v_limit(v32 v, int32_t limit) {
+    int32x4_t highest = vdupq_n_s32(limit);
+    EACH_QUAD v.quad[i] = vminq_s32(vmaxq_s32(v.quad[i], vnegq_s32(highest)), highest);
     return v;
 }
+/* Numbers of 16 and 8 bits saturate where they are made: in v_tanh2, v_within, v_store16 and v_store8. */
+EGRU_INLINE v32 saturated(wide w, int64_t limit) {
+    v32 v = w_narrow(w);
+    return limit > INT16_MAX ? v_limit(v, (int32_t)limit) : v;
+}
+#define v_within(v) v_limit(v, EGRU_ARGUMENT_LIMIT)
 #define w_limit saturated
 
 /* R(gate v; 16) of a gate in Q16, which is below 2^16: vqrdmulh divides by 2^31. */

@@ -271,8 +271,9 @@ static void read_gru(egru_builder *b, egru_operation *op, const uint32_t *a, uin
     op->q = a[2];
     g->size = size;
     g->before = a[3] & 1;
-    g->candidate = a[4];
-    if (a[3] > 3 || g->candidate > EGRU_TANH || size > EGRU_LARGEST_VECTOR / 4) {
+    g->candidate = a[4] % 4;
+    g->gates = EGRU_SIGMOID + a[4] / 4;
+    if (a[3] > 3 || g->candidate > EGRU_TANH || g->gates > EGRU_HARD_SIGMOID_6 || size > EGRU_LARGEST_VECTOR / 4) {
         b->good = 0;
         return;
     }
@@ -402,7 +403,7 @@ void egru_read_operation(egru_builder *b, egru_operation *op, const uint32_t *a)
         size = egru_size_of(b, op->out);
         kind = factor(b, op->in);
         op->activation = a[2];
-        if (op->activation > EGRU_SIGMOID)
+        if (op->activation > EGRU_HARD_SIGMOID_6)
             b->good = 0;
         read_matrix(b, &op->matrix, kind, a + 3, 1, 0, size, reads(b, op->in, kind));
         if (egru_is_static(b) && op->activation >= EGRU_TANH)

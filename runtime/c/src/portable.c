@@ -52,6 +52,17 @@ static void product_q16(const egru_matrix *matrix, const int16_t *const *q, int3
 #pragma GCC optimize("Os") /* small devices have to hold it; the products, above, take the time */
 #endif
 
+int32_t egru_bounded(int64_t argument, uint32_t activation) {
+    int32_t t = (int32_t)egru_clamp(argument, EGRU_ARGUMENT_LIMIT), u = t < 0 ? -t : t;
+    int32_t k = u >> 9, p = (u & 511) << 6;
+    if (activation <= EGRU_SIGMOID) {
+        int32_t inner = egru_tanh_c1[k] + (int32_t)egru_round(p * egru_tanh_c2[k], 15);
+        u = egru_tanh_c0[k] + (int32_t)egru_round(p * inner, 15);
+        t = t < 0 ? -u : u;
+    }
+    return activation == EGRU_TANH ? t : 32768 + t;
+}
+
 void egru_portable_operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
                            uint32_t multipliers, uint32_t shift) {
     for (uint32_t i = 0; i < size; i++)
@@ -63,11 +74,15 @@ static int64_t pair(const egru_gru *g, uint32_t row, int32_t ih, int32_t hh, uin
     return egru_round((int64_t)ih * g->m_ih[row] + (int64_t)hh * g->m_hh[row], shift);
 }
 
+static int32_t gate(const egru_gru *g, uint32_t row, int32_t ih, int32_t hh) {
+    return egru_bounded(pair(g, row, ih, hh, g->rz_shift), g->gates);
+}
+
 /* From the argument of the candidate to the new h and its operand. */
 static void mix(const egru_gru *g, uint32_t i, int64_t argument, int64_t z, int32_t *h, void *q) {
     int64_t n;
     if (g->candidate == EGRU_TANH)
-        n = (int64_t)egru_tanh(argument) * 512;
+        n = (int64_t)egru_bounded(argument, EGRU_TANH) * 512;
     else
         n = egru_clamp(g->candidate == EGRU_RELU && argument < 0 ? 0 : argument, EGRU_VALUE_LIMIT);
     h[i] = (int32_t)egru_round((65536 - z) * n + z * h[i], 16);
@@ -79,8 +94,8 @@ void egru_portable_gru_after(const egru_gru *g, const int32_t *ih, const int32_t
     int64_t limit = g->candidate == EGRU_TANH ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
     for (uint32_t i = 0; i < size; i++) {
         uint32_t row_z = size + i, row_n = 2 * size + i;
-        int64_t r = egru_sigmoid(pair(g, i, ih[i], hh[i], g->rz_shift));
-        int64_t z = egru_sigmoid(pair(g, row_z, ih[row_z], hh[row_z], g->rz_shift));
+        int64_t r = gate(g, i, ih[i], hh[i]);
+        int64_t z = gate(g, row_z, ih[row_z], hh[row_z]);
         int64_t hn = egru_clamp(egru_round((int64_t)hh[row_n] * g->m_hh[row_n], g->n_shift), limit);
         mix(g, i, egru_round((int64_t)ih[row_n] * g->m_ih[row_n], g->n_shift) + egru_round(r * hn, 16), z, h, q);
     }
@@ -89,8 +104,8 @@ void egru_portable_gru_after(const egru_gru *g, const int32_t *ih, const int32_t
 void egru_portable_gru_gates(const egru_gru *g, const int32_t *ih, const int32_t *hh, const int32_t *h, int32_t *z,
                              void *q_rh) {
     for (uint32_t i = 0; i < g->size; i++) {
-        int64_t r = egru_sigmoid(pair(g, i, ih[i], hh[i], g->rz_shift));
-        z[i] = egru_sigmoid(pair(g, g->size + i, ih[g->size + i], hh[g->size + i], g->rz_shift));
+        int64_t r = gate(g, i, ih[i], hh[i]);
+        z[i] = gate(g, g->size + i, ih[g->size + i], hh[g->size + i]);
         egru_store(q_rh, i, g->bits, egru_round(egru_round(r * h[i], 16) * g->rh_multiplier, g->rh_shift));
     }
 }
@@ -125,7 +140,7 @@ static float candidate_float(const egru_gru *g, float argument) {
 void egru_portable_gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *next) {
     uint32_t size = g->size;
     for (uint32_t i = 0; i < size; i++) {
-        float r = egru_sigmoid_float(ih[i] + hh[i]), z = egru_sigmoid_float(ih[size + i] + hh[size + i]);
+        float r = egru_gate_float(ih[i] + hh[i], g->gates), z = egru_gate_float(ih[size + i] + hh[size + i], g->gates);
         float n = candidate_float(g, ih[2 * size + i] + r * hh[2 * size + i]);
         next[i] = (1.0f - z) * n + z * h[i];
     }
@@ -134,8 +149,8 @@ void egru_portable_gru_after_float(const egru_gru *g, const float *ih, const flo
 void egru_portable_gru_gates_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *z,
                                    float *rh) {
     for (uint32_t i = 0; i < g->size; i++) {
-        rh[i] = egru_sigmoid_float(ih[i] + hh[i]) * h[i];
-        z[i] = egru_sigmoid_float(ih[g->size + i] + hh[g->size + i]);
+        rh[i] = egru_gate_float(ih[i] + hh[i], g->gates) * h[i];
+        z[i] = egru_gate_float(ih[g->size + i] + hh[g->size + i], g->gates);
     }
 }
 

@@ -30,6 +30,10 @@ TARGET EGRU_INLINE f32 f_sigmoid(f32 v) {
     return f_fall(f_mul(v, f_set(-LOG2_E)));
 }
 
+TARGET EGRU_INLINE f32 f_hard_sigmoid(f32 v, uint32_t activation) {
+    return f_min(f_set(1.0f), f_max(f_set(0.0f), f_fma(v, f_set(egru_slope(activation)), f_set(0.5f))));
+}
+
 TARGET static void vector_activate_float(const float *v, float *to, uint32_t size, uint32_t activation, float most) {
     const float factor = activation == EGRU_LINEAR ? LOG2_E : activation == EGRU_TANH ? -2.0f * LOG2_E : -LOG2_E;
     for (uint32_t i = 0; i < size; i += LANES) {
@@ -41,6 +45,8 @@ TARGET static void vector_activate_float(const float *v, float *to, uint32_t siz
             fall = f_max(f_set(0.0f), value);
         else if (activation == EGRU_TANH)
             fall = f_fma(f_set(2.0f), fall, f_set(-1.0f));
+        else if (activation != EGRU_SIGMOID)
+            fall = f_hard_sigmoid(value, activation);
         f_store(to + i, fall);
     }
 }
@@ -58,28 +64,37 @@ TARGET static EGRU_NOINLINE void mix_float(const egru_gru *g, const float *argum
     }
 }
 
+/* z, and r times `factors`; reset after the product adds the arguments of candidates, in ih, to that. */
+TARGET static EGRU_NOINLINE void gates_float(const egru_gru *g, const float *ih, const float *hh, const float *factors,
+                                             float *z, float *products) {
+    for (uint32_t i = 0; i < g->size; i += LANES) {
+        uint32_t z_row = g->size + i;
+        f32 r = f_add(f_load(ih + i), f_load(hh + i)), update = f_add(f_load(ih + z_row), f_load(hh + z_row));
+        f32 added = g->before ? f_set(0.0f) : f_load(ih + 2 * g->size + i);
+        if (g->gates == EGRU_SIGMOID) {
+            r = f_sigmoid(r);
+            update = f_sigmoid(update);
+        } else {
+            r = f_hard_sigmoid(r, g->gates);
+            update = f_hard_sigmoid(update, g->gates);
+        }
+        r = f_fma(r, f_load(factors + i), added);
+        f_store(z + i, update); /* first: the vector may reach into the arguments */
+        f_store(products + i, r);
+    }
+}
+
 /* ih is used up: arguments of candidates and z stand in it then. */
 TARGET static void vector_gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h,
                                           float *next) {
     float *z = (float *)(uintptr_t)ih, *argument = z + 2 * g->size;
-    for (uint32_t i = 0; i < g->size; i += LANES) {
-        uint32_t z_row = g->size + i, n_row = 2 * g->size + i;
-        f32 r = f_sigmoid(f_add(f_load(ih + i), f_load(hh + i)));
-        f32 update = f_sigmoid(f_add(f_load(ih + z_row), f_load(hh + z_row)));
-        f32 n = f_fma(r, f_load(hh + n_row), f_load(ih + n_row));
-        f_store(z + i, update); /* first: the vector may reach into the arguments */
-        f_store(argument + i, n);
-    }
+    gates_float(g, ih, hh, hh + 2 * g->size, z, argument);
     mix_float(g, argument, z, h, next);
 }
 
 TARGET static void vector_gru_gates_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *z,
                                           float *rh) {
-    for (uint32_t i = 0; i < g->size; i += LANES) {
-        uint32_t z_row = g->size + i;
-        f_store(rh + i, f_mul(f_sigmoid(f_add(f_load(ih + i), f_load(hh + i))), f_load(h + i)));
-        f_store(z + i, f_sigmoid(f_add(f_load(ih + z_row), f_load(hh + z_row))));
-    }
+    gates_float(g, ih, hh, h, z, rh);
 }
 
 TARGET static void vector_gru_candidate_float(const egru_gru *g, const float *ih, const float *hn, const float *z,

@@ -19,7 +19,7 @@ TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, v32 va
         v_store16((int16_t *)q + i, value);
 }
 
-/* T of r and z, side by side, where ih has been; behind it where they would reach into the rows of n. */
+/* T of r and z, or what hard gates have in its place, side by side, where ih has been; behind it where they would reach into the rows of n. */
 TARGET GATES_INLINE int32_t *gates(const egru_gru *gru, const int32_t *ih, const int32_t *hh) {
     const uint32_t size = gru->size;
     int32_t *t = (int32_t *)(uintptr_t)ih + (size < 8 ? 3 * size + EGRU_PAD - 16 : 0);
@@ -31,7 +31,8 @@ TARGET GATES_INLINE int32_t *gates(const egru_gru *gru, const int32_t *ih, const
         v32 z_argument = v_scale_two(v_load(ih + z), m_ih + z, v_load(hh + z), m_hh + z, by);
         v_store(t + r, w_pack(r_argument, z_argument));
     }
-    for (uint32_t r = 0; r < size; r += LANES) v_store(t + r, w_tanh(v_load(t + r)));
+    for (uint32_t r = 0; gru->gates == EGRU_SIGMOID && r < size; r += LANES)
+        v_store(t + r, w_tanh(v_load(t + r)));
     return t;
 }
 

@@ -13,6 +13,7 @@ from edgegru_runtime.model_config import (
     ACTIVATIONS,
     CANDIDATE_ACTIVATIONS,
     FORMAT_VERSION,
+    GATE_ACTIVATIONS,
     RESETS,
     SCHEMES,
     TARGETS,
@@ -50,7 +51,6 @@ ELEMENTWISE_KINDS = ("add", "multiply")
 MAX_INPUTS = 64  # of a concatenate node
 MAX_EMBEDDINGS = 2**20  # rows of a table; fewer than 2^24, above which a float32 input skips numbers
 
-_GATE_ACTIVATIONS = ("sigmoid",)  # that engines and exporters compute now; the field leaves room for others
 _DECISION_RESETS = ("recording", "never")
 
 _LETTERS, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
@@ -228,7 +228,7 @@ def _node(value: object, at: str) -> Node:
             _size(fields, "hidden_size", at),
             _choice(fields["reset"], f"{at}.reset", RESETS),
             _flag(fields["bias"], f"{at}.bias"),
-            _choice(fields["gate_activation"], f"{at}.gate_activation", _GATE_ACTIVATIONS),
+            _choice(fields["gate_activation"], f"{at}.gate_activation", GATE_ACTIVATIONS),
             _choice(fields["candidate_activation"], f"{at}.candidate_activation", CANDIDATE_ACTIVATIONS),
             _flag(fields.get("initial_state", False), f"{at}.initial_state"),
         )

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.model_config import (
+    HARD_SIGMOIDS,
+    UNBOUNDED,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -76,7 +78,7 @@ class Derivation:
 
     ``scale``: of every value, by node; ``operand``: multipliers and limit of the values that become operands, but for
     those that are operands at once. ``coefficients``: a and b of a standardise node; ``rows``: of an embedding;
-    ``argument``: of the linear nodes and convolutions with tanh or sigmoid; ``gru``; ``pair`` of an add node,
+    ``argument``: of the linear nodes and convolutions with tanh or a sigmoid; ``gru``; ``pair`` of an add node,
     ``product`` of a multiply node; ``head``.
     """
 
@@ -139,13 +141,10 @@ class Derivation:
     def _derive_linear(self, node: LinearNode | ConvolutionNode) -> None:
         source = max(operand_scales(self._artifact, node.inputs[0]))
         scale = [row * source for row in self._artifact.numbers(f"{node.name}.weight_scale")]
-        for activation, argument_bits, bits in (
-            ("tanh", fx.TANH_ARGUMENT_BITS, fx.CANDIDATE_BITS),
-            ("sigmoid", fx.SIGMOID_ARGUMENT_BITS, fx.GATE_BITS),
-        ):
-            if node.activation == activation:
-                self.argument[node.name] = _multipliers([s * 2.0**argument_bits for s in scale], node.name)
-                scale = [2.0**-bits] * node.output_size
+        if node.activation not in UNBOUNDED:
+            self.argument[node.name] = _multipliers([s * _to_argument(node.activation) for s in scale], node.name)
+            bits = fx.CANDIDATE_BITS if node.activation == "tanh" else fx.GATE_BITS
+            scale = [2.0**-bits] * node.output_size
         self.scale[node.name] = scale
 
     def _derive_gru(self, node: GruNode) -> None:
@@ -158,15 +157,15 @@ class Derivation:
             rh_ratio = h_ratio
         else:
             scale = [2.0**-fx.STATE_BITS] * size
-            to_candidate = [2.0**fx.TANH_ARGUMENT_BITS] * size
+            to_candidate = [_to_argument("tanh")] * size
             rh_scales = h_scales if node.reset == "after" else operand_scales(artifact, f"{name}.rh")
             h_ratio, rh_ratio = (2.0**-fx.STATE_BITS / scales[0] for scales in (h_scales, rh_scales))
-        # The rows of r and z give sigmoid's argument, those of n tanh's or h itself; the n rows of W_hh multiply h or,
+        # The rows of r and z give arguments of gates, those of n tanh's or h itself; the n rows of W_hh multiply h or,
         # with reset before, r ⊙ h.
         source, recurrent, inner = max(operand_scales(artifact, node.inputs[0])), max(h_scales), max(rh_scales)
         ih = [row * source for row in artifact.numbers(f"{name}.weight_ih_scale")]
         hh = artifact.numbers(f"{name}.weight_hh_scale")
-        to_gate = 2.0**fx.SIGMOID_ARGUMENT_BITS
+        to_gate = _to_argument(node.gate_activation)
         n_ih = [s * g for s, g in zip(ih[2 * size :], to_candidate, strict=True)]
         n_hh = [s * inner * g for s, g in zip(hh[2 * size :], to_candidate, strict=True)]
         self.scale[name] = scale
@@ -186,7 +185,7 @@ class Derivation:
             multipliers = _multipliers([s * 2.0**fx.SOFTMAX_ARGUMENT_BITS for s in scale], node.name)
             output_scale = [2.0**-fx.PROBABILITY_BITS] * node.size
         elif node.kind == "sigmoid":
-            multipliers = _multipliers([s * 2.0**fx.SIGMOID_ARGUMENT_BITS for s in scale], node.name)
+            multipliers = _multipliers([s * _to_argument("sigmoid") for s in scale], node.name)
             output_scale = [2.0**-fx.GATE_BITS] * node.size
         elif f"{source}.output_scale" in tensors:
             output_scale = list(self._artifact.numbers(f"{source}.output_scale"))
@@ -196,6 +195,13 @@ class Derivation:
         else:  # tanh, sigmoid, sums and products have their scale from their format
             output_scale = [fx.float32(s) for s in scale]
         self.head[node.name] = HeadParameters(multipliers, output_scale, offset)
+
+
+def _to_argument(activation: str) -> float:
+    """What an argument is multiplied by, to be the integer that a bounded activation takes."""
+    if activation in HARD_SIGMOIDS:
+        return 2.0**fx.HARD_SIGMOID_ARGUMENT_BITS / HARD_SIGMOIDS[activation]
+    return 2.0 ** (fx.TANH_ARGUMENT_BITS if activation == "tanh" else fx.SIGMOID_ARGUMENT_BITS)
 
 
 def _multipliers(ratios: Sequence[float], where: str) -> Multipliers:

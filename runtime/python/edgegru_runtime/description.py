@@ -112,6 +112,7 @@ def _table(layers: list[dict[str, Any]]) -> list[str]:
         size_out = layer.get("output_size", layer.get("hidden_size", layer.get("size")))
         form = [layer["activation"]] if "activation" in layer else []
         form += [f"kernel {layer['kernel_size']}, dilation {layer['dilation']}"] if "kernel_size" in layer else []
+        form += [layer["gate_activation"]] if layer.get("gate_activation", "sigmoid") != "sigmoid" else []
         form += [layer["candidate_activation"]] if layer.get("candidate_activation", "tanh") != "tanh" else []
         form += [f"reset {layer['reset']}"] if "reset" in layer else []
         form += ["initial state"] if layer.get("initial_state") else []

@@ -57,6 +57,11 @@ def sigmoid_q16(argument: Integers) -> Integers:
     return 2**15 + tanh_q15(argument)
 
 
+def hard_sigmoid_q16(argument: Integers) -> Integers:
+    """A hard sigmoid of an argument over its divisor with 16 fractional bits (saturated to ±1/2), with 16."""
+    return 2**15 + clamp(argument, fx.ARGUMENT_LIMIT)
+
+
 def softmax_q15(argument: Integers) -> Integers:
     """softmax over an argument (n,) with 16 fractional bits, with 15: 2^(-d·log2 e), d from the largest."""
     distance = rounding_shift((np.max(argument) - argument) * fx.LOG2_E, fx.LOG2_E_SHIFT)

@@ -16,12 +16,14 @@ from edgegru_runtime.integer_arithmetic import (
     PairRescaling,
     Rescaling,
     clamp,
+    hard_sigmoid_q16,
     rounding_shift,
     sigmoid_q16,
     softmax_q15,
     tanh_q15,
 )
 from edgegru_runtime.model_config import (
+    GATE_ACTIVATIONS,
     ConvolutionNode,
     ElementwiseNode,
     EmbeddingNode,
@@ -86,8 +88,8 @@ class Linear:
             return np.maximum(acc, 0)
         if self.activation == "tanh":
             return tanh_q15(self.to_argument(acc))
-        if self.activation == "sigmoid":
-            return sigmoid_q16(self.to_argument(acc))
+        if self.activation in GATE_ACTIVATIONS:
+            return gate(self.to_argument(acc), self.activation)
         return acc
 
 
@@ -96,7 +98,8 @@ class Gru:
 
     def __init__(self, artifact: Artifact, node: GruNode, derived: Derivation) -> None:
         name, size = node.name, node.hidden_size
-        self.size, self.reset, self.candidate = size, node.reset, node.candidate_activation
+        self.size, self.reset = size, node.reset
+        self.gates, self.candidate = node.gate_activation, node.candidate_activation
         self.limit = operand_limit(artifact.config, name)
         self.weight_ih = artifact.array(f"{name}.weight_ih").astype(np.int64)
         self.weight_hh = artifact.array(f"{name}.weight_hh").astype(np.int64)
@@ -111,7 +114,7 @@ class Gru:
         rz, n_rows = slice(0, 2 * self.size), slice(2 * self.size, None)
         q_h = clamp(self.h_operand(h), self.limit)
         acc_ih = self.weight_ih @ q_x + self.bias_ih
-        r, z = sigmoid_q16(self.rz(acc_ih[rz], self.weight_hh[rz] @ q_h)).reshape(2, self.size)
+        r, z = gate(self.rz(acc_ih[rz], self.weight_hh[rz] @ q_h), self.gates).reshape(2, self.size)
         if self.reset == "after":
             acc_hn = self.weight_hh[n_rows] @ q_h + self.bias_hn
             hn = clamp(self.n.of_b(acc_hn), self.candidate_limit)
@@ -160,6 +163,11 @@ class Head:
             integers = clamp(integers, fx.OUTPUT_LIMIT)
         real: NDArray[np.float32] = integers.astype(np.float32) * self.output_scale
         return real if self.output_offset is None else real + self.output_offset
+
+
+def gate(argument: Integers, activation: str) -> Integers:
+    """One of ``GATE_ACTIVATIONS`` of the argument that its multiplier gives, with 16 fractional bits."""
+    return sigmoid_q16(argument) if activation == "sigmoid" else hard_sigmoid_q16(argument)
 
 
 def _bias(artifact: Artifact, name: str, size: int) -> Integers:

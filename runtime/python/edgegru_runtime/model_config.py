@@ -15,8 +15,10 @@ if TYPE_CHECKING:
 FORMAT_VERSION = 1
 STATIC_SCHEMES = ("static-w8a8", "static-w8a16")  # integers from the input to the decision
 SCHEMES = ("float32", *STATIC_SCHEMES, "dynamic-w8")
-ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid")
-CANDIDATE_ACTIVATIONS = ("tanh", "relu", "linear")  # of a GRU
+HARD_SIGMOIDS = {"hard_sigmoid_5": 5.0, "hard_sigmoid_6": 6.0}  # clip(v / divisor + 1/2, 0, 1), by divisor
+ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", *HARD_SIGMOIDS)
+GATE_ACTIVATIONS = ("sigmoid", *HARD_SIGMOIDS)  # of a GRU, as are those below
+CANDIDATE_ACTIVATIONS = ("tanh", "relu", "linear")
 UNBOUNDED = ("relu", "linear")  # activations whose values have no bound of their own
 RESETS = ("after", "before")
 TARGETS = ("step_label", "recording_label", "step_labels", "step_value", "recording_value", "forecast")

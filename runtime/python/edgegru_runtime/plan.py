@@ -34,8 +34,8 @@ _WORDS = 20  # of an operation
 _NONE = 0xFFFFFFFF
 _FLOAT, _VALUE, _Q8, _Q16 = range(4)  # kinds of vectors
 _SCHEMES = {"float32": 0, "static-w8a8": 1, "static-w8a16": 1, "dynamic-w8": 2}
-_ACTIVATIONS = {"linear": 0, "relu": 1, "tanh": 2, "sigmoid": 3}
-_CANDIDATES = {"tanh": 2, "relu": 1, "linear": 0}  # as activations
+_ACTIVATIONS = {"linear": 0, "relu": 1, "tanh": 2, "sigmoid": 3, "hard_sigmoid_5": 4, "hard_sigmoid_6": 5}
+_GATES = {"sigmoid": 0, "hard_sigmoid_5": 1, "hard_sigmoid_6": 2}
 _RESETS = {"after": 0, "before": 1}
 _WITH_INITIAL_STATE = 2
 _STANDARDISE, _EMBEDDING, _OPERAND, _LINEAR, _TAPS, _GRU, _ADD, _MULTIPLY, _COPY, _SOFTMAX, _SIGMOID, _IDENTITY = range(
@@ -225,7 +225,7 @@ class _Plan:
             if f"{name}.bias_hn" in self._artifact.tensors:
                 bias_hn = self._artifact.numbers(f"{name}.bias_hn")
                 bias_hh = self._integers([*[0] * (2 * node.hidden_size), *bias_hn])
-        forms = _RESETS[node.reset], _CANDIDATES[node.candidate_activation]
+        forms = _RESETS[node.reset], _ACTIVATIONS[node.candidate_activation] + 4 * _GATES[node.gate_activation]
         if node.initial_state:  # said in the word of the reset, where a reader that knows none refuses it
             forms = forms[0] + _WITH_INITIAL_STATE, forms[1]
             words.append(self._tensor(f"{name}.h0"))

@@ -2,7 +2,7 @@
 
 For a GRU of hidden size H with input x (input_size,) and state h (H,), the rows of each matrix in the order r, z, n::
 
-    r  = σ(W_ir x + b_ir + W_hr h + b_hr)
+    r  = σ(W_ir x + b_ir + W_hr h + b_hr)                σ: sigmoid, or hard: clip(v / 5 + 1/2, 0, 1), v / 6 + 1/2
     z  = σ(W_iz x + b_iz + W_hz h + b_hz)
     n  = φ(W_in x + b_in + r ⊙ (W_hn h + b_hn))        reset after the product (PyTorch, cuDNN)
     n  = φ(W_in x + b_in + W_hn (r ⊙ h) + b_hn)        reset before it (Cho et al. 2014, arXiv:1406.1078)
@@ -22,6 +22,7 @@ from numpy.typing import NDArray
 
 from edgegru_runtime.errors import EngineError
 from edgegru_runtime.model_config import (
+    HARD_SIGMOIDS,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -46,6 +47,11 @@ def sigmoid(value: Floats) -> Floats:
     return np.asarray(0.5 * np.tanh(0.5 * value) + 0.5)
 
 
+def hard_sigmoid(divisor: float) -> Callable[[Floats], Floats]:
+    """clip(v / divisor + 1/2, 0, 1)."""
+    return lambda value: np.clip(value / value.dtype.type(divisor) + value.dtype.type(0.5), 0, 1)
+
+
 def softmax(value: Floats) -> Floats:
     """exp(v) / Σ exp(v), with the largest value subtracted first so that it cannot overflow."""
     exponential = np.exp(value - value.max())
@@ -62,6 +68,7 @@ _ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
     "relu": lambda value: np.maximum(value, 0),
     "tanh": np.tanh,
     "sigmoid": sigmoid,
+    **{name: hard_sigmoid(divisor) for name, divisor in HARD_SIGMOIDS.items()},
 }
 _HEADS: dict[str, Callable[[Floats], Floats]] = {
     "softmax": softmax,
@@ -138,6 +145,7 @@ class _Gru:
         self.weight_hh = tensors.product("weight_hh")  # (3H, H)
         self.bias_ih = tensors.floats("bias_ih")  # (3H,)
         self.bias_hh = tensors.floats("bias_hh")  # (3H,)
+        self.gate = _ACTIVATIONS[node.gate_activation]
         self.candidate = _ACTIVATIONS[node.candidate_activation]
 
     def after(self, x: Floats, h: Floats) -> Floats:
@@ -145,7 +153,7 @@ class _Gru:
         size = self.size
         ih = _plus(self.weight_ih(x), self.bias_ih)
         hh = _plus(self.weight_hh(h), self.bias_hh)
-        r, z = sigmoid(ih[: 2 * size] + hh[: 2 * size]).reshape(2, size)
+        r, z = self.gate(ih[: 2 * size] + hh[: 2 * size]).reshape(2, size)
         n = self.candidate(ih[2 * size :] + r * hh[2 * size :])
         return np.asarray((1 - z) * n + z * h)
 
@@ -154,7 +162,7 @@ class _Gru:
         rz, n_rows = slice(0, 2 * self.size), slice(2 * self.size, None)
         b_rz, b_n = (None, None) if self.bias_hh is None else (self.bias_hh[rz], self.bias_hh[n_rows])
         ih = _plus(self.weight_ih(x), self.bias_ih)
-        r, z = sigmoid(ih[rz] + _plus(self.weight_hh[rz](h), b_rz)).reshape(2, self.size)
+        r, z = self.gate(ih[rz] + _plus(self.weight_hh[rz](h), b_rz)).reshape(2, self.size)
         rh = r * h
         n = self.candidate(ih[n_rows] + _plus(self.weight_hh[n_rows](rh), b_n))
         return (1 - z) * n + z * h, rh
