@@ -26,6 +26,7 @@ _READERS = {
     formats.ONNX: "onnx_file",
     formats.TORCH_ZIP: "state_dict",
     formats.SAFETENSORS: "state_dict",
+    formats.AUDIO_JSON: "audio_json",
     formats.NPZ: "npz_weights",
 }
 _TAKEN_BY = {"layout": (formats.NPZ,), "node": (formats.ONNX,), "weights": (formats.KERAS_JSON,)}  # options

@@ -12,6 +12,7 @@ from edgegru_runtime.errors import ImportModelError
 
 KERAS_ZIP, KERAS_HDF5, KERAS_JSON = "a .keras file", "an HDF5 file", "a Keras JSON file"
 TORCH_ZIP, SAFETENSORS, NPZ = "a PyTorch file", "a safetensors file", "an .npz file"
+AUDIO_JSON = "the JSON of an audio model"
 ONNX, SAVED_MODEL = "an ONNX file", "a SavedModel"
 LARGEST_FILE = 2**31  # bytes: what protobuf can hold
 _TORCH_BEFORE_1_6 = b"\x80\x02\x8a\x0al\xfc\x9cF\xf9 j\xa8P\x19."  # its magic number, pickled
@@ -103,4 +104,7 @@ def _json(path: Path) -> str:
         content = None
     if isinstance(content, dict) and "class_name" in content:
         return KERAS_JSON
-    raise ImportModelError(f"{path}: is JSON but no Keras architecture, expected an object with class_name")
+    if isinstance(content, dict) and "model_data" in content and "state_dict" in content:
+        return AUDIO_JSON
+    expected = "an object with class_name, or with model_data and state_dict"
+    raise ImportModelError(f"{path}: is JSON but no Keras architecture and no audio model, expected {expected}")

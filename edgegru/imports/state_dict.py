@@ -31,14 +31,16 @@ def read(path: Path, options: Options) -> ForeignModel:
         is_zip = file.read(2) == b"PK"
     tensors = _read_torch(path) if is_zip else _read_safetensors(path)
     blocks = weight_stack.stack_of(tensors)
-    layers = weight_stack.build(blocks)
+    layers, value = weight_stack.build(blocks)
+    layers.output(value)
     shown = " → ".join(map(str, blocks))
     kind = "PyTorch state dict" if is_zip else "safetensors"
     format = f"{kind}: {shown}; no activation or skip connection is visible in weights"
-    return ForeignModel(format, layers, _source(blocks))
+    return ForeignModel(format, layers, source_of(blocks))
 
 
-def _source(blocks: Sequence[Block]) -> Source:
+def source_of(blocks: Sequence[Block]) -> Source:
+    """What computes a stack: torch where it is installed, else its equations in NumPy."""
     if find_spec("torch") is None:
         return _Equations(blocks)
     from edgegru.imports.torch_weights import TorchStack

@@ -105,7 +105,7 @@ class _Walk:
         tensor = known[spec.target] if spec.target in known else self._program.constants[spec.target]
         if not isinstance(tensor, torch.Tensor):
             raise ImportModelError(f"{spec.target} is a {type(tensor).__name__}, expected tensors alone")
-        if spec.target in self._mutated:
+        if spec.target in self._mutated and not spec.target.endswith("num_batches_tracked"):  # counts in training mode
             return self._state(spec.target, tensor.detach().cpu().double().numpy(), None)
         if spec.kind.name == "CONSTANT_TENSOR" and not spec.target.split(".")[-1].startswith(_GIVEN_BY_CALLS):
             self._left_over[node] = spec.target

@@ -49,12 +49,13 @@ def _linear(trace: Trace, call: Call) -> Value:
 
 
 def _matmul(trace: Trace, call: Call) -> Value:
-    """matmul, mm and addmm with a constant matrix on the right."""
+    """matmul, mm, bmm and addmm with a constant matrix on the right."""
     right = "mat2" if "mat2" in call.arguments else "other"
     value = call.get("mat1", call["self"])
     if isinstance(value, Value) and isinstance(call[right], Value):
         call.refuse("multiplies two values of the input, as attention does, expected a constant matrix")
     matrix = _weight(call, right)
+    matrix = matrix[0] if matrix.ndim == 3 and len(matrix) == 1 else matrix
     bias = None
     if call.name == "addmm":
         bias = call["beta"] * np.broadcast_to(_weight(call, "self"), (1, matrix.shape[1]))[0]
@@ -68,7 +69,7 @@ def _matmul(trace: Trace, call: Call) -> Value:
 def _embedding(trace: Trace, call: Call) -> Value:
     value, weight = call["indices"], _weight(call, "weight")
     if value.layers != (trace.layers.x,) or value.numbers.size != 1:
-        call.refuse("reads something other than one row number a step of the input")
+        call.wrong_axis("reads something else than the input, one row number a step")
     return trace.fresh(value, trace.layers.embedding(weight), (*value.numbers.shape, weight.shape[1]))
 
 
@@ -195,22 +196,18 @@ def _note_units(trace: Trace, call: Call, state: Value, layer: Layer) -> None:
         known[source].units[place] = (id(layer), unit)
 
 
-def _batch_norm(trace: Trace, call: Call) -> Any:
+def _batch_norm(trace: Trace, call: Call) -> list[Value]:
+    """By the statistics of training: what eval mode makes of BatchNorm1d."""
     value: Value = call["input"]
-    if call.get("training"):
-        call.refuse("normalises by the batch, expected the statistics of training (eval mode)")
-    mean, variance = _constant(call, "running_mean"), _constant(call, "running_var")
-    if mean is None or variance is None:
-        call.refuse("has no running statistics, expected track_running_stats=True")
     if value.time == 1 and value.numbers.ndim > 1:
         call.wrong_axis("normalises each step by its own numbers, expected channels on axis 1")
-    scale = 1 / np.sqrt(variance.astype(np.float64) + call["eps"])
+    scale = 1 / np.sqrt(_weight(call, "running_var").astype(np.float64) + call["eps"])
     weight, bias = _constant(call, "weight"), _constant(call, "bias")
     scale = scale if weight is None else scale * weight
-    shift = -mean * scale if bias is None else bias - mean * scale
+    shift = -_weight(call, "running_mean") * scale
+    shift = shift if bias is None else shift + bias
     axes = (-1, *[1] * (value.numbers.ndim - 2))
-    result = trace.affine(call, value, scale.reshape(axes), shift.reshape(axes))
-    return [result, None, None] if "native" in call.name else result
+    return [trace.affine(call, value, scale.reshape(axes), shift.reshape(axes))]
 
 
 def _layer_norm(trace: Trace, call: Call) -> Any:
@@ -226,7 +223,7 @@ def _layer_norm(trace: Trace, call: Call) -> Any:
     result = trace.pointwise(
         call, value, lambda layer: trace.layers.layer_normalisation(layer, weight, bias, call["eps"])
     )
-    return [result, None, None] if "native" in call.name else result
+    return [result] if call.name.startswith("native") else result
 
 
 def _activation(name: str, trace: Trace, call: Call) -> Value:
@@ -322,12 +319,12 @@ def _glu(trace: Trace, call: Call) -> Value:
 
 OPERATORS: dict[str, Handler] = {
     "linear": _linear,
-    **dict.fromkeys(("matmul", "mm", "addmm"), _matmul),
+    **dict.fromkeys(("matmul", "mm", "bmm", "addmm"), _matmul),
     "embedding": _embedding,
-    **dict.fromkeys(("conv1d", "convolution", "conv2d"), _convolution),
+    **dict.fromkeys(("conv1d", "conv2d", "convolution"), _convolution),
     "gru": _gru,
     "gru_cell": _gru_cell,
-    **dict.fromkeys(("batch_norm", "native_batch_norm", "_native_batch_norm_legit_no_training"), _batch_norm),
+    "_native_batch_norm_legit_no_training": _batch_norm,
     **dict.fromkeys(("layer_norm", "native_layer_norm"), _layer_norm),
     **{name: partial(_activation, name) for name in ("relu", "tanh", "sigmoid")},
     "hardsigmoid": partial(_activation, "hard_sigmoid_6"),
@@ -353,6 +350,11 @@ REFUSED = {
     "rnn_tanh_cell": "is a plain RNN cell, expected a GRU",
     "rnn_relu_cell": "is a plain RNN cell, expected a GRU",
     "_pack_padded_sequence": "packs a sequence, expected a tensor of one sequence",
+    "native_dropout": "drops numbers at random, expected eval mode",
+    **dict.fromkeys(
+        ("_native_batch_norm_legit", "_native_batch_norm_legit_functional"),
+        "normalises by the batch, expected the statistics of training (eval mode, track_running_stats=True)",
+    ),
     "scaled_dot_product_attention": "is attention over time, expected layers that look at one step",
     "conv_transpose1d": "is a transposed convolution, expected a causal Conv1d",
     "cond": "branches on data, expected the same computation at every step",
@@ -369,5 +371,6 @@ REFUSED = {
         ("mean", "sum", "amax", "amin", "max", "min", "var", "std", "norm", "linalg_vector_norm", "logsumexp"),
         "reduces many numbers to one, as pooling does, expected layers that give every step its own numbers",
     ),
+    "reciprocal": "divides by numbers of the input, expected a division by constants",
     "cumsum": "adds up over time, expected GRUs and causal convolutions to remember",
 }

@@ -11,7 +11,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegru.imports.layers import Layers
+from edgegru.imports.layers import Layer, Layers
 from edgegru_export.gate_order import from_torch
 from edgegru_runtime.errors import ImportModelError
 
@@ -71,8 +71,8 @@ def stack_of(tensors: Mapping[str, Array]) -> list[Block]:
     return _in_order([*blocks, *(_plain(path, parts) for path, parts in plain.items())])
 
 
-def build(blocks: Sequence[Block]) -> Layers:
-    """The stack as layers, with one output."""
+def build(blocks: Sequence[Block]) -> tuple[Layers, Layer]:
+    """The stack as layers, and the value of the last."""
     first = blocks[0]
     layers = Layers(1 if first.kind == "Embedding" else first.input_size)
     value = layers.x
@@ -84,8 +84,7 @@ def build(blocks: Sequence[Block]) -> Layers:
                 value = layers.linear(value, *parts)
             else:
                 value = layers.embedding(*parts)
-    layers.output(value)
-    return layers
+    return layers, value
 
 
 def check_settings(where: str, settings: Mapping[Any, Any]) -> None:
