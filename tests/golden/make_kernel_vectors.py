@@ -20,6 +20,7 @@ from edgegru_runtime.plan import make_plan
 from tests.builders import (
     mixed_artifact,
     mixed_config,
+    normalised,
     quantized,
     random_artifact,
     random_config,
@@ -51,6 +52,7 @@ def models() -> dict[str, Artifact]:
         "float_before": random_artifact(1, 3, (9, 7), reset="before", candidate="linear", head="identity"),
         "float_every_node": mixed_artifact(hidden_size=9),
         "float_initial_state": random_floats(with_initial_states(random_config(3, (9, 7), reset="before")), 8),
+        "float_normalised": random_floats(normalised(mixed_config(hidden_size=9)), 9),
         "dynamic": quantized(mixed_artifact(hidden_size=9), "dynamic-w8"),
     }
 
