@@ -9,7 +9,14 @@ from numpy.typing import NDArray
 
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact, is_offset
-from edgegru_runtime.model_config import ConvolutionNode, EmbeddingNode, GruNode, LinearNode, Node
+from edgegru_runtime.model_config import (
+    ConvolutionNode,
+    EmbeddingNode,
+    GruNode,
+    LayerNormalisationNode,
+    LinearNode,
+    Node,
+)
 from edgegru_runtime.tensor import Tensor
 
 FEEDBACK_DAMPING = 0.05  # of the mean square of a value: how little its correlations are trusted
@@ -93,12 +100,12 @@ def initial_state(artifact: Artifact, node: GruNode, full_scale: Floats | None) 
 
 
 def dynamic_tensors(artifact: Artifact, node: Node) -> dict[str, Tensor]:
-    """The int8 weights of a node and their scales in ``dynamic-w8``; all else stays as it is."""
+    """The int8 matrices of a node and their scales in ``dynamic-w8``; all else stays as it is."""
     tensors = {}
     for name, tensor in artifact.tensors.items():
         if name.startswith(f"{node.name}."):
             kind = name.removeprefix(f"{node.name}.")
-            if kind.startswith("weight"):
+            if kind.startswith("weight") and not isinstance(node, LayerNormalisationNode):
                 tensors |= _prefixed(node.name, _matrix(kind, *_unscaled(artifact, name)))
             else:
                 tensors[name] = tensor

@@ -21,9 +21,11 @@ from edgegru_runtime.errors import CalibrationError, QuantizationError
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model_config import (
     SCHEMES,
+    STATIC_SCHEMES,
     ConcatenateNode,
     EmbeddingNode,
     GruNode,
+    LayerNormalisationNode,
     LinearNode,
     ModelConfig,
     QuantizationConfig,
@@ -161,6 +163,10 @@ def check_request(artifact: Artifact, scheme: str, margin: float, keep: Mapping[
         raise QuantizationError(f"the model is already {artifact.config.scheme}, expected a float32 model")
     if scheme not in QUANTIZED_SCHEMES:
         raise QuantizationError(f"unknown scheme {scheme!r}, expected one of {', '.join(QUANTIZED_SCHEMES)}")
+    for node in artifact.config.nodes:
+        if scheme in STATIC_SCHEMES and isinstance(node, LayerNormalisationNode):
+            found = f"node {node.name} is a {node.kind}, which {scheme} cannot hold"
+            raise QuantizationError(f"{found}, expected the scheme dynamic-w8")
     if not 1 <= margin <= 10:
         raise QuantizationError(f"margin is {margin:g}, expected a number from 1 to 10")
     choices = keep_choices(replace(artifact.config, scheme=scheme))

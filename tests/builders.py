@@ -25,6 +25,7 @@ from edgegru_runtime.model_config import (
     GruNode,
     HeadNode,
     InputConfig,
+    LayerNormalisationNode,
     LinearNode,
     ModelConfig,
     Node,
@@ -157,6 +158,31 @@ def with_state_output(config: ModelConfig, head: str) -> ModelConfig:
     output = OutputConfig("state", target, tuple(f"h{i}" for i in range(size)))
     nodes = (*config.nodes, HeadNode("state", ("gru0",), size, head))
     return replace(config, nodes=nodes, outputs=(*config.outputs, output))
+
+
+def drawn_float_config(rng: np.random.Generator, sizes: Sequence[int] = SIZES) -> ModelConfig:
+    """The same for float32 and dynamic-w8, with kinds of nodes that static schemes do not have."""
+    config = drawn_config(rng, sizes)
+    return normalised(config) if rng.integers(2) else config
+
+
+def normalised(config: ModelConfig) -> ModelConfig:
+    """The configuration with a layer normalisation behind every GRU, and one in front of every head."""
+    nodes: list[Node] = []
+    names: dict[str, str] = {}  # what is read in place of a node
+
+    def add(source: str, size: int) -> str:
+        nodes.append(LayerNormalisationNode(f"{source}_normalised", (source,), size, 1e-3))
+        return nodes[-1].name
+
+    for node in config.nodes:
+        inputs = tuple(names.get(name, name) for name in node.inputs)
+        if isinstance(node, HeadNode):
+            inputs = (add(inputs[0], node.size),)
+        nodes.append(replace(node, inputs=inputs))
+        if isinstance(node, GruNode):
+            names[node.name] = add(node.name, node.hidden_size)
+    return changed(config, nodes=tuple(nodes))
 
 
 def with_initial_states(config: ModelConfig) -> ModelConfig:

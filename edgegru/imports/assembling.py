@@ -22,6 +22,7 @@ from edgegru_runtime.model_config import (
     GruNode,
     HeadNode,
     InputConfig,
+    LayerNormalisationNode,
     LinearNode,
     ModelConfig,
     Node,
@@ -30,7 +31,7 @@ from edgegru_runtime.model_config import (
 )
 from edgegru_runtime.tensor import Tensor
 
-_READ_BY_HEADS = ("linear", "convolution", "gru", "add", "multiply")
+_READ_BY_HEADS = ("linear", "convolution", "gru", "add", "multiply", "layer_normalisation")
 _NAMES = {"convolution": "conv", "concatenate": "concat", "layer_normalisation": "norm"}
 
 
@@ -158,6 +159,8 @@ class _Assembly:
                 return ConcatenateNode(name, inputs, size)
             case "add" | "multiply":
                 return ElementwiseNode(name, inputs, size, layer.kind)
+            case "layer_normalisation":
+                return LayerNormalisationNode(name, inputs, size, fields["epsilon"])
         raise ImportModelError(f"a layer of kind {layer.kind} cannot be part of a model")
 
     def add_head(self, index: int, kind: str) -> HeadNode:

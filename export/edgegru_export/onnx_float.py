@@ -25,6 +25,7 @@ from edgegru_runtime.model_config import (
     EmbeddingNode,
     GruNode,
     HeadNode,
+    LayerNormalisationNode,
     LinearNode,
     Node,
     StandardiseNode,
@@ -83,6 +84,9 @@ class FloatModel:
                 return self.gru(node, inputs[0])
             case ElementwiseNode():
                 return self.graph.add(_ELEMENTWISE[node.kind], *inputs)
+            case LayerNormalisationNode():
+                weight, bias = self.tensor(node, "weight"), self.tensor(node, "bias")
+                return self.graph.add("LayerNormalization", inputs[0], weight, bias, axis=-1, epsilon=node.epsilon)
             case ConcatenateNode():
                 return self.graph.add("Concat", *inputs, axis=-1)
             case HeadNode():

@@ -23,6 +23,7 @@ from edgegru_runtime.model_config import (
     EmbeddingNode,
     GruNode,
     HeadNode,
+    LayerNormalisationNode,
     LinearNode,
     StandardiseNode,
 )
@@ -105,6 +106,18 @@ class FloatStep(StepBuilder[Value]):
     def elementwise(self, node: ElementwiseNode, a: Value, b: Value) -> Value:
         return self.binary("ADD" if node.kind == "add" else "MUL", a, b, node.name)
 
+    def layer_normalisation(self, node: LayerNormalisationNode, source: Value) -> Value:
+        graph, name, shape = self.graph, node.name, source.shape
+        weight, bias = (
+            graph.constant(f"{name}.{field}", self.tensor(node, field).reshape(shape)) for field in ("weight", "bias")
+        )
+        centred = self.binary("SUB", source, graph.mean(source, f"{name}.mean"), f"{name}.centred")
+        variance = graph.mean(self.binary("MUL", centred, centred, f"{name}.squares"), f"{name}.variance")
+        epsilon = graph.constant(f"{name}.epsilon", np.full(variance.shape, node.epsilon, np.float32))
+        inverse = self.unary("RSQRT", self.binary("ADD", variance, epsilon, f"{name}.sum"), f"{name}.inverse")
+        normalised = self.binary("MUL", centred, inverse, f"{name}.normalised")
+        return self.binary("ADD", self.binary("MUL", normalised, weight, f"{name}.scaled"), bias, name)
+
     def concatenate(self, node: ConcatenateNode, sources: list[Value]) -> Value:
         return self.graph.concatenate(sources, node.name, axis=len(sources[0].shape) - 1)
 
@@ -159,7 +172,7 @@ class FloatStep(StepBuilder[Value]):
         return self.graph.convolve(inputs, name, FLOAT, dilation=dilation)
 
     def binary(self, operator: str, a: Value, b: Value, name: str) -> Value:
-        """``operator`` of two values of one shape."""
+        """``operator`` of two values; the second has the shape of the first, or one number for all of its."""
         return self.graph.add(operator, [a, b], name, a.shape, FLOAT)
 
     def unary(self, operator: str, value: Value, name: str) -> Value:

@@ -32,6 +32,7 @@ from edgegru_runtime.model_config import (
     EmbeddingNode,
     GruNode,
     HeadNode,
+    LayerNormalisationNode,
     LinearNode,
     ModelConfig,
     Node,
@@ -182,6 +183,9 @@ class _IntegerStep(StepBuilder[Quantity]):
             scaled = self._rescaled(a, a.unit * largest / factor, kind, f"{name}.a")
             value = self._binary("MUL", scaled.tensor, b.tensor, name, self.fraction)
         return Quantity(value, unit, self._reach(node))
+
+    def layer_normalisation(self, node: LayerNormalisationNode, source: Quantity) -> Quantity:
+        raise AssertionError("an artifact of a static scheme has no such node")
 
     def concatenate(self, node: ConcatenateNode, sources: list[Quantity]) -> Quantity:
         name = node.name

@@ -49,12 +49,14 @@ _OPERATORS: dict[str, tuple[str, dict[str, int]]] = {
     "FULLY_CONNECTED": ("FullyConnectedOptions", {}),
     "GATHER": ("GatherOptions", {}),
     "LOGISTIC": ("", {"float32": 1, "int8": 2, "int16": 3}),
+    "MEAN": ("ReducerOptions", {}),
     "MINIMUM": ("MaximumMinimumOptions", {}),
     "MUL": ("MulOptions", {"float32": 1, "int8": 2, "int16": 4}),
     "QUANTIZE": ("QuantizeOptions", {}),
     "READ_VARIABLE": ("ReadVariableOptions", {}),
     "RELU": ("", {}),
     "RESHAPE": ("ReshapeOptions", {}),
+    "RSQRT": ("", {}),
     "SOFTMAX": ("SoftmaxOptions", {}),
     "SPLIT": ("SplitOptions", {"float32": 1, "int8": 2, "int16": 4}),
     "STRIDED_SLICE": ("StridedSliceOptions", {"float32": 1, "int8": 2, "int16": 4}),
@@ -253,6 +255,11 @@ class Subgraph:
         length = sum(value.shape[axis] for value in values)
         shape = (*first.shape[:axis], length, *first.shape[axis + 1 :])
         return self.add("CONCATENATION", values, name, shape, first.kind, axis=axis)
+
+    def mean(self, value: Value, name: str) -> Value:
+        """The mean over the last axis, which keeps its place."""
+        axis = self.constant(f"{name}.axis", np.array([len(value.shape) - 1], np.int32))
+        return self.add("MEAN", [value, axis], name, (*value.shape[:-1], 1), value.kind, keepDims=True)
 
     def drop_first(self, value: Value, name: str, axis: int, count: int) -> Value:
         """All but the first ``count`` entries along ``axis``."""

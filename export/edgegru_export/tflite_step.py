@@ -31,6 +31,7 @@ from edgegru_runtime.model_config import (
     EmbeddingNode,
     GruNode,
     HeadNode,
+    LayerNormalisationNode,
     LinearNode,
     Node,
     StandardiseNode,
@@ -97,6 +98,10 @@ class StepBuilder(ABC, Generic[NodeValue]):
         """a + b or a ⊙ b."""
 
     @abstractmethod
+    def layer_normalisation(self, node: LayerNormalisationNode, source: NodeValue) -> NodeValue:
+        """(source − mean) / √(var + epsilon) ⊙ weight + bias."""
+
+    @abstractmethod
     def concatenate(self, node: ConcatenateNode, sources: list[NodeValue]) -> NodeValue:
         """The values side by side."""
 
@@ -160,6 +165,8 @@ class StepBuilder(ABC, Generic[NodeValue]):
                     next_states.append(after)
                 case ElementwiseNode():
                     values[node.name] = self.elementwise(node, sources[0], sources[1])
+                case LayerNormalisationNode():
+                    values[node.name] = self.layer_normalisation(node, sources[0])
                 case ConcatenateNode():
                     values[node.name] = self.concatenate(node, sources)
                 case HeadNode():

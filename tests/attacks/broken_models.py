@@ -13,6 +13,7 @@ from tests.attacks.museum import (
     GOOD_INTEGER,
     GOOD_INTEGER_AFTER,
     GOOD_MIXED,
+    GOOD_NORMALISED,
     GOOD_WIDE,
     Parts,
     exhibit,
@@ -124,6 +125,11 @@ setting(
 setting("unknown gate activation", "nodes.1.gate_activation", "relu", "nodes[1].gate_activation is 'relu'")
 setting("unknown candidate", "nodes.1.candidate_activation", "gelu", "nodes[1].candidate_activation is 'gelu'")
 setting("bias is a number", "nodes.1.bias", 1, "nodes[1].bias is 1; expected true or false")
+setting("epsilon zero", "nodes.2.epsilon", 0, "nodes[2].epsilon is 0; expected a number", good=GOOD_NORMALISED)
+without("nodes.2.epsilon", "nodes[2] has no field 'epsilon'", good=GOOD_NORMALISED)
+setting(
+    "layer normalisation in integers", "scheme", "static-w8a8", "'gru0_normalised' is of kind layer", GOOD_NORMALISED
+)
 setting("initial state is a number", "nodes.1.initial_state", 1, "nodes[1].initial_state is 1; expected true or false")
 setting("initial state without h0", "nodes.1.initial_state", True, "has no tensor 'gru0.h0'")
 setting(

@@ -12,6 +12,7 @@ from edgegru_export.saving import artifact_bytes
 from edgegru_runtime.errors import ArtifactError
 from tests.builders import (
     mixed_artifact,
+    normalised,
     quantized,
     random_artifact,
     random_config,
@@ -30,6 +31,7 @@ GOOD_MIXED = artifact_bytes(quantized(_MIXED, keep={"gru0": "static-w8a16"}))
 GOOD_DYNAMIC = artifact_bytes(quantized(_MIXED, "dynamic-w8"))
 GOOD_EMBEDDING = artifact_bytes(quantized(mixed_artifact(0, embedding=True)))
 GOOD_INITIAL_STATE = artifact_bytes(random_floats(with_initial_states(random_config(2, (3,))), 0))
+GOOD_NORMALISED = artifact_bytes(quantized(random_floats(normalised(random_config(2, (3,))), 0), "dynamic-w8"))
 GOOD_WIDE = artifact_bytes(quantized(random_artifact(0, 2, (3,), hidden_linear=(600, "tanh")), "static-w8a16"))
 
 

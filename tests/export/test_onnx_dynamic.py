@@ -17,7 +17,7 @@ from edgegru_export.verification import verify
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError, VerificationError
 from edgegru_runtime.reference import Reference
-from tests.builders import drawn_config, from_arrays, mixed_artifact, quantized, random_artifact, random_floats
+from tests.builders import drawn_float_config, from_arrays, mixed_artifact, quantized, random_artifact, random_floats
 from tests.export.onnx_file import change_constant, feeds, random_states, session, swap_first_gates
 
 
@@ -33,7 +33,7 @@ def written(artifact: Artifact, folder: Path) -> Path:
 
 @pytest.mark.parametrize("seed", range(10))
 def test_models_of_any_size_and_kind_compute_the_reference(seed: int, tmp_path: Path) -> None:
-    artifact = dynamic(random_floats(drawn_config(np.random.default_rng(seed)), seed))
+    artifact = dynamic(random_floats(drawn_float_config(np.random.default_rng(seed)), seed))
     report = verify(written(artifact, tmp_path), artifact)
     assert report.passed
     assert all(deviation.rms < 1e-4 for deviation in report.deviations)  # hardly a value rounds the other way

@@ -15,7 +15,7 @@ from edgegru_export.exporting import export
 from edgegru_export.verification import verify
 from edgegru_runtime.errors import ExportError, VerificationError
 from edgegru_runtime.model_config import RESETS, GruNode
-from tests.builders import SIZES, drawn_config, mixed_artifact, quantized, random_artifact, random_floats
+from tests.builders import SIZES, drawn_float_config, mixed_artifact, quantized, random_artifact, random_floats
 from tests.export.tflite_file import (
     change_constant,
     change_scales,
@@ -30,7 +30,7 @@ from tests.export.tflite_file import (
 
 @pytest.mark.parametrize("seed", range(10))
 def test_models_of_every_kind(seed: int, tmp_path: Path) -> None:
-    artifact = quantized(random_floats(drawn_config(np.random.default_rng(seed), SIZES), seed), "dynamic-w8")
+    artifact = quantized(random_floats(drawn_float_config(np.random.default_rng(seed), SIZES), seed), "dynamic-w8")
     report = export(artifact, tmp_path / "model.tflite", format="tflite", state=("io", "variables")[seed % 3 == 0])
     assert report.rms_ratio is not None
     assert report.rms_ratio < 1.5

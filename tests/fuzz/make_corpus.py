@@ -15,7 +15,7 @@ from edgegru_runtime import Model
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.model_config import STATIC_SCHEMES
 from edgegru_runtime.plan import make_plan
-from tests.builders import drawn_config, drawn_keep, quantized, random_floats, random_integers
+from tests.builders import drawn_config, drawn_float_config, drawn_keep, quantized, random_floats, random_integers
 
 SIZES = (1, 2, 3, 5)
 MODELS = 60
@@ -28,8 +28,8 @@ def main(folder: Path) -> None:
     states.mkdir(exist_ok=True)
     for seed in range(MODELS):
         rng = np.random.default_rng(seed)
-        config = drawn_config(rng, SIZES)
         scheme = ("float32", "dynamic-w8", *STATIC_SCHEMES, *STATIC_SCHEMES)[seed % 6]
+        config = (drawn_config if scheme in STATIC_SCHEMES else drawn_float_config)(rng, SIZES)
         artifact = random_floats(config, seed)
         if scheme == "dynamic-w8":
             artifact = quantized(artifact, scheme)

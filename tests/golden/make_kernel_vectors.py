@@ -20,6 +20,7 @@ from edgegru_runtime.plan import make_plan
 from tests.builders import (
     mixed_artifact,
     mixed_config,
+    normalised,
     quantized,
     random_artifact,
     random_config,
@@ -57,6 +58,7 @@ def models() -> dict[str, Artifact]:
         "float_initial_state": random_floats(with_initial_states(random_config(3, (9, 7), reset="before")), 8),
         "float_hard": random_artifact(2, 3, (17,), gates="hard_sigmoid_6", hidden_linear=(8, "hard_sigmoid_5")),
         "float_every_node_hard": mixed_artifact(reset="before", gates="hard_sigmoid_5", convolution="hard_sigmoid_6"),
+        "float_normalised": random_floats(normalised(mixed_config(hidden_size=9)), 9),
         "dynamic": quantized(mixed_artifact(hidden_size=9), "dynamic-w8"),
     }
 

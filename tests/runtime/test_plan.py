@@ -8,12 +8,19 @@ import pytest
 
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.plan import make_plan
-from tests.builders import mixed_artifact, quantized, random_artifact, random_integer_artifact
+from tests.builders import (
+    mixed_artifact,
+    normalised,
+    quantized,
+    random_artifact,
+    random_floats,
+    random_integer_artifact,
+)
 
 NONE = 0xFFFFFFFF
 NAMES = (
     *("standardise", "embedding", "operand", "linear", "taps", "gru"),
-    *("add", "multiply", "copy", "softmax", "sigmoid", "identity"),
+    *("add", "multiply", "copy", "softmax", "sigmoid", "identity", "layer_normalisation"),
 )
 
 
@@ -38,6 +45,7 @@ def models() -> list[Artifact]:
     return [
         random_artifact(),
         mixed,
+        random_floats(normalised(mixed.config), 0),
         quantized(mixed, "dynamic-w8"),
         quantized(mixed),
         quantized(mixed, "static-w8a16"),
@@ -59,7 +67,9 @@ def test_a_plan_has_the_form_of_the_document(model: Artifact) -> None:
     assert vectors[0] == (0, config.input.size)
     assert all((kind == 0) == (index == 0 or not config.static) for index, (kind, _) in enumerate(vectors))
     kinds = [name for name, _ in operations]
-    for kind in ("gru", "linear", "add", "multiply", "standardise", "embedding", "softmax", "sigmoid", "identity"):
+    for kind in NAMES:
+        if kind in ("operand", "taps", "copy"):
+            continue
         found = sum(node.kind == kind or (kind == "linear" and node.kind == "convolution") for node in config.nodes)
         assert kinds.count(kind) == found
     assert len(data) % 4 == 0

@@ -19,7 +19,7 @@ from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ArtifactError, QuantizationError
 from edgegru_runtime.model_config import STATIC_SCHEMES
 from edgegru_runtime.plan import make_plan
-from tests.builders import drawn_config, drawn_keep, quantized, random_floats, random_integers
+from tests.builders import drawn_config, drawn_float_config, drawn_keep, quantized, random_floats, random_integers
 
 C = Path(__file__).resolve().parents[2] / "runtime" / "c"
 INTEGER_MODELS = 40
@@ -114,7 +114,7 @@ def integer_trajectories() -> list[Trajectory]:
 
 @cache
 def float_trajectories() -> list[Trajectory]:
-    artifacts = [random_floats(drawn_config(np.random.default_rng(seed)), seed) for seed in range(FLOAT_MODELS)]
+    artifacts = [random_floats(drawn_float_config(np.random.default_rng(seed)), seed) for seed in range(FLOAT_MODELS)]
     return [trajectory(artifact, gaussian_input(artifact, STEPS)) for artifact in artifacts]
 
 

@@ -49,13 +49,7 @@ float egru_tanh_float(float v) {
     return v < 0 ? -t : t;
 }
 
-void egru_read_input_float(const egru_operation *op, const float *x, float *value, const egru_vector *out) {
-    if (op->code == EGRU_OP_STANDARDISE) {
-        const float *mean = op->a, *std = op->b;
-        for (uint32_t i = 0; i < out->size; i++)
-            value[i] = (x[i] - mean[i]) / std[i];
-        return;
-    }
+static EGRU_RARE void read_row(const egru_operation *op, const float *x, float *value, const egru_vector *out) {
     float sum = x[0] + 0.5f;
     uint32_t row = sum >= (float)op->count ? op->count - 1 : sum >= 0.0f ? (uint32_t)sum : 0;
     if (!op->b) {
@@ -64,6 +58,16 @@ void egru_read_input_float(const egru_operation *op, const float *x, float *valu
     }
     for (uint32_t i = 0; i < out->size; i++)
         value[i] = (float)((const int8_t *)op->a)[(size_t)row * out->size + i] * ((const float *)op->b)[row];
+}
+
+void egru_read_input_float(const egru_operation *op, const float *x, float *value, const egru_vector *out) {
+    const float *mean = op->a, *std = op->b;
+    if (op->code == EGRU_OP_EMBEDDING) {
+        read_row(op, x, value, out);
+        return;
+    }
+    for (uint32_t i = 0; i < out->size; i++)
+        value[i] = (x[i] - mean[i]) / std[i];
 }
 
 void egru_scale_accumulators(const egru_matrix *m, void *acc, float step) {
@@ -98,6 +102,31 @@ void egru_activate_float(const egru_kernel *kernel, const float *v, float *to, u
 void egru_combine_float(const egru_operation *op, const float *a, const float *b, float *value, uint32_t size) {
     for (uint32_t i = 0; i < size; i++)
         value[i] = op->code == EGRU_OP_ADD ? a[i] + b[i] : a[i] * b[i];
+}
+
+/* 1 / sqrt(v) for v > 0: a guess from its bits, and Newton's steps, each of which doubles the digits that are right. */
+static double inverse_root(double v) {
+    uint64_t bits;
+    double root;
+    memcpy(&bits, &v, 8);
+    bits = 0x5fe6eb50c7b537a9u - (bits >> 1);
+    memcpy(&root, &bits, 8);
+    for (int i = 0; i < 3; i++)
+        root *= 1.5 - 0.5 * v * root * root;
+    return root;
+}
+
+EGRU_RARE void egru_normalise(const egru_operation *op, const float *v, float *value, uint32_t size) {
+    const float *weight = op->a, *bias = op->b;
+    double mean = 0, squares = 0;
+    for (uint32_t i = 0; i < size; i++)
+        mean += (double)v[i];
+    mean /= size;
+    for (uint32_t i = 0; i < size; i++)
+        squares += ((double)v[i] - mean) * ((double)v[i] - mean);
+    squares = inverse_root(squares / size + (double)*op->epsilon);
+    for (uint32_t i = 0; i < size; i++)
+        value[i] = (float)(((double)v[i] - mean) * squares) * weight[i] + bias[i];
 }
 
 void egru_give_out_float(const egru_kernel *kernel, const egru_operation *op, const float *value, float *work, float *y,

@@ -13,6 +13,8 @@ void egru_scale_accumulators(const egru_matrix *m, void *acc, float step);
 void egru_activate_float(const egru_kernel *kernel, const float *v, float *to, uint32_t size, uint32_t activation,
                          float most);
 void egru_combine_float(const egru_operation *op, const float *a, const float *b, float *value, uint32_t size);
+/* (v - mean) / sqrt(variance + epsilon) * weight + bias. */
+void egru_normalise(const egru_operation *op, const float *v, float *value, uint32_t size);
 void egru_give_out_float(const egru_kernel *kernel, const egru_operation *op, const float *value, float *work, float *y,
                          uint32_t size);
 

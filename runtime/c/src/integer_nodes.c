@@ -38,22 +38,25 @@ uint32_t egru_portable_standardise(const float *a, const float *b, const float *
     return saturated;
 }
 
+static EGRU_RARE uint32_t read_row(const egru_operation *op, const float *x, void *q, uint32_t size, uint32_t bits) {
+    float sum = x[0] + 0.5f, last = (float)(op->count - 1);
+    uint32_t row = 0;
+    if (sum >= last + 1.0f)
+        row = op->count - 1;
+    else if (sum >= 0.0f)
+        row = (uint32_t)sum;
+    const int8_t *w = (const int8_t *)op->a + (size_t)row * size;
+    int64_t m = ((const int32_t *)op->b)[row];
+    for (uint32_t i = 0; i < size; i++)
+        egru_store(q, i, bits, egru_round(w[i] * m, op->shift));
+    return sum < 0.0f || sum >= last + 1.0f;
+}
+
 uint32_t egru_read_input(const egru_kernel *kernel, const egru_operation *op, const float *x, void *q,
                          const egru_vector *out) {
     uint32_t bits = out->kind == EGRU_VECTOR_Q8 ? 8 : 16;
-    if (op->code == EGRU_OP_EMBEDDING) {
-        float sum = x[0] + 0.5f, last = (float)(op->count - 1);
-        uint32_t row = 0;
-        if (sum >= last + 1.0f)
-            row = op->count - 1;
-        else if (sum >= 0.0f)
-            row = (uint32_t)sum;
-        const int8_t *w = (const int8_t *)op->a + (size_t)row * out->size;
-        int64_t m = ((const int32_t *)op->b)[row];
-        for (uint32_t i = 0; i < out->size; i++)
-            egru_store(q, i, bits, egru_round(w[i] * m, op->shift));
-        return sum < 0.0f || sum >= last + 1.0f;
-    }
+    if (op->code == EGRU_OP_EMBEDDING)
+        return read_row(op, x, q, out->size, bits);
     return kernel->standardise(op->a, op->b, x, q, out->size, bits);
 }
 

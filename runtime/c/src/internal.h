@@ -19,6 +19,11 @@
 #else
 #define EGRU_NOINLINE
 #endif
+#if defined(__GNUC__) && EGRU_SIMD
+#define EGRU_RARE __attribute__((noinline, cold)) /* for size: what few models need, or none while they step */
+#else
+#define EGRU_RARE
+#endif
 
 #define EGRU_NONE UINT32_MAX
 #define EGRU_ALIGN 64u /* bytes, of everything that kernels read and write */
@@ -41,7 +46,8 @@ enum {
     EGRU_OP_COPY,
     EGRU_OP_SOFTMAX,
     EGRU_OP_SIGMOID,
-    EGRU_OP_IDENTITY
+    EGRU_OP_IDENTITY,
+    EGRU_OP_LAYER_NORMALISATION
 };
 
 /* W v + b with the weights as a kernel packed them. What it multiplies with is Q8, Q16 or FLOAT. */
@@ -164,10 +170,15 @@ typedef struct {
     uint32_t dilation;
     uint32_t frames, position; /* TAPS: past steps that are kept, and which counter says where the oldest is */
     size_t ring;               /* TAPS: where they are in the state */
+    const float *epsilon;      /* LAYER_NORMALISATION */
     const void *a, *b;         /* multipliers, coefficients, scales, offsets; GRU: h0 as in a plan, NULL for zeros */
     egru_matrix matrix;
     egru_gru gru;
 } egru_operation;
+
+static inline int egru_is_head(const egru_operation *op) {
+    return op->code - EGRU_OP_SOFTMAX <= EGRU_OP_IDENTITY - EGRU_OP_SOFTMAX;
+}
 
 typedef struct {
     uint64_t steps, clipped;

@@ -17,13 +17,13 @@ static void check_heads(egru_builder *b) {
     uint32_t heads = 0;
     for (uint32_t i = 0; i < model->operation_count && heads <= MOST_HEADS; i++) {
         const egru_operation *op = &model->operations[i];
-        if (op->code < EGRU_OP_SOFTMAX)
+        if (!egru_is_head(op))
             continue;
         heads++;
         given += model->vectors[op->in].size;
         for (uint32_t j = 0; j < i; j++) {
             const egru_operation *other = &model->operations[j];
-            if (other->code >= EGRU_OP_SOFTMAX && op->out < other->out + model->vectors[other->in].size &&
+            if (egru_is_head(other) && op->out < other->out + model->vectors[other->in].size &&
                 other->out < op->out + model->vectors[op->in].size)
                 b->good = 0;
         }

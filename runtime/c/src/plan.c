@@ -409,6 +409,15 @@ void egru_read_operation(egru_builder *b, egru_operation *op, const uint32_t *a)
         if (egru_is_static(b) && op->activation >= EGRU_TANH)
             read_scaling(b, op, a[5], size, a[6]);
         break;
+#if EGRU_FLOAT
+    case EGRU_OP_LAYER_NORMALISATION:
+        size = reads(b, op->in, EGRU_VECTOR_FLOAT);
+        op->a = floats(b, a[2], size, 0);
+        op->b = floats(b, a[3], size, 0);
+        op->epsilon = floats(b, a[4], 1, 1);
+        value = EGRU_VECTOR_FLOAT; /* which static models have none of but the sample */
+        break;
+#endif
     case EGRU_OP_GRU:
         size = egru_size_of(b, op->out);
         read_gru(b, op, a, size);

@@ -119,7 +119,7 @@ static EGRU_NOINLINE int each_number(const egru_model *model, unsigned char *sta
     int integer = !EGRU_FLOAT || model->scheme == EGRU_SCHEME_STATIC;
     for (uint32_t i = 0; i < model->operation_count; i++) {
         const egru_operation *op = &model->operations[i];
-        const egru_vector *vector = &model->vectors[op->code == EGRU_OP_TAPS ? op->in : op->out];
+        const egru_vector *vector = &model->vectors[op->code == EGRU_OP_GRU ? op->out : op->in];
         uint32_t kind = vector->kind, oldest = 0;
         size_t item = egru_item_size(kind);
         size_t numbers = vector->size, first = op->ring;

@@ -149,7 +149,7 @@ static void run_linear(const egru_model *model, const egru_tile *tile, const egr
 }
 
 /* A ring of past steps, the oldest where its position says, and the new one behind them. */
-static void run_taps(const egru_model *model, const egru_tile *tile, const egru_operation *op) {
+static EGRU_NOINLINE void run_taps(const egru_model *model, const egru_tile *tile, const egru_operation *op) {
     const egru_vector *in = &model->vectors[op->in];
     size_t bytes = in->size * egru_item_size(in->kind);
     FOR_STREAMS {
@@ -178,7 +178,7 @@ static void run_copy(const egru_model *model, const egru_tile *tile, const egru_
 
 static void run(const egru_model *model, const egru_tile *tile, const egru_operation *op, float *y) {
     int integer = is_static(model);
-    const egru_vector *out = &model->vectors[op->code < EGRU_OP_SOFTMAX ? op->out : op->in];
+    const egru_vector *out = &model->vectors[egru_is_head(op) ? op->in : op->out];
     switch (op->code) {
     case EGRU_OP_STANDARDISE:
     case EGRU_OP_EMBEDDING:
@@ -227,6 +227,11 @@ static void run(const egru_model *model, const egru_tile *tile, const egru_opera
     case EGRU_OP_COPY:
         run_copy(model, tile, op);
         break;
+#if EGRU_FLOAT
+    case EGRU_OP_LAYER_NORMALISATION:
+        FOR_STREAMS egru_normalise(op, egru_at(model, tile, op->in, s), egru_at(model, tile, op->out, s), out->size);
+        break;
+#endif
     default:
         FOR_STREAMS {
             const void *value = egru_at(model, tile, op->in, s);
@@ -333,7 +338,7 @@ static int64_t take_sample(const egru_model *model, const float *x, float *sampl
     return saturated;
 }
 
-static egru_tile tile_of(const egru_model *model, void *const *states, size_t count, void *scratch) {
+static EGRU_NOINLINE egru_tile tile_of(const egru_model *model, void *const *states, size_t count, void *scratch) {
     egru_tile tile;
     unsigned char *place = egru_aligned(scratch);
     tile.count = count;
@@ -351,7 +356,7 @@ static void count_saturated(const egru_tile *tile, size_t s, int64_t saturated) 
 egru_status egru_run(const egru_model *model, void *state, void *scratch, const float *xs, float *ys, size_t steps,
                      size_t *done) {
     egru_status status = EGRU_OK;
-    egru_tile tile = tile_of(model, &state, 1, scratch);
+    egru_tile tile = {.count = 1, .state = {egru_aligned(state)}, .scratch = {egru_aligned(scratch)}};
     egru_float_mode mode = egru_enter(!is_static(model));
     size_t t = 0;
     for (; t < steps && status == EGRU_OK; t++) {

@@ -7,7 +7,7 @@
 #define TARGET __attribute__((target("avx2,fma")))
 #define LANES 8
 
-static int runs(void) {
+static EGRU_RARE int runs(void) {
     return egru_x86_has(EGRU_YMM, bit_AVX2, 0);
 }
 

@@ -23,11 +23,11 @@ static const egru_blocks *shape_of(uint32_t kind, uint32_t rows, uint32_t column
 #define EXCESS 0u
 #endif
 
-static size_t packed_size(uint32_t kind, uint32_t rows, uint32_t columns) {
+static EGRU_RARE size_t packed_size(uint32_t kind, uint32_t rows, uint32_t columns) {
     return egru_packed_size(shape_of(kind, rows, columns), rows, columns);
 }
 
-static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *weights, uint32_t rows,
+static EGRU_RARE void pack(uint32_t kind, void *packed, void *bias, const unsigned char *weights, uint32_t rows,
                  uint32_t columns) {
     egru_pack(shape_of(kind, rows, columns), packed, bias, weights, rows, columns,
               kind == EGRU_VECTOR_Q8 ? EXCESS : 0u);

@@ -6,7 +6,7 @@
 #pragma GCC optimize("Os") /* loading is rare */
 #endif
 
-size_t egru_packed_size(const egru_blocks *shape, uint32_t rows, uint32_t columns) {
+EGRU_NOINLINE size_t egru_packed_size(const egru_blocks *shape, uint32_t rows, uint32_t columns) {
     size_t count = 0;
     for (uint32_t blocks = (rows + shape->rows - 1) / shape->rows, first = 0, width; first < blocks; first += width) {
         width = egru_panel(shape, blocks - first);

@@ -5,7 +5,7 @@
 #define TARGET __attribute__((target("sse2")))
 #define LANES 4
 
-static int runs(void) {
+static EGRU_RARE int runs(void) {
     uint32_t a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && (d & bit_SSE2) != 0;
 }

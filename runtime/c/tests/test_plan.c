@@ -9,7 +9,7 @@
 
 #define ROOM (1u << 22) /* bytes of states and scratch memory that are stepped with */
 
-enum { STANDARDISE = 1, EMBEDDING, LINEAR = 4, TAPS = 5, GRU = 6, COPY = 9, IDENTITY = 12 };
+enum { STANDARDISE = 1, EMBEDDING, LINEAR = 4, TAPS = 5, GRU = 6, COPY = 9, IDENTITY = 12, LAYER_NORMALISATION };
 
 static unsigned long tried, accepted;
 
@@ -176,6 +176,18 @@ static void test_built_plans(void) {
         ADD(&p, GRU, 0, 1, NONE, before, 2, 0, 256, NONE, NONE, 512, 768);
         ADD(&p, IDENTITY, 1, 0);
         CHECK(finish(&p) == EGRU_OK);
+    }
+
+    for (int i = 0; i < 8; i++) { /* epsilons that are none, weights that are no numbers, integers */
+        static const float numbers[][2] = {{1, 1}, {1, 0}, {1, -1}, {1, 1e-40f}, {1, INFINITY}, {NAN, 1}, {INFINITY, 1}, {1, 1}};
+        uint32_t integers = i == 7;
+        begin(&p, integers, 2, 2, 2, 2);
+        set_vector(&p, 1, integers, 2);
+        ADD(&p, LAYER_NORMALISATION, 0, 1, 0, 8, 16);
+        ADD(&p, IDENTITY, 1, 0, NONE, 0, 24);
+        put_float(p.bytes + word_at(p.bytes + 68), numbers[i][0]);
+        put_float(p.bytes + word_at(p.bytes + 68) + 16, numbers[i][1]);
+        CHECK(finish(&p) == (i ? EGRU_PLAN : EGRU_OK));
     }
 
     for (int i = 0; i < 6; i++) { /* deviations that are no numbers to divide by */

@@ -21,6 +21,7 @@ from edgegru_runtime.model_config import (
     ConvolutionNode,
     EmbeddingNode,
     GruNode,
+    LayerNormalisationNode,
     LinearNode,
     ModelConfig,
     Node,
@@ -147,10 +148,12 @@ def _matrices(node: Node) -> dict[str, tuple[int, ...]]:
 
 
 def _vectors(node: Node) -> dict[str, tuple[int, ...]]:
-    """The shapes of a node's biases and initial state where they are floats."""
+    """The shapes of a node's tensors that are floats wherever they are not integers, or always: all but matrices."""
     match node:
         case LinearNode() | ConvolutionNode() if node.bias:
             return {"bias": (node.output_size,)}
+        case LayerNormalisationNode():
+            return {"weight": (node.size,), "bias": (node.size,)}
         case GruNode():
             biases = ("bias_ih", "bias_hh") if node.bias else ()
             initial = {"h0": (node.hidden_size,)} if node.initial_state else {}
@@ -208,12 +211,16 @@ def _check_quantization(config: ModelConfig) -> None:
         return
     if config.quantization is None:
         raise ArtifactError(f"has no field quantization; expected it for scheme {config.scheme}")
+    for node in config.nodes:
+        if config.static and isinstance(node, LayerNormalisationNode):
+            found = f"node {node.name!r} is of kind {node.kind} in scheme {config.scheme}"
+            raise ArtifactError(f"{found}; expected such a node in float32 or dynamic-w8 only")
     expected = expected_operands(config) if config.static else ()
-    found = config.quantization.operand_scale
+    scales = config.quantization.operand_scale
     for name in expected:
-        if name not in found:
+        if name not in scales:
             raise ArtifactError(f"quantization.operand_scale has no entry {name!r}; expected {', '.join(expected)}")
-    for name in found:
+    for name in scales:
         if name not in expected:
             known = f"only {', '.join(expected)}" if expected else "none"
             raise ArtifactError(f"quantization.operand_scale has an unused entry {shown(name)}; expected {known}")

@@ -25,6 +25,7 @@ from edgegru_runtime.model_config import (
     GruNode,
     HeadNode,
     InputConfig,
+    LayerNormalisationNode,
     LinearNode,
     ModelConfig,
     Node,
@@ -206,6 +207,10 @@ def _node(value: object, at: str) -> Node:
     if kind in ELEMENTWISE_KINDS:
         fields = _fields(value, at, ("kind", "name", "inputs", "size"))
         return ElementwiseNode(*_name_and_inputs(fields, at, 2, 2), _size(fields, "size", at), kind)
+    if kind == "layer_normalisation":
+        fields = _fields(value, at, ("kind", "name", "inputs", "size", "epsilon"))
+        epsilon = _positive(fields["epsilon"], f"{at}.epsilon")
+        return LayerNormalisationNode(*_name_and_inputs(fields, at), _size(fields, "size", at), epsilon)
     if kind == "concatenate":
         fields = _fields(value, at, ("kind", "name", "inputs", "size"))
         return ConcatenateNode(*_name_and_inputs(fields, at, 2, MAX_INPUTS), _size(fields, "size", at))
@@ -235,9 +240,8 @@ def _node(value: object, at: str) -> Node:
     if kind in HEAD_KINDS:
         fields = _fields(value, at, ("kind", "name", "inputs", "size"))
         return HeadNode(*_name_and_inputs(fields, at), _size(fields, "size", at), kind)
-    known = ", ".join(
-        ("standardise", "embedding", "linear", "convolution", "gru", *ELEMENTWISE_KINDS, "concatenate", *HEAD_KINDS)
-    )
+    layers = ("standardise", "embedding", "linear", "convolution", "gru", *ELEMENTWISE_KINDS, "layer_normalisation")
+    known = ", ".join((*layers, "concatenate", *HEAD_KINDS))
     raise ArtifactError(f"{at}.kind is {shown(kind)}; expected one of {known}")
 
 

@@ -7,7 +7,14 @@ from typing import Any
 
 from edgegru_runtime.engine import Source, engine_name
 from edgegru_runtime.exported import ExportedFile
-from edgegru_runtime.model_config import ConvolutionNode, EmbeddingNode, GruNode, LinearNode, Node
+from edgegru_runtime.model_config import (
+    ConvolutionNode,
+    EmbeddingNode,
+    GruNode,
+    LayerNormalisationNode,
+    LinearNode,
+    Node,
+)
 
 _STATE_ITEM_BYTES = {"float32": 4, "int32": 4, "int16": 2, "int8": 1}
 
@@ -22,6 +29,8 @@ def parameter_count(node: Node) -> int:
         return 3 * node.hidden_size * (node.input_size + node.hidden_size + 2 * int(node.bias))
     if isinstance(node, EmbeddingNode):
         return node.num_embeddings * node.output_size
+    if isinstance(node, LayerNormalisationNode):
+        return 2 * node.size
     return 0
 
 

@@ -10,6 +10,7 @@ from edgegru_runtime.model_config import (
     EmbeddingNode,
     GruNode,
     HeadNode,
+    LayerNormalisationNode,
     LinearNode,
     ModelConfig,
     Node,
@@ -21,7 +22,7 @@ from edgegru_runtime.model_config import (
 INPUT = "x"
 InputNode = StandardiseNode | EmbeddingNode  # what reads the input
 # What a head may read.
-_HEAD_SOURCES = (LinearNode, ConvolutionNode, GruNode, ElementwiseNode)
+_HEAD_SOURCES = (LinearNode, ConvolutionNode, GruNode, ElementwiseNode, LayerNormalisationNode)
 # What each kind of head may be asked for: class probabilities, or values.
 _HEAD_TARGETS = {
     "softmax": ("step_label", "recording_label"),
@@ -75,7 +76,7 @@ def _check_input(node: Node, earlier: dict[str, Node], names: list[str]) -> None
         if isinstance(source, HeadNode):
             raise ArtifactError(f"node {node.name!r} reads the head {read!r}; expected heads to be read by nobody")
         if isinstance(node, HeadNode) and not isinstance(source, _HEAD_SOURCES):
-            expected = "expected a linear, convolution, gru, add or multiply node"
+            expected = "expected a linear, convolution, gru, add, multiply or layer_normalisation node"
             raise ArtifactError(f"head {node.name!r} reads {read!r} of kind {source.kind!r}; {expected}")
         widths.append(source.output_size)
     if isinstance(node, ConcatenateNode):

@@ -23,6 +23,7 @@ from edgegru_runtime.model_config import (
     EmbeddingNode,
     GruNode,
     HeadNode,
+    LayerNormalisationNode,
     LinearNode,
     Node,
     StandardiseNode,
@@ -144,3 +145,5 @@ def _layer(artifact: Artifact, node: Node, derived: Derivation) -> Layer | None:
             return Head(node, derived)
         case ConcatenateNode():
             return None
+        case LayerNormalisationNode():
+            raise AssertionError("an artifact of a static scheme has no such node")

@@ -153,6 +153,24 @@ class ElementwiseNode:
 
 
 @dataclass(frozen=True)
+class LayerNormalisationNode:
+    """``(v − mean(v)) / √(var(v) + epsilon) · weight + bias`` over the numbers of a value, ``var`` divided by ``size``.
+
+    Tensors ``weight``, ``bias``: (size,) float32. No static scheme has it.
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    size: int
+    epsilon: float = 1e-5
+    kind: str = "layer_normalisation"
+
+    @property
+    def output_size(self) -> int:
+        return self.size
+
+
+@dataclass(frozen=True)
 class ConcatenateNode:
     """Two or more values side by side, ``size`` numbers in all. No tensors."""
 
@@ -182,7 +200,15 @@ class HeadNode:
 
 StateNode = ConvolutionNode | GruNode  # what remembers something from step to step
 ProductNode = LinearNode | ConvolutionNode | GruNode  # what multiplies a matrix with the value it reads
-Node = StandardiseNode | EmbeddingNode | ProductNode | ElementwiseNode | ConcatenateNode | HeadNode
+Node = (
+    StandardiseNode
+    | EmbeddingNode
+    | ProductNode
+    | ElementwiseNode
+    | LayerNormalisationNode
+    | ConcatenateNode
+    | HeadNode
+)
 
 
 @dataclass(frozen=True)

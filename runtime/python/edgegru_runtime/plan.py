@@ -15,6 +15,7 @@ from edgegru_runtime.model_config import (
     EmbeddingNode,
     GruNode,
     HeadNode,
+    LayerNormalisationNode,
     LinearNode,
     Node,
     StandardiseNode,
@@ -41,6 +42,7 @@ _WITH_INITIAL_STATE = 2
 _STANDARDISE, _EMBEDDING, _OPERAND, _LINEAR, _TAPS, _GRU, _ADD, _MULTIPLY, _COPY, _SOFTMAX, _SIGMOID, _IDENTITY = range(
     1, 13
 )
+_LAYER_NORMALISATION = 13
 _HEADS = {"softmax": _SOFTMAX, "sigmoid": _SIGMOID, "identity": _IDENTITY}
 
 
@@ -182,6 +184,10 @@ class _Plan:
                 self._lower_gru(node, self._operand(node.inputs[0]))
             case ElementwiseNode():
                 self._lower_elementwise(node)
+            case LayerNormalisationNode():
+                source, vector = self._values[node.inputs[0]], self._value(node)
+                tensors = self._tensor(f"{name}.weight"), self._tensor(f"{name}.bias")
+                self._add(_LAYER_NORMALISATION, source, vector, *tensors, self._floats((node.epsilon,)))
             case ConcatenateNode():
                 if self._needs_value(name):
                     values = [self._values[read] for read in node.inputs]

@@ -29,6 +29,7 @@ from edgegru_runtime.model_config import (
     EmbeddingNode,
     GruNode,
     HeadNode,
+    LayerNormalisationNode,
     LinearNode,
     Node,
     StandardiseNode,
@@ -136,6 +137,18 @@ class _Embedding:
         return np.asarray(self.table[table_row(float(x[0]), len(self.table))])
 
 
+class _LayerNormalisation:
+    """Mean, variance and quotient in float64, each rounded once: they leave nothing to the order of their sums."""
+
+    def __init__(self, tensors: _Tensors, node: LayerNormalisationNode) -> None:
+        self.weight, self.bias, self.epsilon = tensors.floats("weight"), tensors.floats("bias"), node.epsilon
+
+    def __call__(self, v: Floats) -> Floats:
+        centred = v - np.mean(v, dtype=np.float64)
+        normalised = centred / np.sqrt(np.mean(centred**2) + self.epsilon)
+        return np.asarray(normalised.astype(v.dtype) * self.weight + self.bias)
+
+
 class _Gru:
     """One step of one GRU; the equations are at the top of this file."""
 
@@ -197,6 +210,8 @@ class Reference:
                 self._layers[node.name] = _Embedding(tensors, node, dtype)
             elif isinstance(node, (LinearNode, ConvolutionNode)):
                 self._layers[node.name] = _Linear(tensors, node)
+            elif isinstance(node, LayerNormalisationNode):
+                self._layers[node.name] = _LayerNormalisation(tensors, node)
             elif isinstance(node, GruNode):
                 self._layers[node.name] = _Gru(tensors, node)
 
@@ -231,7 +246,7 @@ class Reference:
             case StandardiseNode():
                 mean, std = self._layers[node.name]
                 return np.asarray((inputs[0] - mean) / std)
-            case EmbeddingNode() | LinearNode():
+            case EmbeddingNode() | LinearNode() | LayerNormalisationNode():
                 return np.asarray(self._layers[node.name](inputs[0]))
             case ConvolutionNode():
                 kept = inputs[0] if state is None else np.concatenate([state, inputs[0]])  # no state: a kernel of one
