@@ -34,9 +34,16 @@ ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
     "relu": lambda a: np.maximum(a, 0),
     "tanh": np.tanh,
     "sigmoid": sigmoid,
+    "hard_sigmoid_5": lambda a: np.clip(a / 5 + 0.5, 0, 1),
+    "hard_sigmoid_6": lambda a: np.clip(a / 6 + 0.5, 0, 1),
     "softmax": lambda a: (
         np.exp(a - a.max(-1, keepdims=True)) / np.exp(a - a.max(-1, keepdims=True)).sum(-1, keepdims=True)
     ),
+}
+FORMS = {
+    "reset": ["after", "before"],
+    "gate_activation": ["sigmoid", "hard_sigmoid_5", "hard_sigmoid_6"],
+    "candidate_activation": ["tanh", "tanh", "relu"],
 }
 
 
@@ -66,6 +73,10 @@ def _evaluate(layer: Layer, xs: Floats, inputs: list[Floats]) -> Floats:
             return inputs[0] + inputs[1] if layer.kind == "add" else inputs[0] * inputs[1]
         case "concatenate":
             return np.concatenate(inputs, axis=1)
+        case "layer_normalisation":
+            centred = inputs[0] - inputs[0].mean(axis=1, keepdims=True)
+            spread = np.sqrt((centred**2).mean(axis=1, keepdims=True) + fields["epsilon"])
+            return centred / spread * arrays["weight"] + arrays["bias"]
         case "convolution":
             taps, dilation = arrays["weight"].shape[1], fields["dilation"]
             padded = np.pad(inputs[0], (((taps - 1) * dilation, 0), (0, 0)))
@@ -79,8 +90,9 @@ def _gru(layer: Layer, xs: Floats) -> Floats:
     h, steps = layer.arrays.get("h0", np.zeros(layer.size)), []
     w, u = (np.split(layer.arrays[name], 3) for name in ("weight_ih", "weight_hh"))
     b, c = (np.split(layer.arrays.get(name, np.zeros(3 * layer.size)), 3) for name in ("bias_ih", "bias_hh"))
+    gate = ACTIVATIONS[layer.fields["gate_activation"]]
     for x in xs:
-        r, z = (sigmoid(w[i] @ x + b[i] + u[i] @ h + c[i]) for i in range(2))
+        r, z = (gate(w[i] @ x + b[i] + u[i] @ h + c[i]) for i in range(2))
         recurrent = r * (u[2] @ h + c[2]) if layer.fields["reset"] == "after" else u[2] @ (r * h) + c[2]
         n = ACTIVATIONS[layer.fields["candidate_activation"]](w[2] @ x + b[2] + recurrent)
         h = (1 - z) * n + z * h
@@ -124,15 +136,17 @@ def drawn_layers(rng: np.random.Generator) -> Layers:
     values = [layers.embedding(rng.normal(size=(7, 3))) if embedding else layers.x]
 
     def gru(value: Layer) -> Layer:
-        weights = random_gru(rng, value.size, int(rng.integers(1, 5)), bool(rng.integers(2)))
-        return layers.gru(value, weights, reset=str(rng.choice(["after", "before"])))
+        hidden = int(rng.integers(1, 5))
+        form = {name: str(rng.choice(values)) for name, values in FORMS.items()}
+        h0 = rng.uniform(-1, 1, hidden) if rng.integers(2) else None
+        return layers.gru(value, random_gru(rng, value.size, hidden, bool(rng.integers(2))), h0=h0, **form)
 
     for _ in range(int(rng.integers(2, 9))):
         value = values[int(rng.integers(len(values)))]
         size, width = value.size, int(rng.integers(1, 5))
         same = [other for other in values if other.size == size]
         other = same[int(rng.integers(len(same)))]
-        match int(rng.integers(8)):
+        match int(rng.integers(9)):
             case 0:
                 bias = rng.normal(size=width) if rng.integers(2) else None
                 new = layers.linear(value, rng.normal(size=(width, size)), bias)
@@ -141,13 +155,15 @@ def drawn_layers(rng: np.random.Generator) -> Layers:
             case 2:
                 new = layers.select(value, rng.integers(size, size=width).tolist())
             case 3:
-                new = layers.activation(value, str(rng.choice(["relu", "tanh", "sigmoid"])))
+                new = layers.activation(value, str(rng.choice(["relu", "tanh", "sigmoid", "hard_sigmoid_6"])))
             case 4:
                 new = layers.add(value, other)
             case 5:
                 new = layers.concatenate([value, other])
             case 6:
                 new = layers.convolution(value, rng.normal(size=(width, 2, size)), None, int(rng.integers(1, 3)))
+            case 7:
+                new = layers.layer_normalisation(value, rng.normal(size=size), rng.normal(size=size), 0.1)
             case _:
                 new = gru(value)
         values.append(new)
