@@ -21,6 +21,7 @@ MODELS = (SEQUENTIAL, *FUNCTIONAL)
 _INNER = {"TimeDistributed": "layer", "RNN": "cell"}  # wrappers, and what their configuration calls what they wrap
 _KERAS_MODULES = ("keras", "tf_keras", "tensorflow")
 _OPERATIONS = ("keras.src.ops.", "keras.ops")  # modules of Keras 3 whose classes are no layers
+_SUMS = {"__operators__.add": "Add", "math.add": "Add", "math.multiply": "Multiply"}  # of TFOpLambda, Keras 2's a + b
 _MOST_CALLS = 2000
 _DEEPEST = 16  # models in models
 
@@ -177,6 +178,8 @@ def _layer(entry: Any, prefix: str, depth: int) -> KerasLayer:
     fields = Fields(config, f'layer "{path}" ({kind})')
     module = entry.get("module")
     operation = isinstance(module, str) and module.startswith(_OPERATIONS)
+    if kind == "TFOpLambda" and str(fields.get("function")) in _SUMS:
+        kind, operation = _SUMS[str(fields.get("function"))], True
     layer = KerasLayer(kind, name, path, fields, operation=operation)
     if kind in _INNER:
         layer.inner = _layer(fields.get(_INNER[kind]), f"{path}/", depth + 1)
@@ -327,6 +330,8 @@ def _node_inputs(layer: KerasLayer, node: Any) -> list[tuple[str, int, int]]:
     for name, value in Fields(keywords, str(layer)).values.items():
         if name == "inputs" and isinstance(value, Mapping):
             references += _keras_tensors(value, layer)
+        elif name == "y" and layer.operation and isinstance(value, list):
+            references.append(_reference(value, layer))
         elif value not in (None, False, []):
             raise ImportModelError(f"{layer} is called with {name}={shown(value)}, expected its input alone")
     return references

@@ -125,8 +125,7 @@ class _Reader:
         same = all(layer.name in lists for layer in owners)
         for layer, place in zip(owners, lists, strict=True):  # in order, as Keras does, where names are others
             name = layer.name if same else place
-            leaves = _order(layer, lists[name])
-            for (leaf, weight), place in zip(leaves, lists[name], strict=True):
+            for (leaf, weight), place in zip(order(layer, lists[name]), lists[name], strict=True):
                 leaf.weights[weight] = self.array(stored[name], place)
 
     def by_place(self, model: KerasLayer, group: h5py.Group, place: str, above: str = "") -> None:
@@ -158,37 +157,46 @@ class _Reader:
             layer.weights = {name: self.array(stored, str(index)) for index, name in enumerate(names)}
 
 
-def _order(layer: KerasLayer, names: list[str]) -> list[tuple[KerasLayer, str]]:
-    """The leaf, and which of its weights, that each stored weight is: first what trains, then the rest."""
+def order(layer: KerasLayer, names: list[str]) -> list[tuple[KerasLayer, str]]:
+    """The leaf, and which of its weights, that each stored weight of a layer or a model is, by their ``names``.
+
+    Weights that train come first, then the others, frozen ones among them; or layer by layer. Where several orders have
+    the right names, the one decides that has the most names of layers right.
+    """
     leaves = list(layer.leaves())
     trainable = [(leaf, name) for leaf in leaves for name in weight_names(leaf)[0]]
     others = [(leaf, name) for leaf in leaves for name in weight_names(leaf)[1]]
-    thawed = [(leaf, name) for leaf, name in trainable if leaf.fields.boolean("trainable", True)]
-    frozen = [
-        (leaf, name)
-        for leaf in leaves
-        for name in (
-            *(weight_names(leaf)[0] if not leaf.fields.boolean("trainable", True) else ()),
-            *weight_names(leaf)[1],
-        )
-    ]
     one_by_one = [(leaf, name) for leaf in leaves for part in weight_names(leaf) for name in part]
+    frozen = {id(leaf) for leaf in leaves if not leaf.fields.boolean("trainable", True)}
+    thawed = [pair for pair in trainable if id(pair[0]) not in frozen]
+    kept = [pair for pair in one_by_one if id(pair[0]) in frozen or pair not in trainable]
     if len(names) != len(one_by_one):
         expected = ", ".join(name for _, name in one_by_one)
         raise ImportModelError(
             f"{layer} has {len(names)} weights in the file ({', '.join(names)}), expected {expected}"
         )
-    stems = [_stem(name) for name in names]
-    for order in (thawed + frozen, trainable + others, one_by_one):
-        if all(stem == name or stem not in _NAMES for stem, (_, name) in zip(stems, order, strict=True)):
-            return order
-    raise ImportModelError(f"{layer} has weights in an order that Keras does not write: {', '.join(names)}")
+    orders = [
+        pairs
+        for pairs in (thawed + kept, trainable + others, one_by_one)
+        if all(_stem(name) in (weight, None) for name, (_, weight) in zip(names, pairs, strict=True))
+    ]
+    if not orders:
+        raise ImportModelError(f"{layer} has weights in an order that Keras does not write: {', '.join(names)}")
+    above = set(layer.path.split("/"))
+    return max(
+        orders,
+        key=lambda pairs: sum(
+            bool((set(leaf.path.split("/")) - above) & set(name.split("/")))
+            for name, (leaf, _) in zip(names, pairs, strict=True)
+        ),
+    )
 
 
-def _stem(name: str) -> str:
-    """``kernel`` of model/gru_1/gru_cell/kernel:0 and of kernel_1:0."""
+def _stem(name: str) -> str | None:
+    """``kernel`` of model/gru_1/gru_cell/kernel:0 and of kernel_1:0; None for a name that is none of a weight."""
     stem = name.rsplit("/", maxsplit=1)[-1].split(":", maxsplit=1)[0]
-    return stem if stem in _NAMES else re.sub(r"_\d+$", "", stem)
+    stem = stem if stem in _NAMES else re.sub(r"_\d+$", "", stem)
+    return stem if stem in _NAMES else None
 
 
 def _names(group: h5py.Group, name: str) -> list[str]:
