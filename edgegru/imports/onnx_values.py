@@ -199,10 +199,13 @@ class CellTable:
         if not kept.all():
             cells, weight = cells[kept], weight[:, kept]
         runs = self.runs(cells)
+        for block, _ in runs:
+            if block.state is not None:
+                raise ImportModelError(f"the state {block.state} is read by a layer, expected a GRU's initial_h")
         if not any(block.delay for block, _ in runs):
             return self.layers.linear(self.layer(cells), weight, bias)
         delays = np.concatenate([np.full(len(indices), block.delay) for block, indices in runs])
-        present = np.concatenate([self._present(block)[indices] for block, indices in runs])
+        present = np.concatenate([self.of_layer(block.layer, (-1,))[indices] for block, indices in runs if block.layer])
         sources, columns = np.unique(present, return_inverse=True)
         dilation = int(np.gcd.reduce(delays))
         taps = int(delays.max()) // dilation + 1
@@ -211,9 +214,3 @@ class CellTable:
         kernel = np.zeros((taps, len(sources), len(weight)))
         np.add.at(kernel, (taps - 1 - delays // dilation, columns.reshape(-1)), np.asarray(weight, np.float64).T)
         return self.layers.convolution(self.layer(sources), kernel.transpose(2, 0, 1), bias, dilation)
-
-    def _present(self, block: _Block) -> Cells:
-        """The cells of a block's layer without delay."""
-        if block.layer is None:
-            raise ImportModelError(f"the state {block.state} is read by a layer, expected a GRU's initial_h")
-        return self.of_layer(block.layer, (-1,))
