@@ -23,6 +23,7 @@ _KERAS_MODULES = ("keras", "tf_keras", "tensorflow")
 _OPERATIONS = ("keras.src.ops.", "keras.ops")  # modules of Keras 3 whose classes are no layers
 _SUMS = {"__operators__.add": "Add", "math.add": "Add", "math.multiply": "Multiply"}  # of TFOpLambda, Keras 2's a + b
 _MOST_CALLS = 2000
+_LONGEST_NAME = 500
 _DEEPEST = 16  # models in models
 
 
@@ -173,6 +174,8 @@ def _layer(entry: Any, prefix: str, depth: int) -> KerasLayer:
     name = config.get("name") if isinstance(config, dict) else None
     name = name if isinstance(name, str) else entry.get("name")
     name = name if isinstance(name, str) else kind.lower()
+    check_text(kind)
+    check_text(name)
     path = f"{prefix}{name}"
     _check_origin(entry, f'layer "{path}"')
     fields = Fields(config, f'layer "{path}" ({kind})')
@@ -333,6 +336,7 @@ def _node_inputs(layer: KerasLayer, node: Any) -> list[tuple[str, int, int]]:
         elif name == "y" and layer.operation and isinstance(value, list):
             references.append(_reference(value, layer))
         elif value not in (None, False, []):
+            check_text(name)
             raise ImportModelError(f"{layer} is called with {name}={shown(value)}, expected its input alone")
     return references
 
@@ -362,8 +366,17 @@ def _reference(value: Any, layer: KerasLayer) -> tuple[str, int, int]:
     if isinstance(value, list) and len(value) == 3:
         name, number, index = value
         if isinstance(name, str) and type(number) is int and type(index) is int:
+            check_text(name)
             return name, number, index
     raise ImportModelError(f"{layer} reads {shown(value)}, expected the name of a layer and two numbers")
+
+
+def check_text(text: str) -> None:
+    """Names of a foreign file stand in sentences: on one line, of a bearable length."""
+    if not text.isprintable() or len(text) > _LONGEST_NAME:
+        raise ImportModelError(
+            f"a name in the file is {shown(text)}, expected at most {_LONGEST_NAME} printable characters"
+        )
 
 
 def shown(value: Any) -> str:

@@ -50,10 +50,9 @@ def _read(config: dict[str, object], version: object, layout: str, weights: Path
     written_by = Version.read(text, model)
     steps = read_steps(program, written_by)
     layers = build_layers(steps)
-    maker = "Keras" if text is None else f"Keras {text}"
-    equations = KerasEquations(steps, f"the equations of {maker} in NumPy")
+    equations = KerasEquations(steps, f"the equations of {written_by} in NumPy")
     source: Source = keras_source(config, written_by, weights, equations) or equations
-    return ForeignModel(f"{maker}, {layout}", layers, source)
+    return ForeignModel(f"{written_by}, {layout}", layers, source)
 
 
 def _architecture(file: h5py.File) -> str:

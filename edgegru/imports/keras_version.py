@@ -16,10 +16,13 @@ class Version:
     text: str | None
     number: tuple[int, int] | None
 
+    def __str__(self) -> str:
+        return "Keras" if self.text is None else f"Keras {self.text}"
+
     @classmethod
     def read(cls, text: str | None, model: KerasLayer) -> Version:
         """From ``keras_version``; without it Keras 3 is told by ``batch_shape``, Keras 2 by ``batch_input_shape``."""
-        found = re.match(r"(\d+)\.(\d+)", text or "")
+        found = re.fullmatch(r"(\d{1,4})\.(\d{1,4})[\w.+-]{0,40}", text or "")
         if found:
             number = int(found[1]), int(found[2])
             if number < (2, 0):

@@ -18,7 +18,7 @@ import h5py
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegru.imports.keras_config import MODELS, KerasLayer
+from edgegru.imports.keras_config import MODELS, KerasLayer, check_text
 from edgegru_runtime.errors import ImportModelError
 
 LARGEST_WEIGHTS = 2**28  # numbers in all
@@ -210,6 +210,8 @@ def _names(group: h5py.Group, name: str) -> list[str]:
     found: list[str] = []
     for part in parts:
         found += [_text(value, part) for value in np.asarray(group.attrs[part]).reshape(-1)]
+    for text in found:
+        check_text(text)
     return found
 
 

@@ -47,9 +47,8 @@ def read(path: Path, options: Options) -> ForeignModel:
     text = metadata.get("keras_version")
     version = Version.read(text if isinstance(text, str) else None, model)
     steps = read_steps(program, version)
-    maker = f"Keras {text}" if isinstance(text, str) else "Keras"
-    equations = KerasEquations(steps, f"the equations of {maker} in NumPy")
-    return ForeignModel(f"{maker}, SavedModel", build_layers(steps), equations)
+    equations = KerasEquations(steps, f"the equations of {version} in NumPy")
+    return ForeignModel(f"{version}, SavedModel", build_layers(steps), equations)
 
 
 def _metadata(path: Path) -> dict[str, Any]:
