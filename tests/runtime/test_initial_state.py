@@ -100,8 +100,6 @@ def test_a_model_without_one_says_nothing_of_it() -> None:
     assert parse_config(config_to_json(filled)) == filled
 
 
-
-
 def exported(artifact: Artifact, form: str, folder: Path) -> Path:
     if artifact.config.scheme != "dynamic-w8":
         return write_export(artifact, form, folder)
