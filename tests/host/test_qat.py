@@ -472,19 +472,19 @@ def test_other_starts_are_refused(float_run: Path, tmp_path: Path) -> None:
     integer = tmp_path / "int8.safetensors"
     save_artifact(quantize_artifact(start, calibrate(start, recordings())), integer)
     hard = tmp_path / "hard.safetensors"
-    gates = {"gate_activation": "hard_sigmoid_5"}
-    nodes = tuple(replace(node, **gates) if isinstance(node, GruNode) else node for node in start.config.nodes)
+    hardened = {"gru0": replace(start.config.node("gru0"), gate_activation="hard_sigmoid_5")}
+    nodes = tuple(hardened.get(node.name, node) for node in start.config.nodes)
     save_artifact(with_identity(Artifact(replace(start.config, nodes=nodes), start.tensors)), hard)
-    with pytest.raises(ConfigError, match="gru0 has gate_activation hard_sigmoid_5, but the configuration makes"):
-        train(config, data=data, qat="static-w8a8", from_model=hard, output=tmp_path / "out")
-    with pytest.raises(ConfigError, match="is static-w8a8, expected a float32 model to start from"):
-        train(config, data=data, qat="static-w8a8", from_model=integer, output=tmp_path / "out")
-    with pytest.raises(ArtifactError, match="data.npz: "):
-        train(config, data=data, qat="static-w8a8", from_model=data, output=tmp_path / "out")
-    with pytest.raises(ConfigError, match="qat is 'int4', expected one of static-w8a8, static-w8a16"):
-        train(config, data=data, qat="int4", output=tmp_path / "out")
-    with pytest.raises(ConfigError, match="nothing to resume"):
-        train(config, data=data, qat="static-w8a8", output=tmp_path / "out", resume=True)
+    refused: list[tuple[type[Exception], str, dict[str, Any]]] = [
+        (ConfigError, "gru0 has gate_activation hard_sigmoid_5, but the configuration makes", {"from_model": hard}),
+        (ConfigError, "is static-w8a8, expected a float32 model to start from", {"from_model": integer}),
+        (ArtifactError, "data.npz: ", {"from_model": data}),
+        (ConfigError, "qat is 'int4', expected one of static-w8a8, static-w8a16", {"qat": "int4"}),
+        (ConfigError, "nothing to resume", {"resume": True}),
+    ]
+    for error, message, options in refused:
+        with pytest.raises(error, match=message):
+            train(config, data=data, output=tmp_path / "out", **{"qat": "static-w8a8", **options})
     assert not (tmp_path / "out").exists()
     with pytest.raises(ConfigError, match="would be replaced by what is trained from it, expected another output"):
         train(config, data=data, qat="static-w8a8", from_model=float_run / "model.safetensors", output=float_run)
