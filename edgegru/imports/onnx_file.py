@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
+import onnx
 
 from edgegru.imports.onnx_graph import Node, OnnxGraph
 from edgegru.imports.onnx_gru import form
@@ -17,7 +18,9 @@ from edgegru.imports.onnx_source import Call, OnnxSource, OutputTake, StateFeed
 from edgegru.imports.onnx_values import AxesError, Signal
 from edgegru.imports.onnx_walk import OPEN_LENGTH, Axes, Walk
 from edgegru.imports.source import ForeignModel, Options
+from edgegru_export.metadata import METADATA_KEY
 from edgegru_runtime.errors import ImportModelError
+from edgegru_runtime.exported import read_exported
 
 _LARGEST_INPUT = 2**20  # numbers of x in one call, with OPEN_LENGTH steps
 _REFUSED = {
@@ -36,13 +39,23 @@ def read(path: Path, options: Options) -> ForeignModel:
     producer = " ".join(filter(None, (model.producer_name, model.producer_version)))[:60]
     if options.node is not None:
         graph = OnnxGraph(single_node(graph, options.node), tensors)
-    walk, roles = _walked(recognised(graph))
+    walk, roles = _walked(recognised(graph), _own_starts(path, model))
     call = _call(graph, roles, walk)
     parts = [f"ONNX opset {graph.opset}", producer, f"node {options.node}" if options.node else ""]
     return ForeignModel(", ".join(filter(None, parts)), walk.layers, OnnxSource(graph, call))
 
 
-def _walked(graph: OnnxGraph) -> tuple[Walk, Roles]:
+def _own_starts(path: Path, model: onnx.ModelProto) -> dict[str, np.ndarray]:
+    """What the states of a file that we exported begin with, by its metadata. ONNX itself has no word for it."""
+    if not any(entry.key == METADATA_KEY for entry in model.metadata_props):
+        return {}
+    exported = read_exported(path)
+    if exported.state_dtype != "float32":
+        return {}
+    return {names[0]: np.frombuffer(blob, "<f4") for names, blob in zip(exported.states, exported.initial, strict=True)}
+
+
+def _walked(graph: OnnxGraph, starts: Mapping[str, np.ndarray]) -> tuple[Walk, Roles]:
     """The first reading of the input's axes with which the whole graph makes sense."""
     if not graph.outputs:
         raise ImportModelError("the graph has no outputs, expected one or more")
@@ -57,7 +70,7 @@ def _walked(graph: OnnxGraph) -> tuple[Walk, Roles]:
         raise ImportModelError(f"the graph has no node of type GRU, but {kinds[:200]}")
     for node in grus:
         form(node)
-    roles = find_roles(graph, grus, needed)
+    roles = find_roles(graph, grus, needed, starts)
     failures: list[tuple[tuple[bool, int], ImportModelError]] = []
     constants: dict[int, list[np.ndarray]] = {}
     for axes in _readings(graph, roles, grus):
@@ -128,7 +141,7 @@ def _call(graph: OnnxGraph, roles: Roles, walk: Walk) -> Call:
         walk.layers.output(walk.table.layer(cells), recording=signal.last, name=name)
         takes.append(OutputTake(name, signal.time, signal.batch))
     states = [
-        StateFeed(name, roles.state_shape(name, walk.batch), handed_on[name] or "" if step else "")
+        StateFeed(name, roles.state_start(name, walk.batch), handed_on[name] or "" if step else "")
         for name in roles.states
         if name in read
     ]

@@ -183,7 +183,7 @@ def _check_lengths(walk: Walk, node: Node, lengths: Value | None) -> None:
 def _beginning(
     walk: Walk, node: Node, value: Value | None, size: int, batch_axis: int
 ) -> tuple[NDArray[Any] | None, NDArray[Any] | None]:
-    """A constant h0 (H,), and the cells of the state that stands in its place."""
+    """h0 (H,), and the cells of the state input that stands in its place."""
     if value is None:
         if walk.axes.time is None:
             raise AxesError(f"{node}: has no initial_h, so every step would begin anew, expected a state input")
@@ -194,7 +194,7 @@ def _beginning(
         )
         if not only_states or value.cells.size != size:
             raise ImportModelError(f"{node}: its initial_h is computed from the input, expected a state or a constant")
-        return None, value.cells
+        return np.array([walk.starts.get(cell, 0.0) for cell in value.cells.reshape(-1).tolist()]), value.cells
     if walk.axes.time is None:
         raise AxesError(f"{node}: its initial_h is a constant, so every step would begin anew")
     batch_axis = 0 if batch_axis == 0 else 1

@@ -191,6 +191,8 @@ def _concat(walk: Walk, node: Node, inputs: Sequence[Value | None]) -> list[Valu
     parts = [
         value.cells if isinstance(value, Signal) else walk.constant_cells(node, value, signals) for value in values
     ]
+    if sum(part.size for part in parts) > walk.largest:
+        raise ImportModelError(f"{node} makes more than {walk.largest:,} numbers of one step")
     try:
         return [signals.moved(np.concatenate(parts, axis), signals.time, signals.batch)]
     except ValueError:

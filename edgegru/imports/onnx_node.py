@@ -12,6 +12,7 @@ from onnx import TensorProto, helper, numpy_helper
 from edgegru.imports.onnx_constants import fold
 from edgegru.imports.onnx_graph import Node, OnnxGraph
 from edgegru.imports.onnx_gru import arrays, form
+from edgegru.imports.onnx_loading import LARGEST_TENSOR
 from edgegru_runtime.errors import ImportModelError
 
 _LISTED = 10  # names in a message
@@ -98,6 +99,7 @@ def _constant(graph: OnnxGraph, node: Node, place: int, name: str) -> NDArray[An
             f"{node}: its {what} is {name}, which depends on the graph's inputs, expected a constant"
         )
     values: dict[str, NDArray[Any]] = {}
+    made = 0
     for index in graph.needed([name]):
         maker = graph.nodes[index]
         if maker.operator == "Constant" and not maker.domain:
@@ -105,6 +107,9 @@ def _constant(graph: OnnxGraph, node: Node, place: int, name: str) -> NDArray[An
         else:
             inputs = [None if not each else _value(graph, values, each) for each in maker.inputs]
             results = fold(maker, inputs, graph.opset)
+            made += sum(array.size for array in results)
+            if made > LARGEST_TENSOR:
+                raise ImportModelError(f"{maker}: constants of {made:,} numbers, at most {LARGEST_TENSOR:,} expected")
         values.update((each, array) for each, array in zip(maker.outputs, results, strict=False) if each)
     return _value(graph, values, name)
 

@@ -143,6 +143,8 @@ def _combined(walk: Walk, node: Node, operator: str, left: Signal, right: Signal
     except ValueError:
         shapes = " and ".join(walk.shape_text(signal) for signal in pair)
         raise ImportModelError(f"{node}: {shapes} do not fit") from None
+    if cells[0].size > walk.largest:
+        raise ImportModelError(f"{node} makes {cells[0].size:,} numbers of one step, at most {walk.largest:,} expected")
     if operator == "Div":
         raise ImportModelError(f"{node}: divides by a value that depends on the input, expected a constant")
     a, b = (_layer(walk, node, replace(model, cells=np.ascontiguousarray(each)))[1] for each in cells)

@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
 
 from edgegru.imports.onnx_graph import GraphInput, Node, OnnxGraph
 from edgegru_runtime.errors import ImportModelError
@@ -33,11 +37,14 @@ Dims = tuple[int | None, ...]
 
 @dataclass(frozen=True)
 class Roles:
-    """``states``: by name, in order; ``next_states``: the output that seems to hand a state on, by names and shapes."""
+    """``states``: by name, in order; ``next_states``: the output that seems to hand a state on, by names and shapes;
+    ``starts``: what a state begins with where a file of our own says so, all others with zeros.
+    """
 
     x: GraphInput
     states: dict[str, GraphInput]
     next_states: dict[str, str]
+    starts: Mapping[str, NDArray[Any]]
 
     def state_shape(self, name: str, batch: int) -> tuple[int, ...]:
         """The shape of a state input; dynamic axes count as ``batch``."""
@@ -46,8 +53,17 @@ class Roles:
             raise ImportModelError(f"the input {name} has no shape, expected that of a state")
         return tuple(batch if size is None else size for size in dims)
 
+    def state_start(self, name: str, batch: int) -> NDArray[Any]:
+        """What a state input is at first, the same in every sample."""
+        shape = self.state_shape(name, batch)
+        if name not in self.starts:
+            return np.zeros(shape)
+        return np.resize(self.starts[name], shape)  # our files have the batch first: row after row the same
 
-def find_roles(graph: OnnxGraph, grus: Sequence[Node], needed: Sequence[int]) -> Roles:
+
+def find_roles(
+    graph: OnnxGraph, grus: Sequence[Node], needed: Sequence[int], starts: Mapping[str, NDArray[Any]]
+) -> Roles:
     """Raises ImportModelError where weights are inputs, or where more than one input is no state."""
     inputs = {value.name: value for value in graph.inputs}
     beginnings: set[str] = set()
@@ -77,7 +93,7 @@ def find_roles(graph: OnnxGraph, grus: Sequence[Node], needed: Sequence[int]) ->
             names = " and ".join(other.name for other in others)
             raise ImportModelError(f"the graph has the inputs {names}, expected one and states that an output hands on")
     assert x.name in inputs
-    return Roles(x, kept, pairs)
+    return Roles(x, kept, pairs, starts)
 
 
 def _sources(graph: OnnxGraph, name: str, *, moving: bool) -> set[str]:

@@ -54,15 +54,15 @@ _EXACT = {  # what ONNX's reference computes in double where it is given doubles
         "Unsqueeze",
     ),
 }
-_LARGEST_EXACT = 2**22  # numbers of all initializers
+_LARGEST_EXACT = 2**24  # numbers of all initializers
 
 
 @dataclass(frozen=True)
 class StateFeed:
-    """A state input of ``shape`` and the output that hands it on, "" where a sequence is run in one call."""
+    """A state input, what it is at first, and the output that hands it on, "" where a sequence is run in one call."""
 
     name: str
-    shape: tuple[int, ...]
+    start: Array
     next_name: str
 
 
@@ -129,9 +129,8 @@ class OnnxSource:
         dtype = np.dtype(np.float64) if exact else self._call.dtype
         call = self._call
         values = np.rint(xs).astype(dtype) if dtype.kind == "i" else xs.astype(dtype)
-        states = {state.name: np.zeros(state.shape, np.float64 if exact else call.dtype) for state in call.states}
-        if call.dtype.kind == "i":
-            states = {name: array.astype(np.float32) for name, array in states.items()}
+        kind = np.float64 if exact else np.float32 if call.dtype.kind == "i" else call.dtype
+        states = {state.name: state.start.astype(kind) for state in call.states}
         try:
             if call.axes.time is not None:
                 return self._taken(run, self._arranged(values), states, len(xs))[0]
@@ -168,7 +167,7 @@ class OnnxSource:
                 time = None if time is None else time - (output.batch < time)
             outputs.append(array.reshape(-1) if time is None else np.moveaxis(array, time, 0).reshape(steps, -1))
         following = {
-            state.name: np.asarray(results[state.next_name]).reshape(state.shape)
+            state.name: np.asarray(results[state.next_name]).reshape(state.start.shape)
             for state in call.states
             if state.next_name
         }
@@ -208,7 +207,13 @@ class _Reference:
     """ONNX's reference, whose GRU learns the activations that a node names."""
 
     def __init__(self, model: onnx.ModelProto) -> None:
-        self._evaluator = ReferenceEvaluator(model, new_ops=[GRU])
+        named = onnx.ModelProto()
+        named.CopyFrom(model)
+        for index, node in enumerate(named.graph.node):  # it takes an output without a name for what is left out later
+            names = [name or f"unnamed {index} {place}" for place, name in enumerate(node.output)]
+            del node.output[:]
+            node.output.extend(names)
+        self._evaluator = ReferenceEvaluator(named, new_ops=[GRU])
 
     def __call__(self, feeds: dict[str, Array]) -> dict[str, Array]:
         with np.errstate(over="ignore"):  # exp(-x) of a large x is what its sigmoid means

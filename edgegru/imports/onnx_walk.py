@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 from edgegru.imports.layers import Layers
 from edgegru.imports.onnx_constants import fold
 from edgegru.imports.onnx_graph import Node, OnnxGraph
+from edgegru.imports.onnx_loading import LARGEST_TENSOR
 from edgegru.imports.onnx_movement import MOVEMENTS
 from edgegru.imports.onnx_operators import OPERATORS
 from edgegru.imports.onnx_roles import Roles
@@ -40,7 +41,7 @@ class Axes:
 class Walk:
     """Values by name, as far as they were needed."""
 
-    largest = 2**24  # cells of one signal
+    largest = 2**20  # cells of one signal
 
     def __init__(
         self, graph: OnnxGraph, roles: Roles, axes: Axes, constants: dict[int, list[Array]], done: set[int]
@@ -59,11 +60,16 @@ class Walk:
         self.done = done
         self._running: set[int] = set()
         self._constants = constants
+        self._folded_size = 0  # numbers of all constants that were made
         x = roles.x
         row = x.dtype is not None and x.dtype.kind == "i"
         self.values[x.name] = Signal(self.table.of_layer(self.layers.x, cells), axes.time, axes.batch, row=row)
+        self.starts: dict[int, float] = {}  # a state's cell → what it is at first, where the file says so
         for name in roles.states:
-            self.values[name] = self._state(name)
+            state = self.values[name] = self._state(name)
+            if name in roles.starts:
+                start = np.resize(roles.starts[name], state.cells.size).tolist()
+                self.starts.update(zip(state.cells.reshape(-1).tolist(), start, strict=True))
 
     def _state(self, name: str) -> Signal:
         """A state input; its batch is where a GRU's is, or the one axis of that size."""
@@ -134,6 +140,11 @@ class Walk:
             return self._constants[index]
         arrays = [value for value in inputs if not isinstance(value, Signal)]
         results = fold(node, arrays, self.opset)
+        self._folded_size += sum(array.size for array in results)
+        if self._folded_size > LARGEST_TENSOR:
+            raise ImportModelError(
+                f"{node}: constants of {self._folded_size:,} numbers, at most {LARGEST_TENSOR:,} expected"
+            )
         if fixed:
             self._constants[index] = results
         return results

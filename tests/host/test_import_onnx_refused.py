@@ -16,6 +16,7 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper
 
 from edgegru.importing import import_model
+from edgegru.imports import onnx_walk
 from edgegru_runtime.errors import ImportModelError
 from tests.host.onnx_graphs import HIDDEN, SMALL, gru, imported, model, saved, small, weights
 
@@ -284,6 +285,19 @@ def test_the_refused_are_good_but_for_one_thing(tmp_path: Path):
     imported(saved(tmp_path, behind(node("Relu", ["y"], ["z"]))))
     imported(saved(tmp_path, before(node("Neg", ["x"], ["v"]))))
     imported(saved(tmp_path, with_state("h", h=np.zeros((1, 1, HIDDEN), np.float32))))
+
+
+def test_constants_and_values_that_double(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    """Each of forty nodes makes twice as many numbers as the one before."""
+    doubling = [node("Concat", [f"v{index}", f"v{index}"], [f"v{index + 1}"], axis=2) for index in range(40)]
+    first = node("Identity", ["x"], ["v0"])
+    made = model([first, *doubling, gru(("v40", "W", "R"))], W, X, {"y": None})
+    with pytest.raises(ImportModelError, match=r"node v19 \(Concat\) makes more than 1,048,576 numbers"):
+        imported(saved(tmp_path, made))
+    monkeypatch.setattr(onnx_walk, "LARGEST_TENSOR", 2**20)
+    made = model([node("Identity", ["W"], ["v0"]), *doubling, gru(("x", "v40", "R"))], W, X, {"y": None})
+    with pytest.raises(ImportModelError, match=r"\(Concat\): constants of"):
+        imported(saved(tmp_path, made))
 
 
 JUNK = [
