@@ -20,7 +20,7 @@ from torch.utils import _pytree as pytree
 
 from edgegru.imports import torch_operators, torch_shapes
 from edgegru.imports.layers import Layer, Layers
-from edgegru.imports.torch_value import STATE, Call, State, Trace, Value
+from edgegru.imports.torch_value import STATE, Call, RightAxesError, State, Trace, Value, WrongAxisError
 from edgegru_runtime.errors import ImportModelError
 
 _OPERATORS = {**torch_shapes.OPERATORS, **torch_operators.OPERATORS}
@@ -59,7 +59,13 @@ class Reading:
 
 def read_program(program: ExportedProgram, leaf: int, axes: InputAxes, names: Sequence[str | None]) -> Reading:
     """``leaf``: which of forward's arguments is the input; ``names`` of what it returns. Raises ImportModelError."""
-    return _Walk(program, leaf, axes).read(names)
+    walk = _Walk(program, leaf, axes)
+    try:
+        return walk.read(names)
+    except ImportModelError as error:
+        if walk.met_gru and not isinstance(error, WrongAxisError):
+            raise RightAxesError(str(error)) from None
+        raise
 
 
 class _Walk:
@@ -67,6 +73,7 @@ class _Walk:
         self._program, self._leaf, self._axes = program, leaf, axes
         self._mutated = set(program.graph_signature.buffers_to_mutate.values())
         self._values: dict[torch.fx.Node, Any] = {}
+        self.met_gru = False  # whose time was that of the input
         self._left_over: dict[torch.fx.Node, str] = {}  # tensors that are neither parameters nor buffers
 
     def read(self, names: Sequence[str | None]) -> Reading:
@@ -143,6 +150,7 @@ class _Walk:
         if name in ("gru", "gru_cell"):
             self._check_start(node, call)
         result = handler(self._trace, call)
+        self.met_gru = self.met_gru or name in ("gru", "gru_cell")
         if isinstance(result, Value) and result.shape != call.shape:
             call.refuse(f"{name} gives {list(call.shape)}, but was understood as giving {list(result.shape)}")
         return result

@@ -20,13 +20,14 @@ from torch.utils import _pytree as pytree
 from edgegru.imports.source import ForeignModel
 from edgegru.imports.torch_example import derived_example
 from edgegru.imports.torch_graph import InputAxes, Reading, read_program
-from edgegru.imports.torch_value import WrongAxisError
+from edgegru.imports.torch_value import RightAxesError, WrongAxisError
 from edgegru_runtime.errors import ImportModelError
 
 TRACED_LENGTH = 11  # steps of the sequence that is traced, where the module takes any number
 _OTHER_LENGTHS = (1, 2)  # which a module that takes any number must take too
 # What the axes of an input can mean, by how many there are; the likeliest first. Operators along time decide.
 _SUPPOSITIONS = {
+    0: (InputAxes(None, None),),
     1: (InputAxes(None, 0), InputAxes(0, None), InputAxes(None, None)),
     2: (InputAxes(None, 0), InputAxes(0, None), InputAxes(None, 1), InputAxes(0, 1), InputAxes(1, 0)),
     3: (InputAxes(0, 1), InputAxes(1, 0), InputAxes(0, 2), InputAxes(0, None)),
@@ -84,8 +85,8 @@ def _of_module(module: nn.Module) -> nn.Module:
 
 
 def _read(module: nn.Module, leaves: list[Any], structure: Any, format: str) -> ForeignModel:
-    """By the first supposition about the axes that holds."""
-    first: ImportModelError | None = None
+    """By the first supposition about the axes that holds; a wrong one is stopped at a GRU at the latest."""
+    problems: list[ImportModelError] = []
     for leaf, tensor in enumerate(leaves):
         if not isinstance(tensor, torch.Tensor):
             continue
@@ -94,17 +95,23 @@ def _read(module: nn.Module, leaves: list[Any], structure: Any, format: str) -> 
                 caller = _caller(module, _Arguments(leaves, structure, leaf, axes))
                 program, names = _exported(module, caller)
                 reading = read_program(program, leaf, axes, names)
-            except WrongAxisError as error:
-                first = first or error
+            except RightAxesError:
+                raise
+            except ImportModelError as error:
+                problems.append(error)
             else:
                 return ForeignModel(format, reading.layers, _Source(module, caller, reading))
-    if first is not None and isinstance(module, torch.fx.GraphModule):
-        raise ImportModelError(f"{first}; expected a program exported with batch 1")
-    if first is not None and sum(isinstance(leaf, torch.Tensor) for leaf in leaves) > 1:
-        raise ImportModelError(f"{first}; expected one input, and besides it only states that GRUs begin with")
-    raise first or ImportModelError(
-        "the example has no tensor of 1 to 4 axes, expected (batch, T, channels) or the like"
-    )
+    if not problems:
+        raise ImportModelError("the example has no tensor of at most 4 axes, expected (batch, T, channels) or the like")
+    for problem in problems:
+        if not isinstance(problem, WrongAxisError):
+            raise problem
+    hint = ""
+    if isinstance(module, torch.fx.GraphModule):
+        hint = "; expected a program exported with batch 1"
+    elif sum(isinstance(leaf, torch.Tensor) for leaf in leaves) > 1:
+        hint = "; expected one input, and besides it only states that GRUs begin with"
+    raise ImportModelError(f"{problems[0]}{hint}")
 
 
 @dataclass(frozen=True)
@@ -171,6 +178,8 @@ def _caller(module: nn.Module, arguments: _Arguments) -> _Arguments:
             _run(module, arguments.drawn(length), f"{length} steps")
     except WrongAxisError:
         steps = arguments.leaves[arguments.leaf].shape[arguments.axes.time]
+        if steps == 1:  # a module of one step is read as one, with its state
+            raise
         _run(module, arguments.drawn(steps), f"{steps} steps and batch 1")
         return _Arguments(arguments.leaves, arguments.structure, arguments.leaf, arguments.axes, steps)
     return arguments
@@ -187,7 +196,7 @@ def _exported(module: nn.Module, arguments: _Arguments) -> tuple[torch.export.Ex
         try:
             return torch.export.export(copied, given, strict=False).run_decompositions({}), names
         except Exception as error:
-            raise ImportModelError(_why_not(copied, error)) from None
+            raise RightAxesError(_why_not(copied, error)) from None
 
 
 def _key(path: tuple[Any, ...]) -> str | None:

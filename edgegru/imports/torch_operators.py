@@ -350,6 +350,8 @@ REFUSED = {
     "rnn_tanh_cell": "is a plain RNN cell, expected a GRU",
     "rnn_relu_cell": "is a plain RNN cell, expected a GRU",
     "_pack_padded_sequence": "packs a sequence, expected a tensor of one sequence",
+    "log_softmax": "gives logarithms of probabilities, expected softmax or the scores before it",
+    "_log_softmax": "gives logarithms of probabilities, expected softmax or the scores before it",
     "native_dropout": "drops numbers at random, expected eval mode",
     **dict.fromkeys(
         ("_native_batch_norm_legit", "_native_batch_norm_legit_functional"),

@@ -20,6 +20,10 @@ class WrongAxisError(ImportModelError):
     """The axes of the input mean something else than was supposed: another supposition may be right."""
 
 
+class RightAxesError(ImportModelError):
+    """Refused for a reason that other suppositions about the axes would not change."""
+
+
 @dataclass(frozen=True)
 class Value:
     """A tensor as numbers of layers: permuting, cutting or joining tensors changes ``numbers`` and makes no layer.

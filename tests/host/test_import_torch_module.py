@@ -30,6 +30,15 @@ WRITTEN: dict[str, tuple[Callable[[], nn.Module], torch.Tensor | None, Any]] = {
         torch.zeros(2, 7),
         lambda xs: xs.T,
     ),
+    "a mask for a spectrum, (batch, bins, T, parts)": (
+        lambda: Written(
+            lambda m, x: x.movedim(2, 1) * m.lin(m.gru(x.movedim(2, 1).flatten(2))[0]).sigmoid().unflatten(2, (3, 2)),
+            gru=gru(6, 4),
+            lin=nn.Linear(4, 6),
+        ),
+        torch.zeros(2, 3, 7, 2),
+        lambda xs: xs.reshape(-1, 3, 2).movedim(0, 1).unsqueeze(0),
+    ),
     "rows of a picture": (
         lambda: Written(lambda m, x: m.gru(x.flatten(2))[0].unflatten(2, (2, 2)), gru=gru(6, 4)),
         torch.zeros(2, 7, 2, 3),
@@ -183,6 +192,17 @@ def test_a_module_of_one_step_is_stepped_with_its_own_state():
             h, c, y = module(x.unsqueeze(0), h, c)
         np.testing.assert_allclose(ours, y[0], atol=1e-6)
     assert [node.kind for node in from_torch(nn.GRUCell(3, 4)).config.nodes][1] == "gru"
+
+
+@pytest.mark.parametrize("shape", [(), (1,), (1, 1)])
+def test_a_module_of_one_row_number_is_stepped(shape: tuple[int, ...]):
+    torch.manual_seed(0)
+    module = Written(lambda m, x, h: m.gru(m.table(x).view(1, 1, -1), h), table=nn.Embedding(9, 3), gru=nn.GRU(3, 4))
+    artifact, h = from_torch(module, (torch.zeros(shape, dtype=torch.long), torch.zeros(1, 1, 4))), torch.zeros(1, 1, 4)
+    for row, ours in zip([8, 0, 3, 3], streamed(artifact, np.array([[8], [0], [3], [3]]))[0], strict=True):
+        with torch.no_grad():
+            y, h = module(torch.tensor(row), h)
+        np.testing.assert_allclose(ours, y.ravel(), atol=1e-6)
 
 
 def test_a_buffer_that_keeps_the_state_streams():
