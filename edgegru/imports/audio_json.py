@@ -31,8 +31,10 @@ def read(path: Path, options: Options) -> ForeignModel:
         raise ImportModelError("model_data and state_dict are not both objects, expected the JSON of an audio model")
     for name, expected in (("model", "SimpleRNN"), ("unit_type", "GRU")):
         if made_with.get(name) != expected:
-            raise ImportModelError(f"model_data: {name} is {made_with.get(name)!r}, expected {expected!r}")
-    blocks = weight_stack.stack_of({name: _array(name, values) for name, values in tensors.items()})
+            raise ImportModelError(f"model_data: {name} is {str(made_with.get(name))[:40]!a}, expected {expected!r}")
+    blocks = weight_stack.stack_of(
+        {weight_stack.checked_name(name): _array(name, values) for name, values in tensors.items()}
+    )
     if [(block.kind, block.path) for block in blocks] != [("GRU", "rec"), ("Linear", "lin")]:
         raise ImportModelError(f"state_dict holds {', '.join(map(str, blocks))}, expected a GRU rec and a Linear lin")
     skip = _checked(made_with, *blocks)
@@ -54,11 +56,11 @@ def _checked(made_with: Mapping[str, Any], rec: Block, lin: Block) -> int:
     }
     for name, size in sizes.items():
         if made_with.get(name, size) != size:
-            raise ImportModelError(f"model_data: {name} is {made_with[name]!r}, but the tensors have {size}")
+            raise ImportModelError(f"model_data: {name} is {str(made_with[name])[:40]!a}, but the tensors have {size}")
     skip = made_with.get("skip")
     allowed = {0, lin.output_size} if lin.output_size <= rec.input_size else {0}
     if not isinstance(skip, int) or skip not in allowed:
-        raise ImportModelError(f"model_data: skip is {skip!r}, expected 0 or output_size, {lin.output_size}")
+        raise ImportModelError(f"model_data: skip is {str(skip)[:40]!a}, expected 0 or output_size, {lin.output_size}")
     return int(skip)
 
 

@@ -99,7 +99,7 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
     try:
         entries: Any = safetensors.deserialize(data)  # type: ignore[no-untyped-call]
     except safetensors.SafetensorError as error:
-        raise ImportModelError(f"is a damaged safetensors file: {error}") from None
+        raise ImportModelError(f"is a damaged safetensors file: {str(error)[:100]!a}") from None
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
     settings = header.get("__metadata__", {})
     if "edgegru" in settings:
@@ -109,6 +109,7 @@ def _read_safetensors(path: Path) -> dict[str, Array]:
 
 
 def _array(name: str, entry: Any) -> Array:
+    weight_stack.checked_name(name)
     dtype, shape, data = entry["dtype"], entry["shape"], entry["data"]
     if dtype == "BF16":  # the upper half of a float32
         flat = (np.frombuffer(data, "<u2").astype(np.uint32) << 16).view(np.float32)

@@ -13,7 +13,7 @@ import torch
 from numpy.typing import NDArray
 from torch import nn
 
-from edgegru.imports.weight_stack import COUNTER, Block, check_settings
+from edgegru.imports.weight_stack import COUNTER, Block, check_settings, checked_name
 from edgegru_runtime.errors import ImportModelError
 
 _DEEPEST = 4  # dicts in dicts of a checkpoint
@@ -41,7 +41,7 @@ def load_tensors(path: Path) -> dict[str, Array]:
     if len(found) > 1:
         raise ImportModelError(f"holds state dicts {' and '.join(where for where, _ in found)}, expected one GRU's")
     tensors = {
-        str(name): tensor
+        checked_name(str(name)): tensor
         for name, tensor in found[0][1].items()
         if isinstance(tensor, torch.Tensor) and not str(name).endswith(COUNTER)
     }
@@ -58,7 +58,7 @@ def _why_not(error: Exception) -> str:
         )
     lines = str(error).splitlines() or [type(error).__name__]
     reason = next((line.strip() for line in lines if "rror:" in line), lines[0].strip())
-    return f"cannot be read as weights: {reason[:200]}"
+    return f"cannot be read as weights: {reason[:200]!a}"
 
 
 def _dicts(content: Any) -> Iterator[tuple[str, dict[Any, Any]]]:
@@ -70,8 +70,13 @@ def _dicts(content: Any) -> Iterator[tuple[str, dict[Any, Any]]]:
             if isinstance(part, dict) and id(part) not in seen:
                 seen.add(id(part))
                 yield where or "at the top", part
-                inner.extend((f"{where}.{key}" if where else str(key), value) for key, value in part.items())
+                inner.extend((f"{where}.{_shown(key)}".lstrip("."), value) for key, value in part.items())
         pending = inner
+
+
+def _shown(key: Any) -> str:
+    text = str(key)[:40]
+    return text if text.isprintable() else ascii(text)
 
 
 def _array(name: str, tensor: torch.Tensor) -> Array:

@@ -15,6 +15,7 @@ from edgegru.imports.layers import Layer, Layers
 from edgegru_export.gate_order import from_torch
 from edgegru_runtime.errors import ImportModelError
 
+LONGEST_NAME = 200  # letters
 MOST_LAYERS = 7  # whose orders are tried; plain stacks have three or four
 _RECURRENT = re.compile(
     r"(?:(?P<path>.*)\.)?(?P<kind>(weight|bias)_(ih|hh))(_l(?P<layer>\d{1,3}))?(?P<reverse>_reverse)?"
@@ -87,6 +88,15 @@ def build(blocks: Sequence[Block]) -> tuple[Layers, Layer]:
     return layers, value
 
 
+def checked_name(name: str) -> str:
+    """A tensor's name, if it fits a message. Raises ImportModelError."""
+    if not name.isprintable() or len(name) > LONGEST_NAME:
+        raise ImportModelError(
+            f"a tensor is named {name[:40]!a}, expected plain text of at most {LONGEST_NAME} letters"
+        )
+    return name
+
+
 def check_settings(where: str, settings: Mapping[Any, Any]) -> None:
     """Raise ImportModelError where a setting beside the weights says that there is a connection they do not show."""
     for key, value in settings.items():
@@ -94,7 +104,7 @@ def check_settings(where: str, settings: Mapping[Any, Any]) -> None:
         says = says or (isinstance(value, str) and value.lower() not in ("", "0", "false", "none", "no"))
         if says and isinstance(key, str) and any(word in key.lower() for word in ("skip", "residual")):
             raise ImportModelError(
-                f"{where} says {key} = {value!r}, a connection that weights do not show, expected "
+                f"{where} says {key[:40]!a} = {str(value)[:40]!a}, a connection that weights do not show, expected "
                 "edgegru.from_torch(model)"
             )
 

@@ -76,9 +76,9 @@ def test_a_lost_skip_is_found_out(tmp_path: Path):
     [
         ({"unit_type": "LSTM"}, "model_data: unit_type is 'LSTM', expected 'GRU'"),
         ({"model": "RecNet"}, "model_data: model is 'RecNet', expected 'SimpleRNN'"),
-        ({"hidden_size": 16}, "model_data: hidden_size is 16, but the tensors have 8"),
-        ({"skip": 2}, "model_data: skip is 2, expected 0 or output_size, 1"),
-        ({"skip": None}, "model_data: skip is None, expected 0 or output_size, 1"),
+        ({"hidden_size": 16}, "model_data: hidden_size is '16', but the tensors have 8"),
+        ({"skip": 2}, "model_data: skip is '2', expected 0 or output_size, 1"),
+        ({"skip": None}, "model_data: skip is 'None', expected 0 or output_size, 1"),
     ],
 )
 def test_a_file_is_refused_by_name(tmp_path: Path, changes: dict[str, Any], sentence: str):

@@ -214,7 +214,7 @@ REFUSED = {
     "two models": (lambda: {"model": gru(), "ema": gru()}, "holds state dicts model and ema, expected one GRU's"),
     "skip": (
         lambda: {"config": {"skip": 1}, "state_dict": gru()},
-        "config says skip = 1, a connection that weights do not show, expected edgegru.from_torch(model)",
+        "config says 'skip' = '1', a connection that weights do not show, expected edgegru.from_torch(model)",
     ),
 }
 
@@ -291,12 +291,20 @@ def test_damaged_files_give_one_error(tmp_path: Path):
     assert "cannot be read as weights" in refusal(broken)
 
 
+def test_names_that_would_spoil_a_message_are_refused(tmp_path: Path):
+    for name in ("a\nb.weight", "x" * 1000, "\x1b[31m"):
+        assert "a tensor is named" in refusal(saved(tmp_path, gru() | {name: torch.ones(1)}))
+        safetensors.torch.save_file(gru() | {name: torch.ones(1)}, tmp_path / "m.safetensors")
+        assert "a tensor is named" in refusal(tmp_path / "m.safetensors")
+    refusal(saved(tmp_path, {"a\nb": gru(), "c": gru()}))
+
+
 def test_safetensors_of_other_kinds_are_refused(tmp_path: Path):
     path = tmp_path / "m.safetensors"
     safetensors.numpy.save_file({"gru.weight_ih_l0": np.ones((9, 2), np.int8)}, path)
     assert "gru.weight_ih_l0: has numbers of type I8, expected floats" in refusal(path)
     safetensors.torch.save_file(gru(), path, {"skip": "1"})
-    assert "its metadata says skip = '1'" in refusal(path)
+    assert "its metadata says 'skip' = '1'" in refusal(path)
     safetensors.torch.save_file(gru(), path, {"format": "pt", "skip": "0"})
     edgegru.import_model(path, tmp_path / "ours.safetensors")
     assert "is a model of EdgeGRU already" in refusal(tmp_path / "ours.safetensors")
