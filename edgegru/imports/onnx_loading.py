@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
@@ -49,7 +50,25 @@ def load_model(path: Path) -> onnx.ModelProto:
         raise ImportModelError(f"{path}: is no ONNX file: its bytes are no protobuf of a model") from None
     if not model.graph.node:
         raise ImportModelError(f"{path}: is no ONNX file, or one without nodes: expected a graph with a GRU")
+    if not all(isinstance(text, str) for text in _texts(model)):  # protobuf gives bytes where it is no UTF-8
+        raise ImportModelError(f"{path}: has names that are no UTF-8 text, expected an undamaged ONNX file")
     return _without_functions(model)
+
+
+def _texts(model: onnx.ModelProto) -> Iterator[object]:
+    """Every name that is read here."""
+    yield from (model.producer_name, model.producer_version)
+    yield from (entry.domain for entry in model.opset_import)
+    graph = model.graph
+    for group in (graph.input, graph.output, graph.initializer):
+        yield from (value.name for value in group)
+    for tensor in graph.initializer:
+        yield from (text for entry in tensor.external_data for text in (entry.key, entry.value))
+    nodes = [*graph.node, *(node for function in model.functions for node in function.node)]
+    yield from (text for function in model.functions for text in (function.name, function.domain))
+    for node in nodes:
+        yield from (node.name, node.op_type, node.domain, *node.input, *node.output)
+        yield from (attribute.name for attribute in node.attribute)
 
 
 def _without_functions(model: onnx.ModelProto) -> onnx.ModelProto:

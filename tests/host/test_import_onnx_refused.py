@@ -336,6 +336,14 @@ def test_damaged_files_give_one_error_or_a_model(tmp_path: Path, data: Any):
         import_model(path, tmp_path / "m.safetensors", force=True)
 
 
+def test_names_that_are_no_text(tmp_path: Path):
+    content = small(name="unlikely").SerializeToString()
+    path = tmp_path / "m.onnx"
+    path.write_bytes(content.replace(b"unlikely", b"unl\xffkely"))
+    with pytest.raises(ImportModelError, match="has names that are no UTF-8 text"):
+        import_model(path, tmp_path / "m.safetensors")
+
+
 LOCATIONS = ["../w.data", "/etc/hostname", "missing.data", "", "a\0b", "link.data", "folder"]
 
 
