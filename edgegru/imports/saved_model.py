@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
 from edgegru.imports.keras_config import KerasLayer, flatten, parse, read_model
@@ -42,8 +43,9 @@ def read(path: Path, options: Options) -> ForeignModel:
     program = flatten(model)
     try:
         _read_variables(model, tensorflow.train.load_checkpoint(os.fspath(path / "variables" / "variables")))
-    except (tensorflow.errors.OpError, ValueError, RuntimeError) as error:
-        raise ImportModelError(f"its variables are damaged: {str(error).splitlines()[0]}") from None
+    except (tensorflow.errors.OpError, DecodeError, ValueError, RuntimeError, LookupError) as error:
+        reason = next(iter(str(error).splitlines()), repr(error))
+        raise ImportModelError(f"the variables of the SavedModel are damaged: {reason}") from None
     text = metadata.get("keras_version")
     version = Version.read(text if isinstance(text, str) else None, model)
     steps = read_steps(program, version)
