@@ -17,7 +17,16 @@ from edgegru_export.stimulus import gaussian_input
 from edgegru_export.tolerances import FLOAT_TOLERANCE
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.reference import Reference
-from tests.builders import mixed_artifact, quantized, random_artifact
+from tests.builders import (
+    mixed_artifact,
+    mixed_config,
+    normalised,
+    quantized,
+    random_artifact,
+    random_config,
+    random_floats,
+    with_initial_states,
+)
 from tests.export.tflite_file import change_constant, swap_halves
 
 PYTHON = os.environ.get("EDGEGRU_TFLITE_RUNTIME_PYTHON", "")
@@ -42,12 +51,15 @@ def write_files(folder: Path, model: Artifact) -> None:
             "int8": (dequantize(narrow), tflite_integer.build(narrow, state, allow_int8_state=True)),
         }
         for form, (oracle, data) in forms.items():
-            file = folder / f"{form} {state}.tflite"
-            file.write_bytes(data)
-            y = run_steps(Reference(oracle), oracle, x)["y"]
-            np.save(file.with_suffix(".npy"), y)
-            tolerance = TOLERANCE.get(form, FLOAT_TOLERANCE) * max(1.0, float(np.max(np.abs(y))))
-            file.with_suffix(".txt").write_text(repr(tolerance))
+            write_file(folder / f"{form} {state}.tflite", oracle, data, TOLERANCE.get(form, FLOAT_TOLERANCE))
+
+
+def write_file(file: Path, oracle: Artifact, data: bytes, tolerance: float) -> None:
+    """A file ``data``, what ``oracle`` gives for ``x.npy``, and how far it may be, over the largest value."""
+    file.write_bytes(data)
+    y = run_steps(Reference(oracle), oracle, np.load(file.with_name("x.npy")))["y"]
+    np.save(file.with_suffix(".npy"), y)
+    file.with_suffix(".txt").write_text(repr(tolerance * max(1.0, float(np.max(np.abs(y))))))
 
 
 def run_check(folder: Path) -> subprocess.CompletedProcess[str]:
@@ -86,6 +98,25 @@ def test_every_kind_of_node_streams(shape: dict[str, Any], tmp_path: Path) -> No
     done = run_check(tmp_path)
     assert done.returncode == 0, done.stdout + done.stderr
     assert done.stdout.count("largest error") == 10
+
+
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_streams_begin_with_h0(reset: str, tmp_path: Path) -> None:
+    write_files(tmp_path, random_floats(with_initial_states(random_config(5, (17, 6), reset=reset)), 11))
+    done = run_check(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("largest error") == 10
+
+
+def test_layer_normalisation_streams(tmp_path: Path) -> None:
+    model = random_floats(normalised(mixed_config(hidden_size=9)), 3)
+    dynamic = quantized(model, "dynamic-w8")
+    np.save(tmp_path / "x.npy", gaussian_input(model, 1000))
+    write_file(tmp_path / "float.tflite", model, tflite_float.build(model), FLOAT_TOLERANCE)
+    write_file(tmp_path / "dynamic.tflite", dequantize(dynamic), tflite_dynamic.build(dynamic), TOLERANCE["dynamic"])
+    done = run_check(tmp_path)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert done.stdout.count("largest error") == 2
 
 
 def test_the_check_can_fail(tmp_path: Path) -> None:
