@@ -44,7 +44,9 @@ CASES: dict[str, tuple[Artifact, str, dict[str, str]]] = {  # the float model, t
     "every_node_kept_apart": (mixed_artifact(13, convolution="tanh"), W8A8, {"gru0": W8A16, "conv0": W8A16}),
     "embedding": (mixed_artifact(14, embedding=True, head="sigmoid"), W8A8, {"embedding": W8A16}),
     "hard_gates_after": (
-        random_artifact(15, 3, (8,), gates="hard_sigmoid_6", hidden_linear=(4, "hard_sigmoid_5")),
+        random_artifact(
+            15, 3, (8,), gates="hard_sigmoid_6", candidate="hard_sigmoid_5", hidden_linear=(4, "hard_sigmoid_5")
+        ),
         W8A8,
         {},
     ),
@@ -53,6 +55,7 @@ CASES: dict[str, tuple[Artifact, str, dict[str, str]]] = {  # the float model, t
         W8A16,
         {"conv0": W8A8},
     ),
+    "sigmoid_candidate": (random_artifact(17, 3, (8,), reset="before", candidate="sigmoid"), W8A8, {}),
 }
 
 

@@ -224,7 +224,7 @@ class _Plan:
             if f"{name}.bias_hn" in self._artifact.tensors:
                 bias_hn = self._artifact.numbers(f"{name}.bias_hn")
                 bias_hh = self._integers([*[0] * (2 * node.hidden_size), *bias_hn])
-        forms = _RESETS[node.reset], _ACTIVATIONS[node.candidate_activation] + 4 * _GATES[node.gate_activation]
+        forms = _RESETS[node.reset], _ACTIVATIONS[node.candidate_activation] + 8 * _GATES[node.gate_activation]
         self._add(_GRU, source, h, q, *forms, weight_ih, weight_hh, bias_ih, bias_hh, *by, *words)
 
     def _lower_elementwise(self, node: ElementwiseNode) -> None:
