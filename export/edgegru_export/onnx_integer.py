@@ -17,7 +17,7 @@ from edgegru_runtime.errors import ExportError
 from edgegru_runtime.integer_arithmetic import Integers
 from edgegru_runtime.integer_layers import Elementwise, Embedding, Gru, Head, Linear, Standardise
 from edgegru_runtime.integer_reference import IntegerReference
-from edgegru_runtime.model_config import STATIC_SCHEMES, ConvolutionNode, EmbeddingNode, Node
+from edgegru_runtime.model_config import GATE_ACTIVATIONS, STATIC_SCHEMES, ConvolutionNode, EmbeddingNode, Node
 from edgegru_runtime.operands import operand_bits
 
 
@@ -144,6 +144,8 @@ class _Step:
         graph = self.graph
         if layer.candidate == "tanh":
             return graph.binary("Mul", graph.tanh(argument), 2 ** (fx.STATE_BITS - fx.CANDIDATE_BITS))
+        if layer.candidate in GATE_ACTIVATIONS:
+            return graph.binary("Mul", graph.gate(argument, layer.candidate), 2 ** (fx.STATE_BITS - fx.GATE_BITS))
         return graph.between(argument, 0 if layer.candidate == "relu" else -fx.VALUE_LIMIT, fx.VALUE_LIMIT)
 
     def elementwise(self, node: Node, layer: Elementwise) -> str:

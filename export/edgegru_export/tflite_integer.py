@@ -130,13 +130,13 @@ class _IntegerStep(StepBuilder[Quantity]):
         state = Quantity(self.graph.reshape(h, f"{name}.h", (1, 1, 1, size)), unit, self._reach(node))
         rows_ih = self._rows(node, "weight_ih", "bias_ih", node.inputs[0], source)
         rows_hh = self._rows(node, "weight_hh", None, name, state)
-        divisor, kind = self._sigmoid_argument(node.gate_activation)
+        divisor, kind = self._argument(node.gate_activation)
         gates_x, gates_h = (
             self._addend(part, rows.over(np.full(2 * size, divisor)), precision.gate_range / divisor, title)
             for part, rows, title in ((source, rows_ih[rz], f"{name}.rz_x"), (state, rows_hh[rz], f"{name}.rz_h"))
         )
         argument = self._binary("ADD", gates_x, gates_h, f"{name}.rz_sum", kind)
-        gates = self._sigmoid(node.gate_activation, argument, f"{name}.rz")
+        gates = self._bounded_by(node.gate_activation, argument, f"{name}.rz")
         r, z = self.graph.split(gates, [f"{name}.r", f"{name}.z"])
         h_next = self._mix(name, z, self._candidate(node, source, rows_ih, state, rows_hh, r), state.tensor)
         return Quantity(h_next, unit, state.reach), self.graph.reshape(h_next, next_name, (1, size))
@@ -155,7 +155,12 @@ class _IntegerStep(StepBuilder[Quantity]):
             rows_h = replace(rows_h, bias=self.tensor(node, "bias_hn") * accumulator)
         parts = ((source, rows_x, f"{name}.n_x"), (read, rows_h, f"{name}.n_h"))
         if not node.unbounded:
-            n_x, n_h = (self._addend(part, rows, precision.candidate_range, title) for part, rows, title in parts)
+            divisor, kind = self._argument(node.candidate_activation)
+            limit = precision.candidate_range if node.candidate_activation == "tanh" else precision.gate_range / divisor
+            n_x, n_h = (
+                self._addend(part, rows.over(np.full(node.hidden_size, divisor)), limit, title)
+                for part, rows, title in parts
+            )
         else:
             own = [rows.over(state.unit) for _, rows, _ in parts]
             seldom = [2 * np.max(rows.often(part.reach)) for rows, (part, _, _) in zip(own, parts, strict=True)]
@@ -168,8 +173,8 @@ class _IntegerStep(StepBuilder[Quantity]):
             n_h = self._binary("MUL", r, n_h, f"{name}.n_rh", n_h.kind)
         if node.unbounded:
             return self._binary("ADD", n_x, n_h, f"{name}.n", n_x.kind, relu=node.candidate_activation == "relu")
-        argument = self._binary("ADD", n_x, n_h, f"{name}.n_sum", precision.tanh_argument)
-        return self._unary("TANH", argument, f"{name}.n", self.fraction)
+        argument = self._binary("ADD", n_x, n_h, f"{name}.n_sum", kind)
+        return self._bounded_by(node.candidate_activation, argument, f"{name}.n")
 
     def elementwise(self, node: ElementwiseNode, a: Quantity, b: Quantity) -> Quantity:
         name, unit = node.name, self._full_unit(node)
@@ -223,14 +228,10 @@ class _IntegerStep(StepBuilder[Quantity]):
         """The node's activation of a product; ``reach``: of what it multiplies."""
         name, precision = node.name, self.precision
         if node.activation not in UNBOUNDED:
-            tanh = node.activation == "tanh"
-            divisor, kind = (1.0, precision.tanh_argument) if tanh else self._sigmoid_argument(node.activation)
+            divisor, kind = self._argument(node.activation)
             over = rows.over(np.full(node.output_size, divisor * self._scale(kind)))
             argument = self._product(source, over, kind, f"{name}.sum", dilation=dilation)
-            if tanh:
-                value = self._unary("TANH", argument, name, self.fraction)
-            else:
-                value = self._sigmoid(node.activation, argument, name)
+            value = self._bounded_by(node.activation, argument, name)
             return Quantity(value, np.full(node.output_size, self._scale(value.kind)), self._reach(node))
         readers = [reader for reader in self.config.nodes if name in reader.inputs]
         kind = self.fraction
@@ -251,14 +252,16 @@ class _IntegerStep(StepBuilder[Quantity]):
         value = self._product(source, rows.over(unit), kind, name, relu=relu, dilation=dilation)
         return Quantity(value, unit, self._reach(node))
 
-    def _sigmoid_argument(self, activation: str) -> tuple[float, TensorKind]:
-        """What arguments of one of ``GATE_ACTIVATIONS`` are divided by, and how they are stored then."""
-        if activation == "sigmoid":
-            return 1.0, self.precision.sigmoid_argument
-        return HARD_SIGMOIDS[activation], self.precision.hard_sigmoid_argument
+    def _argument(self, activation: str) -> tuple[float, TensorKind]:
+        """What arguments of a bounded activation are divided by, and how they are stored then."""
+        if activation in HARD_SIGMOIDS:
+            return HARD_SIGMOIDS[activation], self.precision.hard_sigmoid_argument
+        return 1.0, self.precision.tanh_argument if activation == "tanh" else self.precision.sigmoid_argument
 
-    def _sigmoid(self, activation: str, argument: Value, name: str) -> Value:
+    def _bounded_by(self, activation: str, argument: Value, name: str) -> Value:
         """Of such arguments; a hard sigmoid has been saturated with its argument, and only 1/2 is added."""
+        if activation == "tanh":
+            return self._unary("TANH", argument, name, self.fraction)
         if activation == "sigmoid":
             return self._unary("LOGISTIC", argument, name, self.precision.gate)
         stored = np.full(argument.shape, round(0.5 / self._step), self.precision.dtype)

@@ -206,7 +206,7 @@ def _refuse_unknown(node: Node) -> None:
         case GruNode() if node.gate_activation not in _SIGMOIDS:
             found, known = node.gate_activation, _SIGMOIDS
         case GruNode():
-            found, known = node.candidate_activation, ("tanh", "relu", "linear")
+            found, known = node.candidate_activation, ("tanh", "relu", "linear", *_SIGMOIDS)
         case HeadNode():
             found, known = node.kind, ("softmax", "sigmoid", "identity")
         case _:

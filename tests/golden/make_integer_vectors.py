@@ -45,7 +45,9 @@ CASES: dict[str, tuple[Artifact, str, dict[str, str]]] = {  # the float model, t
     "embedding": (mixed_artifact(14, embedding=True, head="sigmoid"), W8A8, {"embedding": W8A16}),
     "initial_state": (random_floats(with_initial_states(random_config(3, (6, 5), candidate="linear")), 15), W8A8, {}),
     "hard_gates_after": (
-        random_artifact(15, 3, (8,), gates="hard_sigmoid_6", hidden_linear=(4, "hard_sigmoid_5")),
+        random_artifact(
+            15, 3, (8,), gates="hard_sigmoid_6", candidate="hard_sigmoid_5", hidden_linear=(4, "hard_sigmoid_5")
+        ),
         W8A8,
         {},
     ),
@@ -54,6 +56,7 @@ CASES: dict[str, tuple[Artifact, str, dict[str, str]]] = {  # the float model, t
         W8A16,
         {"conv0": W8A8},
     ),
+    "sigmoid_candidate": (random_artifact(17, 3, (8,), reset="before", candidate="sigmoid"), W8A8, {}),
 }
 
 

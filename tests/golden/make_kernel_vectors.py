@@ -47,6 +47,8 @@ def models() -> dict[str, Artifact]:
         "int16_hard_before": random_integer_artifact(
             7, 3, (9,), scheme="static-w8a16", reset="before", gates="hard_sigmoid_6", candidate="relu"
         ),
+        "int8_sigmoids": random_integer_artifact(8, 3, (17,), gates="hard_sigmoid_6", candidate="sigmoid"),
+        "int8_hard_candidate": random_integer_artifact(9, 3, (9,), reset="before", candidate="hard_sigmoid_5"),
         "int8_every_node": quantized(mixed_artifact(hidden_size=9)),
         "int8_embedding": quantized(mixed_artifact(embedding=True, reset="before", head="identity")),
         "int16_every_node": quantized(mixed_artifact(hidden_size=7), "static-w8a16"),
@@ -57,7 +59,9 @@ def models() -> dict[str, Artifact]:
         "float_every_node": mixed_artifact(hidden_size=9),
         "float_initial_state": random_floats(with_initial_states(random_config(3, (9, 7), reset="before")), 8),
         "float_hard": random_artifact(2, 3, (17,), gates="hard_sigmoid_6", hidden_linear=(8, "hard_sigmoid_5")),
-        "float_every_node_hard": mixed_artifact(reset="before", gates="hard_sigmoid_5", convolution="hard_sigmoid_6"),
+        "float_every_node_hard": mixed_artifact(
+            reset="before", gates="hard_sigmoid_5", candidate="hard_sigmoid_6", convolution="hard_sigmoid_6"
+        ),
         "float_normalised": random_floats(normalised(mixed_config(hidden_size=9)), 9),
         "dynamic": quantized(mixed_artifact(hidden_size=9), "dynamic-w8"),
     }

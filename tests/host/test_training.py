@@ -26,10 +26,13 @@ from edgegru.configuration import (
     load_config,
 )
 from edgegru.data import DataConfig, prepare
+from edgegru.starting_model import read_start
 from edgegru.trainer import Trainer
 from edgegru.training import TrainingInterrupted, train
+from edgegru_export.saving import save_artifact
 from edgegru_runtime import load, read_artifact
 from edgegru_runtime.errors import ConfigError, DataError
+from tests.builders import random_artifact, random_config
 from tests.training_data import TARGETS, random_dataset, random_sequences, write_recordings
 
 torch.set_num_threads(1)
@@ -350,6 +353,12 @@ def test_wrong_places_are_refused(tmp_path: Path) -> None:
         train(config, data=tmp_path / "none", output=tmp_path / "out")
     with pytest.raises(ConfigError, match="seed"):
         train(config, data=data, seed=-1, output=tmp_path / "out")
+
+
+def test_it_does_not_go_on_from_gates_that_it_cannot_train(tmp_path: Path) -> None:
+    save_artifact(random_artifact(gates="hard_sigmoid_5"), tmp_path / "model")
+    with pytest.raises(ConfigError, match="gru0 has gate_activation hard_sigmoid_5, but the configuration makes"):
+        read_start(tmp_path / "model", random_config())
 
 
 def test_validation_without_targets_is_named() -> None:

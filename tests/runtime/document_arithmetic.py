@@ -200,14 +200,15 @@ class Document:
         name, size, limit = node.name, node.hidden_size, self.limit(node.name)
         assert self.artifact.config.quantization is not None
         before = (node.reset == "before") != self.flip_reset
-        bounded = node.candidate_activation == "tanh"
+        bounded = node.candidate_activation in BOUNDED
         unit = [2.0**-24] * size if bounded else [full * 2.0**-24 for full in self.tensor(name, "full_scale")]
         sigma = self.operand_scales(name)
         s_x, s_h = max(self.operand_scales(node.inputs[0])), max(sigma)
         rh = self.artifact.config.quantization.operand_scale.get(f"{name}.rh", sigma[0])
         s_n = rh if before and bounded else s_h
         s_ih, s_hh = self.tensor(name, "weight_ih_scale"), self.tensor(name, "weight_hh_scale")
-        g = [2.0**12] * size if bounded else [1 / u for u in unit]
+        to_candidate, candidate, n_unit = BOUNDED.get(node.candidate_activation, (0, None, 0))
+        g = [to_candidate] * size if candidate else [1 / u for u in unit]
         to_gate, gate, _ = BOUNDED[node.gate_activation]
         ih = [s_ih[i] * s_x * to_gate for i in range(2 * size)]
         hh = [s_hh[i] * s_h * to_gate for i in range(2 * size)]
@@ -232,8 +233,8 @@ class Document:
             else:
                 hn = clamp(r(dot(w_hh[row], q_h) + b_hn[j], ns[size + j], t_n), 2**24 if bounded else 2**30)
                 a = r(acc_ih[row], ns[j], t_n) + r(gates[j] * hn, 1, 16)
-            if bounded:
-                n = tanh(a) << 9
+            if candidate:
+                n = candidate(a) * round(2**24 * n_unit)
             else:
                 n = clamp(max(a, 0) if node.candidate_activation == "relu" else a, 2**30)
             following.append(r((2**16 - z) * n + z * h[j], 1, 16))

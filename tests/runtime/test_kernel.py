@@ -207,7 +207,7 @@ def test_plans_and_instruction_sets_that_do_not_fit_are_refused() -> None:
     plan = make_plan(random_integer_artifact())
     forms = struct.pack("<6I", 6, 1, 2, 3, 0, 2)  # of the operation gru up to its candidate
     assert plan.count(forms) == 1
-    other_forms = [plan.replace(forms, forms[:-4] + struct.pack("<I", form)) for form in (3, 7, 12, 14, 0xFFFFFFFE)]
+    other_forms = [plan.replace(forms, forms[:-4] + struct.pack("<I", form)) for form in (6, 7, 14, 24, 0xFFFFFFFA)]
     for broken in (b"", plan[:-1], plan + b"\0", plan.replace(b"EGRUPLAN", b"EGRUPLAX"), *other_forms):
         with pytest.raises(EngineError, match="refuses the model"):
             _kernel.Model(broken)

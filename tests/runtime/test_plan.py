@@ -23,6 +23,8 @@ NAMES = (
     *("add", "multiply", "copy", "softmax", "sigmoid", "identity", "layer_normalisation"),
 )
 
+CODES = ("linear", "relu", "tanh", "sigmoid", "hard_sigmoid_5", "hard_sigmoid_6")  # of activations
+
 
 def read(plan: bytes) -> tuple[dict[str, Any], list[tuple[int, int]], list[tuple[str, tuple[int, ...]]], bytes]:
     """Header, vectors (kind, size), operations (name, words) and data of a plan."""
@@ -99,14 +101,13 @@ def test_vectors_are_written_once_before_they_are_read(model: Artifact) -> None:
     assert filled == [size for _, size in vectors]
 
 
-@pytest.mark.parametrize("candidate", ["linear", "relu", "tanh"])
-@pytest.mark.parametrize("gates", ["sigmoid", "hard_sigmoid_5", "hard_sigmoid_6"])
+@pytest.mark.parametrize("candidate", CODES)
+@pytest.mark.parametrize("gates", CODES[3:])
 def test_activations_have_the_codes_of_the_document(gates: str, candidate: str) -> None:
     _, _, operations, _ = read(make_plan(random_artifact(gates=gates, candidate=candidate, hidden_linear=(3, gates))))
     words = dict(operations[:-2])  # the last linear node and the head come after the one that has an activation
-    place = ["sigmoid", "hard_sigmoid_5", "hard_sigmoid_6"].index(gates)
-    assert words["gru"][4] == ["linear", "relu", "tanh"].index(candidate) + 4 * place
-    assert words["linear"][2] == 3 + place
+    assert words["gru"][4] == CODES.index(candidate) + 8 * (CODES.index(gates) - 3)
+    assert words["linear"][2] == CODES.index(gates)
 
 
 def test_weights_and_biases_are_those_of_the_artifact() -> None:

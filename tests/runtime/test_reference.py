@@ -64,7 +64,7 @@ def test_equals_torch(input_size: int, hidden_size: int, layers: int, bias: bool
     np.testing.assert_allclose(outputs, y.numpy(), rtol=0, atol=1e-6)
 
 
-CANDIDATES = {"tanh": np.tanh, "relu": lambda v: np.maximum(v, 0), "linear": lambda v: v}
+CANDIDATES = {"tanh": np.tanh, "relu": lambda v: np.maximum(v, 0), "linear": lambda v: v, **SIGMOIDS}
 
 
 def gru_by_hand(p: dict[str, np.ndarray], node: GruNode, reset: str, x: np.ndarray, h: np.ndarray) -> np.ndarray:

@@ -89,7 +89,7 @@ def test_every_form_streams(reset: str, head: str, bias: bool, tmp_path: Path) -
         {"reset": "before", "embedding": True},
         {"candidate": "relu"},
         {"candidate": "linear", "embedding": True},
-        {"gates": "hard_sigmoid_5"},
+        {"gates": "hard_sigmoid_5", "candidate": "sigmoid"},
         {"gates": "hard_sigmoid_6", "reset": "before", "convolution": "hard_sigmoid_5"},
     ],
 )

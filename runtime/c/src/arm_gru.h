@@ -1,6 +1,6 @@
 /* The GRU behind its products, and operands of values, in vectors of LANES numbers (neon_vectors.h), all of them the
  * integers of docs/quantization.md: v32, int32 lanes, and wide, the same lanes with 64 bits each; v_load, v_store, v_set,
- * v_add, v_sub, v_shift9 (times 512); w_product(a, b) of int32 lanes, w_product_at(pa, pb) of those in memory,
+ * v_add, v_sub, v_shift(v, bits), to the left; w_product(a, b) of int32 lanes, w_product_at(pa, pb) of those in memory,
  * w_scaled(a, b) where all lanes of b are the same; w_add; w_rounding(t) and w_round(w, rounding), R'(w; t);
  * w_limit(w, limit), saturated int32 lanes; w_floor0(w), max(w, 0); w_narrow(w) to int32 lanes that hold it; v_tanh(a, &t)
  * and v_tanh2(a, b, &ta, &tb), tanh in Q15 of arguments within +-32767; v_within(v), saturated to that; v_gated(gate, v),
@@ -63,9 +63,14 @@ TARGET EGRU_INLINE void gates(const shared *g, size_t i, const int32_t *ih, cons
 /* From the arguments of candidates to h' = ((2^16 - z) n + z h) / 2^16 and its operand. */
 TARGET EGRU_INLINE void mix(const shared *g, size_t i, wide argument, v32 z, int32_t *h, void *q) {
     v32 next, old = v_load(h + i);
-    if (g->candidate == EGRU_TANH) {
-        v_tanh(w_limit(argument, EGRU_ARGUMENT_LIMIT), &next);
-        next = v_between(v_shift9(next), z, old);
+    if (g->candidate >= EGRU_TANH) {
+        v32 t = w_limit(argument, EGRU_ARGUMENT_LIMIT);
+        if (g->candidate <= EGRU_SIGMOID)
+            v_tanh(t, &t);
+        else
+            t = v_within(t);
+        t = g->candidate == EGRU_TANH ? v_shift(t, 9) : v_shift(v_add(t, v_set(32768)), 8);
+        next = v_between(t, z, old);
     } else {
         v32 n = w_limit(g->candidate == EGRU_RELU ? w_floor0(argument) : argument, EGRU_VALUE_LIMIT);
         wide fresh = w_product(v_sub(v_set(65536), z), n);
@@ -77,7 +82,7 @@ TARGET EGRU_INLINE void mix(const shared *g, size_t i, wide argument, v32 z, int
 
 TARGET static void vector_gru_after(const egru_gru *gru, const int32_t *ih, const int32_t *hh, int32_t *h, void *q) {
     const shared g = of(gru);
-    const int64_t limit = g.candidate == EGRU_TANH ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
+    const int64_t limit = g.candidate >= EGRU_TANH ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
     for (size_t i = 0; i < g.size; i += LANES) {
         size_t row = 2 * g.size + i;
         v32 r, z, hn = w_limit(w_round(w_product_at(hh + row, g.m_hh + row), g.n), limit);

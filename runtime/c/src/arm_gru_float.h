@@ -22,10 +22,10 @@ TARGET EGRU_INLINE f32 f_sigmoid(f32 v) {
     return f_div(f_set(1.0f), f_add(f_set(1.0f), f_exp(f_sub(f_set(0.0f), v))));
 }
 
-TARGET EGRU_INLINE f32 f_gate(const egru_gru *g, f32 v) {
-    if (g->gates == EGRU_SIGMOID)
+TARGET EGRU_INLINE f32 f_gate(f32 v, uint32_t activation) {
+    if (activation == EGRU_SIGMOID)
         return f_sigmoid(v);
-    v = f_fma(v, f_set(egru_slope(g->gates)), f_set(0.5f));
+    v = f_fma(v, f_set(egru_slope(activation)), f_set(0.5f));
     return f_min(f_set(1.0f), f_max(f_set(0.0f), v));
 }
 
@@ -38,6 +38,8 @@ TARGET EGRU_INLINE f32 f_tanh(f32 v) {
 TARGET EGRU_INLINE f32 f_candidate(const egru_gru *g, f32 argument) {
     if (g->candidate == EGRU_TANH)
         return f_tanh(argument);
+    if (g->candidate > EGRU_TANH)
+        return f_gate(argument, g->candidate);
     return g->candidate == EGRU_RELU ? f_max(f_set(0.0f), argument) : argument;
 }
 
@@ -48,8 +50,8 @@ TARGET EGRU_INLINE f32 f_mix(f32 n, f32 z, f32 h) {
 TARGET static void vector_gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *next) {
     for (uint32_t i = 0; i < g->size; i += LANES) {
         uint32_t z_row = g->size + i, n_row = 2 * g->size + i;
-        f32 r = f_gate(g, f_add(f_load(ih + i), f_load(hh + i)));
-        f32 z = f_gate(g, f_add(f_load(ih + z_row), f_load(hh + z_row)));
+        f32 r = f_gate(f_add(f_load(ih + i), f_load(hh + i)), g->gates);
+        f32 z = f_gate(f_add(f_load(ih + z_row), f_load(hh + z_row)), g->gates);
         f32 n = f_candidate(g, f_fma(r, f_load(hh + n_row), f_load(ih + n_row)));
         f_store(next + i, f_mix(n, z, f_load(h + i)));
     }
@@ -59,8 +61,8 @@ TARGET static void vector_gru_gates_float(const egru_gru *g, const float *ih, co
                                    float *rh) {
     for (uint32_t i = 0; i < g->size; i += LANES) {
         uint32_t z_row = g->size + i;
-        f_store(rh + i, f_mul(f_gate(g, f_add(f_load(ih + i), f_load(hh + i))), f_load(h + i)));
-        f_store(z + i, f_gate(g, f_add(f_load(ih + z_row), f_load(hh + z_row))));
+        f_store(rh + i, f_mul(f_gate(f_add(f_load(ih + i), f_load(hh + i)), g->gates), f_load(h + i)));
+        f_store(z + i, f_gate(f_add(f_load(ih + z_row), f_load(hh + z_row)), g->gates));
     }
 }
 

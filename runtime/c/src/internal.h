@@ -65,7 +65,7 @@ typedef struct {
     uint32_t size;
     uint32_t before;    /* reset before the product */
     uint32_t gates;     /* EGRU_SIGMOID or a hard one */
-    uint32_t candidate; /* EGRU_TANH, EGRU_RELU or EGRU_LINEAR */
+    uint32_t candidate; /* from EGRU_TANH on the state is bounded */
     uint32_t bits;      /* 8 or 16, of the operands of h and r * h */
     uint32_t narrow;    /* static: arguments and operands are below 2^30 before they are saturated, hn within its limit */
     egru_matrix ih;

@@ -47,8 +47,8 @@ EGRU_INLINE v32 v_sub(v32 a, v32 b) {
     EACH_QUAD a.quad[i] = vsubq_s32(a.quad[i], b.quad[i]);
     return a;
 }
-EGRU_INLINE v32 v_shift9(v32 v) {
-    EACH_QUAD v.quad[i] = vshlq_n_s32(v.quad[i], 9);
+EGRU_INLINE v32 v_shift(v32 v, int32_t bits) {
+    EACH_QUAD v.quad[i] = vshlq_s32(v.quad[i], vdupq_n_s32(bits));
     return v;
 }
 

@@ -249,10 +249,10 @@ static void read_table(egru_builder *b, egru_operation *op, const uint32_t *a, u
 
 /* See egru_gru. Multipliers are below 2^29, h is at most 2^24 or 2^30. */
 static uint32_t narrow(const egru_gru *g) {
-    int tanh = g->candidate == EGRU_TANH;
-    uint32_t shift = g->rz_shift < g->n_shift ? g->rz_shift : g->n_shift, least = tanh ? 23 : 29;
+    int bounded = g->candidate >= EGRU_TANH;
+    uint32_t shift = g->rz_shift < g->n_shift ? g->rz_shift : g->n_shift, least = bounded ? 23 : 29;
     int64_t pair = g->ih.reach + (g->hn.reach > g->hh.reach ? g->hn.reach : g->hh.reach);
-    return pair < (int64_t)1 << (shift + 1) && (!tanh || g->before || g->hh.reach << 5 <= (int64_t)1 << g->n_shift) &&
+    return pair < (int64_t)1 << (shift + 1) && (!bounded || g->before || g->hh.reach << 5 <= (int64_t)1 << g->n_shift) &&
            g->h_shift >= least && (!g->before || g->rh_shift >= least);
 }
 
@@ -271,9 +271,10 @@ static void read_gru(egru_builder *b, egru_operation *op, const uint32_t *a, uin
     op->q = a[2];
     g->size = size;
     g->before = a[3] & 1;
-    g->candidate = a[4] % 4;
-    g->gates = EGRU_SIGMOID + a[4] / 4;
-    if (a[3] > 3 || g->candidate > EGRU_TANH || g->gates > EGRU_HARD_SIGMOID_6 || size > EGRU_LARGEST_VECTOR / 4) {
+    g->candidate = a[4] % 8;
+    g->gates = EGRU_SIGMOID + a[4] / 8;
+    if (a[3] > 3 || g->candidate > EGRU_HARD_SIGMOID_6 || g->gates > EGRU_HARD_SIGMOID_6 ||
+        size > EGRU_LARGEST_VECTOR / 4) {
         b->good = 0;
         return;
     }

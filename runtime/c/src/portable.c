@@ -81,8 +81,8 @@ static int32_t gate(const egru_gru *g, uint32_t row, int32_t ih, int32_t hh) {
 /* From the argument of the candidate to the new h and its operand. */
 static void mix(const egru_gru *g, uint32_t i, int64_t argument, int64_t z, int32_t *h, void *q) {
     int64_t n;
-    if (g->candidate == EGRU_TANH)
-        n = (int64_t)egru_bounded(argument, EGRU_TANH) * 512;
+    if (g->candidate >= EGRU_TANH)
+        n = (int64_t)egru_bounded(argument, g->candidate) * (g->candidate == EGRU_TANH ? 512 : 256);
     else
         n = egru_clamp(g->candidate == EGRU_RELU && argument < 0 ? 0 : argument, EGRU_VALUE_LIMIT);
     h[i] = (int32_t)egru_round((65536 - z) * n + z * h[i], 16);
@@ -91,7 +91,7 @@ static void mix(const egru_gru *g, uint32_t i, int64_t argument, int64_t z, int3
 
 void egru_portable_gru_after(const egru_gru *g, const int32_t *ih, const int32_t *hh, int32_t *h, void *q) {
     uint32_t size = g->size;
-    int64_t limit = g->candidate == EGRU_TANH ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
+    int64_t limit = g->candidate >= EGRU_TANH ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
     for (uint32_t i = 0; i < size; i++) {
         uint32_t row_z = size + i, row_n = 2 * size + i;
         int64_t r = gate(g, i, ih[i], hh[i]);
@@ -134,6 +134,8 @@ static void product_float(const egru_matrix *matrix, const float *const *v, floa
 static float candidate_float(const egru_gru *g, float argument) {
     if (g->candidate == EGRU_TANH)
         return egru_tanh_float(argument);
+    if (g->candidate > EGRU_TANH)
+        return egru_gate_float(argument, g->candidate);
     return g->candidate == EGRU_RELU && argument < 0 ? 0 : argument;
 }
 

@@ -103,7 +103,7 @@ static void put(unsigned char *at, uint32_t kind, uint32_t bits) {
 }
 
 int egru_reachable(const egru_operation *op, uint32_t kind, uint32_t bits) {
-    int bounded = op->code == EGRU_OP_GRU && op->gru.candidate == EGRU_TANH;
+    int bounded = op->code == EGRU_OP_GRU && op->gru.candidate >= EGRU_TANH;
     uint32_t magnitude = bits & 0x7fffffffu, limit;
     if (EGRU_FLOAT && kind == EGRU_VECTOR_FLOAT)
         return magnitude <= (bounded ? 0x3f800008u : 0x7f7fffffu); /* 1 + 2^-20, the largest float32 */

@@ -51,9 +51,11 @@ TARGET static void vector_activate_float(const float *v, float *to, uint32_t siz
     }
 }
 
-/* From the arguments of candidates and z to h'. */
-TARGET static EGRU_NOINLINE void mix_float(const egru_gru *g, const float *argument, const float *z, const float *h,
+/* From the arguments of candidates, which are used up, and z to h'. */
+TARGET static EGRU_NOINLINE void mix_float(const egru_gru *g, float *argument, const float *z, const float *h,
                                            float *next) {
+    if (g->candidate > EGRU_TANH)
+        vector_activate_float(argument, argument, g->size, g->candidate, 0.0f);
     for (uint32_t i = 0; i < g->size; i += LANES) {
         f32 update = f_load(z + i), n = f_load(argument + i);
         if (g->candidate == EGRU_TANH)

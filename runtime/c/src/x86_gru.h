@@ -58,19 +58,23 @@ TARGET static EGRU_NOINLINE void mix(const egru_gru *gru, int32_t *argument, con
     const short_scale brief = shortened((uint32_t)gru->h_multiplier, gru->h_shift);
     const v32 multiplier = v_set(gru->h_multiplier);
     const rounding by = v_rounding(gru->h_shift);
-    for (uint32_t i = 0; candidate == EGRU_TANH && i < size; i += 2 * LANES) {
-        words n = w_tanh(w_pack(v_load(argument + i), v_load(argument + i + LANES)));
+    for (uint32_t i = 0; candidate >= EGRU_TANH && i < size; i += 2 * LANES) {
+        words n = w_pack(v_load(argument + i), v_load(argument + i + LANES));
+        if (candidate <= EGRU_SIGMOID)
+            n = w_tanh(n);
         v_store(argument + i, w_first24(n));
         v_store(argument + i + LANES, w_second24(n));
     }
     for (uint32_t i = 0; i < size; i += LANES) {
         v32 n = v_load(argument + i), t = v_load(z + i), old = v_load(h + i);
-        if (candidate == EGRU_TANH)
+        if (candidate > EGRU_TANH)
+            n = v_add(v_shift(n, _mm_cvtsi32_si128(1)), v_set(1 << 23)); /* (2^15 + T) << 8 of T << 9 */
+        if (candidate >= EGRU_TANH)
             n = v_add(n, v_gate(t, v_sub(old, n)));
         else
             n = v_blend(t, old, v_clamp(candidate == EGRU_RELU ? v_floor0(n) : n, EGRU_VALUE_LIMIT));
         v_store(h + i, n);
-        if (brief.fits && candidate == EGRU_TANH)
+        if (brief.fits && candidate >= EGRU_TANH)
             n = v_shift(v_add(v_times(n, brief.multiplier), brief.half), brief.count);
         else
             n = v_scale_all(n, multiplier, by);
@@ -93,7 +97,7 @@ TARGET static void vector_gru_after(const egru_gru *gru, const int32_t *ih, cons
     for (uint32_t i = 0; i < size; i += LANES) {
         words rz = v_load(z + i);
         v32 n = v_scale(v_load(hh + i), m_hh + i, by), in = v_scale(v_load(argument + i), m_ih + i, by);
-        if (candidate == EGRU_TANH)
+        if (candidate >= EGRU_TANH)
             n = v_gate(w_first(rz), n);
         else
             n = v_blend(w_first(rz), v_clamp(n, EGRU_VALUE_LIMIT), v_set(0));
@@ -116,7 +120,7 @@ TARGET static void vector_gru_gates(const egru_gru *gru, const int32_t *ih, cons
     for (uint32_t i = 0; i < gru->size; i += LANES) {
         words rz = v_load(t + i);
         v32 old = v_load(h + i);
-        old = gru->candidate == EGRU_TANH ? v_gate(w_first(rz), old) : v_blend(w_first(rz), old, v_set(0));
+        old = gru->candidate >= EGRU_TANH ? v_gate(w_first(rz), old) : v_blend(w_first(rz), old, v_set(0));
         v_store(z + i, w_second(rz));
         store_operand(q_rh, i, gru->bits, v_scale_all(old, v_set(gru->rh_multiplier), by));
     }

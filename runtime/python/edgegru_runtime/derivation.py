@@ -157,7 +157,7 @@ class Derivation:
             rh_ratio = h_ratio
         else:
             scale = [2.0**-fx.STATE_BITS] * size
-            to_candidate = [_to_argument("tanh")] * size
+            to_candidate = [_to_argument(node.candidate_activation)] * size
             rh_scales = h_scales if node.reset == "after" else operand_scales(artifact, f"{name}.rh")
             h_ratio, rh_ratio = (2.0**-fx.STATE_BITS / scales[0] for scales in (h_scales, rh_scales))
         # The rows of r and z give arguments of gates, those of n tanh's or h itself; the n rows of W_hh multiply h or,

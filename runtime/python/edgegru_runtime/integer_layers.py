@@ -124,6 +124,8 @@ class Gru:
             argument = self.n(acc_ih[n_rows], self.weight_hh[n_rows] @ q_rh)
         if self.candidate == "tanh":
             n = tanh_q15(argument) << (fx.STATE_BITS - fx.CANDIDATE_BITS)
+        elif self.candidate in GATE_ACTIVATIONS:
+            n = gate(argument, self.candidate) << (fx.STATE_BITS - fx.GATE_BITS)
         else:
             n = clamp(np.maximum(argument, 0) if self.candidate == "relu" else argument, fx.VALUE_LIMIT)
         return rounding_shift((2**fx.GATE_BITS - z) * n + z * h, fx.GATE_BITS)

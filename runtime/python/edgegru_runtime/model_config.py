@@ -18,7 +18,7 @@ SCHEMES = ("float32", *STATIC_SCHEMES, "dynamic-w8")
 HARD_SIGMOIDS = {"hard_sigmoid_5": 5.0, "hard_sigmoid_6": 6.0}  # clip(v / divisor + 1/2, 0, 1), by divisor
 ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid", *HARD_SIGMOIDS)
 GATE_ACTIVATIONS = ("sigmoid", *HARD_SIGMOIDS)  # of a GRU, as are those below
-CANDIDATE_ACTIVATIONS = ("tanh", "relu", "linear")
+CANDIDATE_ACTIVATIONS = ("tanh", "relu", "linear", *GATE_ACTIVATIONS)
 UNBOUNDED = ("relu", "linear")  # activations whose values have no bound of their own
 RESETS = ("after", "before")
 TARGETS = ("step_label", "recording_label", "step_labels", "step_value", "recording_value", "forecast")
@@ -134,7 +134,7 @@ class GruNode:
 
     @property
     def unbounded(self) -> bool:
-        """Whether h has no bound of its own: with a tanh candidate |h| ≤ 1."""
+        """Whether h has no bound of its own: with a candidate of tanh or a sigmoid |h| ≤ 1."""
         return self.candidate_activation in UNBOUNDED
 
 

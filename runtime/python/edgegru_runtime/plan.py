@@ -231,7 +231,7 @@ class _Plan:
             if f"{name}.bias_hn" in self._artifact.tensors:
                 bias_hn = self._artifact.numbers(f"{name}.bias_hn")
                 bias_hh = self._integers([*[0] * (2 * node.hidden_size), *bias_hn])
-        forms = _RESETS[node.reset], _ACTIVATIONS[node.candidate_activation] + 4 * _GATES[node.gate_activation]
+        forms = _RESETS[node.reset], _ACTIVATIONS[node.candidate_activation] + 8 * _GATES[node.gate_activation]
         if node.initial_state:  # said in the word of the reset, where a reader that knows none refuses it
             forms = forms[0] + _WITH_INITIAL_STATE, forms[1]
             words.append(self._tensor(f"{name}.h0"))

@@ -6,7 +6,7 @@ For a GRU of hidden size H with input x (input_size,) and state h (H,), the rows
     z  = σ(W_iz x + b_iz + W_hz h + b_hz)
     n  = φ(W_in x + b_in + r ⊙ (W_hn h + b_hn))        reset after the product (PyTorch, cuDNN)
     n  = φ(W_in x + b_in + W_hn (r ⊙ h) + b_hn)        reset before it (Cho et al. 2014, arXiv:1406.1078)
-    h' = (1 − z) ⊙ n + z ⊙ h                           φ: tanh, relu or linear
+    h' = (1 − z) ⊙ n + z ⊙ h                           φ: tanh, relu, linear or σ
 
 In ``dynamic-w8`` only the products differ: ``W v`` becomes ``(w8 q) · s_i · s``, where q is v rounded to int8 with
 ``s = max(max|v| / 127, 2^-100)``, anew at every step.
