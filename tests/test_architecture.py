@@ -56,7 +56,7 @@ ALLOWED_IN = {
     "edgegru.imports.torch_graph": {"torch"},
     "edgegru.imports.torch_module": {"torch"},
     "edgegru.imports.torch_weights": {"torch"},
-    "edgegru.imports.state_dict": {"safetensors"},
+    "edgegru.imports.saved_model": {"tensorflow"},
     "edgegru.plotting": {"matplotlib"},
     "edgegru.evaluation_plots": {"matplotlib"},
     "edgegru.drift_plot": {"matplotlib"},

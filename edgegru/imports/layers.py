@@ -94,7 +94,8 @@ class Layers:
         """h of a GRU; ``weights`` come from a function of ``edgegru_export.gate_order``. ``h0``: (H,), None: zeros."""
         _check(value, weights.weight_ih.shape[1], "a GRU")
         if h0 is not None and candidate_activation not in UNBOUNDED and np.abs(h0).max() > 1:
-            raise ImportModelError(f"a GRU starts from {np.abs(h0).max():g}, expected a state from -1 to 1, as tanh gives")
+            found = f"a GRU starts from {np.abs(h0).max():g}"
+            raise ImportModelError(f"{found}, expected a state from -1 to 1, as {candidate_activation} gives")
         arrays = _arrays(
             weight_ih=weights.weight_ih,
             weight_hh=weights.weight_hh,

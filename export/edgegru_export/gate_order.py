@@ -36,17 +36,23 @@ def reorder_gates(rows: Array, source: str, target: str) -> Array:
     return np.concatenate([gates[gate] for gate in target])
 
 
+def _ours(order: str, w: Array, r: Array, b_ih: Array | None, b_hh: Array | None) -> GruWeights:
+    """Matrices and biases of our shapes, their gates in another order."""
+    w, r = (reorder_gates(rows, order, EDGEGRU) for rows in (w, r))
+    biases = (None if rows is None else reorder_gates(rows, order, EDGEGRU) for rows in (b_ih, b_hh))
+    return GruWeights(w, r, *biases)
+
+
 def from_onnx(w: Array, r: Array, b: Array | None) -> GruWeights:
     """One direction of an ONNX GRU node: W (3H, input_size), R (3H, H), B (6H,) = [Wb, Rb]; gates z, r, h."""
     b_ih, b_hh = (None, None) if b is None else np.split(b, 2)
-    return GruWeights(*(None if rows is None else reorder_gates(rows, ONNX, EDGEGRU) for rows in (w, r, b_ih, b_hh)))
+    return _ours(ONNX, w, r, b_ih, b_hh)
 
 
 def from_keras(kernel: Array, recurrent_kernel: Array, bias: Array | None) -> GruWeights:
     """Keras: kernel (input_size, 3H), recurrent_kernel (H, 3H), bias (2, 3H) of reset after, (3H,) of reset before."""
     b_ih, b_hh = (None, None) if bias is None else (bias, np.zeros_like(bias)) if bias.ndim == 1 else bias
-    parts = (kernel.T, recurrent_kernel.T, b_ih, b_hh)
-    return GruWeights(*(None if rows is None else reorder_gates(rows, KERAS, EDGEGRU) for rows in parts))
+    return _ours(KERAS, kernel.T, recurrent_kernel.T, b_ih, b_hh)
 
 
 def from_keras_cudnn(kernel: Array, recurrent_kernel: Array, bias: Array) -> GruWeights:
@@ -58,7 +64,7 @@ def from_keras_cudnn(kernel: Array, recurrent_kernel: Array, bias: Array) -> Gru
         np.concatenate([gate.reshape(h, width) for gate in np.split(matrix, 3, axis=1)])
         for matrix, width in ((kernel, size), (recurrent_kernel, h))
     )
-    return GruWeights(*(reorder_gates(rows, KERAS, EDGEGRU) for rows in (w, r, *np.split(bias, 2))))
+    return _ours(KERAS, w, r, *np.split(bias, 2))
 
 
 def from_lasagne(inputs: dict[str, Array], hidden: dict[str, Array], bias: dict[str, Array]) -> GruWeights:
@@ -68,8 +74,8 @@ def from_lasagne(inputs: dict[str, Array], hidden: dict[str, Array], bias: dict[
     σ(−a) = 1 − σ(a). Reset is applied after the product, which has no bias of its own.
     """
     sign = {"r": 1, "z": -1, "n": 1}
-    parts = [np.concatenate([sign[gate] * part[gate].T for gate in EDGEGRU]) for part in (inputs, hidden, bias)]
-    return GruWeights(*parts, np.zeros_like(parts[2]))
+    w, r, b = (np.concatenate([sign[gate] * part[gate].T for gate in EDGEGRU]) for part in (inputs, hidden, bias))
+    return GruWeights(w, r, b, np.zeros_like(b))
 
 
 def from_dl4mt(w: Array, u: Array, b: Array, wx: Array, ux: Array, bx: Array) -> GruWeights:

@@ -13,7 +13,7 @@ import numpy as np
 import pytest
 
 from edgegru_export.stimulus import gaussian_input, jumping_input
-from edgegru_runtime import Model
+from edgegru_runtime import Model, Stream
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ArtifactError, QuantizationError
@@ -81,12 +81,18 @@ class Trajectory(NamedTuple):
     end: bytes
 
 
+def steps_of(stream: Stream, samples: np.ndarray) -> np.ndarray:
+    """All outputs of every step side by side, (T, ΣO)."""
+    results = (stream.step(sample) for sample in samples)
+    return np.array([np.concatenate(y) if isinstance(y, tuple) else y for y in results], "<f4")
+
+
 def trajectory(artifact: Artifact, samples: np.ndarray) -> Trajectory:
     stream = Model(artifact, "reference").stream()
     half = len(samples) // 2
-    first = [stream.step(sample) for sample in samples[:half]]
+    first = steps_of(stream, samples[:half])
     middle = stream.state
-    outputs = np.array(first + [stream.step(sample) for sample in samples[half:]], "<f4")
+    outputs = np.concatenate([first, steps_of(stream, samples[half:])])
     return Trajectory(artifact, make_plan(artifact), samples.astype("<f4"), outputs, middle, stream.state)
 
 
@@ -189,7 +195,7 @@ def test_a_state_moves_to_the_processor_and_back(processor: Processor, folder: P
         _, middle, _ = drive(processor, folder, model.plan, model.samples[:half])
         stream = Model(model.artifact).stream()  # the kernel of this machine
         stream.state = middle
-        rest = np.array([stream.step(sample) for sample in model.samples[half:]], "<f4")
+        rest = steps_of(stream, model.samples[half:])
         assert (rest.tobytes(), stream.state) == (model.outputs[half:].tobytes(), model.end)
 
 

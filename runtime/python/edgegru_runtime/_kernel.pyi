@@ -1,7 +1,7 @@
 """The C kernel (runtime/c/python)."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, overload
 
 def kernels() -> list[str]: ...
 
@@ -25,4 +25,7 @@ class Stream:
 
 class Batch:
     def __new__(cls, model: Model) -> Batch: ...
+    @overload
     def step(self, streams: Sequence[Stream], xs: object) -> tuple[bytearray, ...] | None: ...
+    @overload
+    def step(self, streams: Sequence[Stream], xs: object, out: object) -> Any: ...
