@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgegru.imports.keras_config import MODELS, Call, KerasLayer, Program, Value, X, shown
 from edgegru.imports.keras_version import Version
 from edgegru_runtime.errors import ImportModelError
+from edgegru_runtime.model_config import CANDIDATE_ACTIVATIONS, GATE_ACTIVATIONS
 
 EPSILON = 1e-7  # keras.backend.epsilon(), which Normalization adds to nothing but never goes below
 _DROPPED = (  # what does nothing once a model is trained
@@ -53,8 +54,6 @@ _WHY = {  # the best known of all others
 }
 _MERGES = ("Add", "Multiply", "Concatenate")
 _OVER_TIME = ("GRU", "CuDNNGRU", "RNN", "Conv1D", "Embedding")
-_GATE_ACTIVATIONS = ("sigmoid", "hard_sigmoid_5", "hard_sigmoid_6")
-_CANDIDATE_ACTIVATIONS = ("tanh", "relu", "linear")
 _FLOAT_TYPES = ("float32", "float16", "float64", "bfloat16", "mixed_float16", "mixed_bfloat16")
 
 Arrays = dict[str, NDArray[Any]]
@@ -220,8 +219,8 @@ class _Reading:
         gate = self._activation(cell, "recurrent_activation", default)
         candidate = self._activation(cell, "activation", "tanh")
         for name, found, known in (
-            ("recurrent_activation", gate, _GATE_ACTIVATIONS),
-            ("activation", candidate, _CANDIDATE_ACTIVATIONS),
+            ("recurrent_activation", gate, GATE_ACTIVATIONS),
+            ("activation", candidate, CANDIDATE_ACTIVATIONS),
         ):
             if found not in known:
                 raise ImportModelError(f"{layer} has {name} {found}, expected {', '.join(known)}")

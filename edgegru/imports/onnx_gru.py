@@ -13,12 +13,14 @@ from edgegru.imports.onnx_graph import Node
 from edgegru.imports.onnx_values import AxesError, Signal, Value
 from edgegru_export.gate_order import from_onnx
 from edgegru_runtime.errors import ImportModelError
+from edgegru_runtime.model_config import CANDIDATE_ACTIVATIONS, GATE_ACTIVATIONS
 
 if TYPE_CHECKING:
     from edgegru.imports.onnx_walk import Walk
 
 RESETS = {0: "before", 1: "after"}  # by linear_before_reset
 HARD_SIGMOIDS = {(0.2, 0.5): "hard_sigmoid_5", (1 / 6, 0.5): "hard_sigmoid_6"}  # by alpha and beta
+_GATES = "Sigmoid or HardSigmoid of alpha 0.2 or 1/6 and beta 0.5"
 _ALPHA = {"affine": 1.0, "elu": 1.0, "hardsigmoid": 0.2, "leakyrelu": 0.01, "scaledtanh": 1.0, "thresholdedrelu": 1.0}
 _BETA = {"affine": 0.0, "hardsigmoid": 0.5, "scaledtanh": 1.0}  # defaults; the others take none
 
@@ -67,15 +69,14 @@ def _activations(node: Node) -> tuple[str, str]:
         alpha = next(alphas, _ALPHA[kind]) if kind in _ALPHA else 1.0
         beta = next(betas, _BETA[kind]) if kind in _BETA else 0.0
         known.append((name, _activation(kind, alpha, beta), alpha, beta))
-    expected = (("sigmoid", "hard_sigmoid_5", "hard_sigmoid_6"), ("tanh", "relu", "linear"))
-    for place, (name, found, alpha, beta) in enumerate(known):
-        if found not in expected[place]:
+    expected = (
+        ("gates", GATE_ACTIVATIONS, _GATES),
+        ("candidate", CANDIDATE_ACTIVATIONS, f"Tanh, Relu, Affine of 1 and 0, {_GATES}"),
+    )
+    for (name, found, alpha, beta), (what, choices, texts) in zip(known, expected, strict=True):
+        if found not in choices:
             numbers = f" (alpha {alpha:.6g}, beta {beta:.6g})" if name.lower() in _ALPHA else ""
-            what = ("gates", "candidate")[place]
-            choice = ("Sigmoid or HardSigmoid of alpha 0.2 or 1/6 and beta 0.5", "Tanh, Relu or Affine of 1 and 0")[
-                place
-            ]
-            raise ImportModelError(f"{node}: activations are {name}{numbers} for the {what}, expected {choice}")
+            raise ImportModelError(f"{node}: activations are {name}{numbers} for the {what}, expected {texts}")
     return str(known[0][1]), str(known[1][1])
 
 

@@ -76,6 +76,7 @@ MODELS = {
     "no bias": lambda: sequential(L.GRU(5, use_bias=False), L.Dense(2, use_bias=False)),
     "no bias, reset before": lambda: sequential(L.GRU(5, use_bias=False, reset_after=False)),
     "relu": lambda: sequential(L.GRU(5, activation="relu"), L.Dense(2)),
+    "sigmoid candidate": lambda: sequential(L.GRU(5, activation="sigmoid"), L.Dense(2)),
     "stacked": lambda: sequential(
         L.GRU(5, return_sequences=True), L.Dropout(0.5), L.GRU(4, return_sequences=True), L.GRU(3)
     ),

@@ -101,9 +101,9 @@ REFUSED = {
     ),
     "leaky": (lambda: sequential(L.GRU(4), L.LeakyReLU()), "(LeakyReLU) is an activation that artifacts do not have"),
     "swish": (lambda: sequential(L.GRU(4, activation="swish")), "(GRU) has activation 'silu', expected linear, relu"),
-    "sigmoid candidate": (
-        lambda: sequential(L.GRU(4, activation="sigmoid")),
-        "(GRU) has activation sigmoid, expected tanh",
+    "softmax candidate": (
+        lambda: sequential(L.GRU(4, activation="softmax")),
+        "(GRU) has activation softmax, expected tanh",
     ),
     "gate": (
         lambda: sequential(L.GRU(4, recurrent_activation="tanh")),

@@ -163,6 +163,8 @@ ACTIVATIONS: list[tuple[list[str], dict[str, Any], tuple[str, str]]] = [
     (["Sigmoid", "Affine"], {"activation_alpha": [1.0], "activation_beta": [0.0]}, ("sigmoid", "linear")),
     (["HardSigmoid", "Tanh"], {}, ("hard_sigmoid_5", "tanh")),
     (["HardSigmoid", "Relu"], {"activation_alpha": [1 / 6], "activation_beta": [0.5]}, ("hard_sigmoid_6", "relu")),
+    (["Sigmoid", "Sigmoid"], {}, ("sigmoid", "sigmoid")),
+    (["Sigmoid", "HardSigmoid"], {}, ("sigmoid", "hard_sigmoid_5")),
 ]
 
 
