@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import onnx
-from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
+from google.protobuf.message import DecodeError
 
 from edgegru_export.foreign_description import quoted
 from edgegru_export.metadata import METADATA_KEY

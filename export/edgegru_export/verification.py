@@ -192,7 +192,7 @@ def _check_metadata(exported: ExportedFile, artifact: Artifact) -> None:
 def _check_formulation(exported: ExportedFile, artifact: Artifact) -> None:
     """The attribute of each GRU operator: in a model of one unit without bias the numbers cannot tell."""
     import onnx  # only here: a TFLite file is verified without it
-    from google.protobuf.message import DecodeError  # type: ignore[import-untyped]  # ships no types
+    from google.protobuf.message import DecodeError
 
     from edgegru_export.onnx_float import LINEAR_BEFORE_RESET
 
