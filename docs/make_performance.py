@@ -32,8 +32,8 @@ Written by `python docs/make_performance.py`.
 {machine}
 
 Times on other machines differ, and ratios too. On one machine they differ between runs: the same binary, copied to
-another place in memory, takes visibly more or less for a small float step, and so do the other runtimes; this is one run,
-not the best of several. No Arm machine has been measured: [instructions](#on-arm) are counted.
+another place in memory, takes visibly more or less for a small float step, and so do the other runtimes; this is one
+run, not the best of several. No Arm machine has been measured: [instructions](#on-arm) are counted.
 
 ![Microseconds of a step from Python, by size and runtime](step.png)
 """
