@@ -281,7 +281,10 @@ def print_floors(folder: Path) -> None:
     print_head(["file", "floor needed: largest error", "rms", "rms after one step", "rms / reference's, median"])
     for title, values in floors.items():
         largest, mean_square, ratio = np.transpose(values)
-        ends = [f"{v.min():.4f} … {v.max():.4f}" for v in (largest, mean_square)]
+        ends = [
+            " … ".join(f"{end:.4f}" if end < 1e4 else f"{end:.0e}" for end in (v.min(), v.max()))
+            for v in (largest, mean_square)
+        ]
         one = f"{min(steps[title]):.1f} … {max(steps[title]):.1f}" if title in steps else "–"
         print_row([f"{title} ({len(values)})", *ends, one, f"{np.median(ratio):.3f}"])
 

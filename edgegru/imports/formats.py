@@ -41,6 +41,15 @@ def recognise(path: Path) -> str:
     return _plain(path, head, size)
 
 
+def read_bounded(path: Path, largest: int) -> bytes:
+    """The bytes of a file. Raises ImportModelError for one of more than ``largest``, which is not read to its end."""
+    with open(path, "rb") as file:
+        content = file.read(largest + 1)
+    if len(content) > largest:
+        raise ImportModelError(f"{path.name} has more than {largest:,} bytes")
+    return content
+
+
 def _folder(path: Path) -> str:
     if (path / "saved_model.pb").is_file():
         return SAVED_MODEL

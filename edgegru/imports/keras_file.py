@@ -36,7 +36,7 @@ def read(path: Path, options: Options) -> ForeignModel:
         return _read(
             parse(_member(path, "config.json", _LARGEST_JSON)), metadata.get("keras_version"), ".keras", weights
         )
-    config = parse(_text(path))
+    config = parse(formats.read_bounded(path, _LARGEST_JSON))
     return _read(config, config.get("keras_version"), "architecture and weights", _weights_beside(options))
 
 
@@ -85,14 +85,6 @@ def _member(path: Path, name: str, limit: int) -> bytes:
         raise ImportModelError(f"{name} in the .keras file is damaged: {error}") from None
     if len(content) > limit:
         raise ImportModelError(f"{name} in the .keras file has more than {limit:,} bytes")
-    return content
-
-
-def _text(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        content = file.read(_LARGEST_JSON + 1)
-    if len(content) > _LARGEST_JSON:
-        raise ImportModelError(f"the architecture has more than {_LARGEST_JSON:,} bytes")
     return content
 
 

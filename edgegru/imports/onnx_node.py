@@ -13,22 +13,10 @@ from edgegru.imports.onnx_constants import fold
 from edgegru.imports.onnx_graph import Node, OnnxGraph
 from edgegru.imports.onnx_gru import arrays, form
 from edgegru.imports.onnx_loading import LARGEST_TENSOR
+from edgegru.imports.onnx_roles import MOVING
 from edgegru_runtime.errors import ImportModelError
 
 _LISTED = 10  # names in a message
-_MOVING = (
-    "Expand",
-    "Identity",
-    "Reshape",
-    "Slice",
-    "Gather",
-    "Split",
-    "Squeeze",
-    "Tile",
-    "Transpose",
-    "Unsqueeze",
-    "Cast",
-)
 
 
 def single_node(graph: OnnxGraph, name: str) -> onnx.ModelProto:
@@ -147,7 +135,7 @@ def _check_moved(graph: OnnxGraph, node: Node, name: str) -> None:
                 value = maker.attributes.get("value")
                 zeros = value is None or not np.any(numpy_helper.to_array(value))
             else:
-                zeros = maker.operator in ("Concat", *_MOVING)
+                zeros = maker.operator in MOVING
                 stack.extend(maker.inputs if maker.operator == "Concat" else maker.inputs[:1])
             if not zeros:
                 raise ImportModelError(f"{node}: its initial_h is computed by {maker}, expected zeros or a state input")

@@ -13,7 +13,8 @@ from numpy.typing import NDArray
 from edgegru.imports.onnx_graph import GraphInput, Node, OnnxGraph
 from edgegru_runtime.errors import ImportModelError
 
-_MOVING = [
+# Operators that only move numbers.
+MOVING = [
     "Concat",
     "Expand",
     "Flatten",
@@ -110,7 +111,7 @@ def _sources(graph: OnnxGraph, name: str, *, moving: bool) -> set[str]:
         if name not in graph.makers:
             continue
         node = graph.nodes[graph.makers[name]]
-        if node.operator in ("Shape", "Size") or (moving and node.operator not in _MOVING):
+        if node.operator in ("Shape", "Size") or (moving and node.operator not in MOVING):
             continue
         stack.extend(node.inputs if node.operator == "Concat" or not moving else node.inputs[:1])
     return found

@@ -15,6 +15,7 @@ import numpy as np
 from google.protobuf.message import DecodeError
 from numpy.typing import NDArray
 
+from edgegru.imports.formats import read_bounded
 from edgegru.imports.keras_config import KerasLayer, flatten, parse, read_model
 from edgegru.imports.keras_equations import KerasEquations
 from edgegru.imports.keras_layers import build_layers
@@ -56,24 +57,16 @@ def read(path: Path, options: Options) -> ForeignModel:
 def _metadata(path: Path) -> dict[str, Any]:
     """What Keras wrote about the root object: in a file of its own, or in the graph's, up to TensorFlow 2.4."""
     if (path / "keras_metadata.pb").is_file():
-        for node in _texts(_content(path / "keras_metadata.pb"), 1):
+        for node in _texts(read_bounded(path / "keras_metadata.pb", _LARGEST), 1):
             if b"root" in _texts(node, 3):
                 return parse(next(_texts(node, 5), b""))
-    for graph in _texts(_content(path / "saved_model.pb"), 2):  # SavedModel.meta_graphs
+    for graph in _texts(read_bounded(path / "saved_model.pb", _LARGEST), 2):  # SavedModel.meta_graphs
         for objects in _texts(graph, 7):  # MetaGraphDef.object_graph_def
             for root in _texts(next(_texts(objects, 1), b""), 4):  # SavedObjectGraph.nodes, SavedObject.user_object
                 for metadata in _texts(root, 3):  # SavedUserObject.metadata
                     return parse(metadata)
     found = "has no configuration of Keras, as model.export of Keras 3 and models of other code have none"
     raise ImportModelError(f"the SavedModel {found}; expected one of Keras 2, or the model saved as .keras")
-
-
-def _content(path: Path) -> bytes:
-    with open(path, "rb") as file:
-        content = file.read(_LARGEST + 1)
-    if len(content) > _LARGEST:
-        raise ImportModelError(f"{path.name} has more than {_LARGEST:,} bytes")
-    return content
 
 
 def _texts(message: bytes, field: int) -> Iterator[bytes]:

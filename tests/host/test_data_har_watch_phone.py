@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import csv
-import os
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
@@ -13,6 +12,7 @@ import pytest
 
 from edgegru.data import DataConfig, prepare, read_recordings
 from edgegru_runtime.errors import ConfigError, DataError
+from tests.public_data import public_data
 
 HEADER = "x_acc,y_acc,z_acc,x_gyro,y_gyro,z_gyro,timestamp,label"
 AT_50_HZ = DataConfig(rate=50.0)
@@ -74,10 +74,7 @@ def test_its_timestamps_are_milliseconds(tmp_path: Path) -> None:
 
 @pytest.fixture(scope="module")
 def real() -> Path:
-    folder = os.environ.get("EDGEGRU_DATA")
-    if folder is None:
-        pytest.skip("EDGEGRU_DATA names no folder with har_watch_phone/")
-    return Path(folder) / "har_watch_phone"
+    return public_data("har_watch_phone")
 
 
 def frames_of(path: Path) -> list[tuple[str, list[float]]]:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import struct
 import zlib
@@ -17,6 +16,7 @@ from scipy.io import loadmat, savemat
 from edgegru.data import DataConfig, data_section, labelled_sequences, matlab_file, prepare, read_recordings
 from edgegru_runtime.errors import DataError
 from edgegru_runtime.model_config import InputConfig, ModelConfig, OutputConfig
+from tests.public_data import public_data
 
 PARTS = {"traindata": (7, 5, 3), "validdata": (4, 1), "testdata": (6, 2)}
 KEYS = tuple(f"note{number}" for number in range(21, 109))
@@ -216,10 +216,7 @@ def test_no_damage_gets_through_as_another_error(tmp_path: Path, compressed: boo
 
 @pytest.fixture(scope="module")
 def real() -> Path:
-    folder = os.environ.get("EDGEGRU_DATA")
-    if folder is None or not (Path(folder) / "polymusic").is_dir():
-        pytest.skip("EDGEGRU_DATA names no folder with polymusic/")
-    return Path(folder) / "polymusic"
+    return public_data("polymusic")
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,6 @@ layout, and goldens/nntrainer/*.npz, cases in Keras's.
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 from typing import Any
 
@@ -20,16 +19,10 @@ from onnx import TensorProto, helper, numpy_helper
 import edgegru
 from edgegru_runtime import load
 from edgegru_runtime.errors import ImportModelError
+from tests.public_data import public_data
 
 Floats = NDArray[np.float32]
 TELLING = 100.0  # the other formulation is this many tolerances away in cases that can tell them apart
-
-
-def goldens() -> Path:
-    folder = Path(os.environ.get("EDGEGRU_DATA", "no folder")) / "goldens"
-    if not folder.is_dir():
-        pytest.skip("EDGEGRU_DATA names no folder with goldens/")
-    return folder
 
 
 def one_stream(case: dict[str, Any], row: int, path: Path, lbr: int) -> Floats:
@@ -72,7 +65,7 @@ def expected_rows(case: dict[str, Any], row: int, length: int) -> list[tuple[int
 
 
 def test_literal_vectors_of_other_suites(tmp_path: Path) -> None:
-    cases = json.loads((goldens() / "literal_goldens.json").read_text(encoding="utf-8"))
+    cases = json.loads((public_data("goldens") / "literal_goldens.json").read_text(encoding="utf-8"))
     path, output = tmp_path / "case.onnx", tmp_path / "case.safetensors"
     refused, computed, telling = [], 0, 0
     for case in cases:
@@ -108,9 +101,10 @@ def other_formulation_differs(case: dict[str, Any], row: int, path: Path, output
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")  # within Keras
 def test_random_vectors_of_nntrainer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    folder = goldens() / "nntrainer"
+    folder = public_data("goldens") / "nntrainer"
     monkeypatch.setenv("KERAS_BACKEND", "torch")
-    keras = pytest.importorskip("keras")
+    import keras  # with the backend named above
+
     computed = 0
     for file in sorted(folder.glob("*.npz")):
         with np.load(file) as case:

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 from onnx import helper
 
 from edgegru.importing import import_model
@@ -17,7 +18,6 @@ from edgegru_export import onnx_float
 from tests import builders
 from tests.host.onnx_graphs import HIDDEN, SMALL, gru, imported, model, saved, steps, weights
 
-torch = pytest.importorskip("torch")
 SEEDS = range(6)
 
 
@@ -108,7 +108,6 @@ def test_torch_script_exporter(tmp_path: Path, name: str, opset: int, dynamic: b
 
 @pytest.mark.parametrize("name", MODULES)
 def test_torch_dynamo_exporter(tmp_path: Path, name: str):
-    pytest.importorskip("onnxscript", minversion="0.7.1")
     parts = MODULES[name]
     torch.manual_seed(1)
     module = Tagger(**parts)
@@ -119,8 +118,6 @@ def test_torch_dynamo_exporter(tmp_path: Path, name: str):
 @pytest.mark.parametrize("dynamo", [False, True])
 def test_streaming_step_of_torch(tmp_path: Path, dynamo: bool):
     """(x, h) → (y, h_n), the state of both layers in one tensor, which is no output of the artifact."""
-    if dynamo:
-        pytest.importorskip("onnxscript", minversion="0.7.1")
     torch.manual_seed(2)
     module = Tagger(2)
     arguments = (torch.randn(1, 1, SMALL), torch.zeros(2, 1, HIDDEN))
