@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from edgegru.on_device import bench, info, run
     from edgegru.quantization import quantize
     from edgegru.training import train
+    from edgegru.tuning import tune
     from edgegru.verification import verify
     from edgegru_export.exporting import export
     from edgegru_runtime import load
@@ -32,6 +33,7 @@ _MODULES = {
     "quantize": "edgegru.quantization",
     "run": "edgegru.on_device",
     "train": "edgegru.training",
+    "tune": "edgegru.tuning",
     "verify": "edgegru.verification",
 }
 __all__ = [
@@ -47,6 +49,7 @@ __all__ = [
     "quantize",
     "run",
     "train",
+    "tune",
     "verify",
 ]
 

@@ -179,6 +179,82 @@ def evaluate(model: Path, data: Path, engine: str, part: str, plot: Path | None,
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
+@click.argument("data", type=click.Path(path_type=Path))
+@click.option("--background", metavar="LABEL", help="Label that is no event; of a model of values: that is normal.")
+@click.option(
+    "--tolerance",
+    type=click.FloatRange(min=0),
+    default=0.0,
+    show_default=True,
+    help="How long behind its end an event may still be found: seconds, or steps where there is no rate.",
+)
+@click.option(
+    "--max-false-alarms-per-hour",
+    type=click.FloatRange(min=0),
+    help="Find as much as possible within this limit; without it and --min-recall: 1.",
+)
+@click.option(
+    "--min-recall",
+    type=click.FloatRange(min=0, max=1, min_open=True),
+    help="Share of the events to find; alone: with as few false alarms as possible.",
+)
+@click.option(
+    "--part",
+    type=click.Choice(("auto", "train", "validation", "all")),
+    default="auto",
+    show_default=True,
+    help="Recordings to tune on; auto: the validation part where there is one, else train.",
+)
+@click.option(
+    "--test-part",
+    type=click.Choice(("auto", "train", "validation", "test", "time", "none")),
+    default="auto",
+    show_default=True,
+    help="Recordings to report on; time: the last 30% of --part; auto: test where there is one, else time.",
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw false alarms against recall as a PNG.")
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the model.")
+@force_option
+@json_option
+def tune(
+    model: Path,
+    data: Path,
+    background: str | None,
+    tolerance: float,
+    max_false_alarms_per_hour: float | None,
+    min_recall: float | None,
+    part: str,
+    test_part: str,
+    plot: Path | None,
+    output: Path,
+    force: bool,
+    as_json: bool,
+) -> None:
+    """Choose the decision settings of MODEL by the events in DATA.
+
+    Threshold, smoothing, trigger level and times: those that find most events of a long labelled recording with few
+    false alarms an hour. MODEL is written with them; what it computes stays as it is.
+    """
+    if plot is not None:
+        _require("matplotlib", "a plot")
+    result = edgegru.tune(
+        model,
+        data,
+        output,
+        background=background,
+        tolerance=tolerance,
+        max_false_alarms_per_hour=max_false_alarms_per_hour,
+        min_recall=min_recall,
+        part=part,
+        test_part=test_part,
+        plot=plot,
+        force=force,
+    )
+    _print(result, as_json)
+
+
+@cli.command()
+@click.argument("model", type=click.Path(path_type=Path))
 @click.option(
     "--calibration",
     type=click.Path(path_type=Path),

@@ -12,12 +12,12 @@ import math
 import tomllib
 import types
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, fields
+from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
 from typing import Any, Union, get_args, get_origin, get_type_hints
 
 from edgegru.data import DataConfig
-from edgegru_runtime.config_json import parse_decision
+from edgegru_runtime.config_json import decision_to_json, parse_decision
 from edgegru_runtime.errors import ArtifactError, ConfigError
 from edgegru_runtime.model_config import RESETS, DecisionConfig
 
@@ -147,7 +147,7 @@ def parse_config(document: Mapping[str, Any]) -> TrainConfig:
             raise ConfigError(f"{name} is {values!r}, expected a section [{name}]")
         sections[name] = _parse_section(name, kind, values)
     try:
-        parse_decision(vars(sections["decision"]))  # the ranges that every model file is held to
+        parse_decision(decision_to_json(sections["decision"]))  # the ranges that every model file is held to
     except ArtifactError as error:
         raise ConfigError(str(error)) from error
     return TrainConfig(**sections)
@@ -158,7 +158,7 @@ def config_values(config: TrainConfig) -> dict[str, dict[str, Any]]:
     return {
         name: {
             item.name: list(value) if isinstance(value := getattr(getattr(config, name), item.name), tuple) else value
-            for item in fields(kind)
+            for item in settings_of(kind)
         }
         for name, kind in SECTIONS.items()
     }
@@ -168,7 +168,7 @@ def config_to_toml(config: TrainConfig) -> str:
     """The configuration as TOML, every field with its value and, where known, its meaning; ``load_config`` reads it."""
     lines = []
     for name, values in config_values(config).items():
-        meanings = {item.name: item.metadata.get("meaning") for item in fields(SECTIONS[name])}
+        meanings = {item.name: item.metadata.get("meaning") for item in settings_of(SECTIONS[name])}
         lines.append(f"[{name}]")
         for key, value in values.items():
             comment = f"  # {meanings[key]}" if meanings[key] else ""
@@ -187,11 +187,15 @@ def check_fields(section: Any, name: str) -> None:
             _check_rule(f"{name}.{item.name}", single, item.metadata)
 
 
+def settings_of(kind: type) -> list[Field[Any]]:
+    """The fields that a section has: not the residual of a decision, whose scale is measured with the trained model."""
+    return [item for item in fields(kind) if (kind, item.name) != (DecisionConfig, "residual")]
+
+
 def _parse_section(name: str, kind: type, values: Mapping[str, Any]) -> Any:
-    known = {item.name for item in fields(kind)}
-    _refuse_unknown(f"key in [{name}]", values, [item.name for item in fields(kind)])
+    _refuse_unknown(f"key in [{name}]", values, [item.name for item in settings_of(kind)])
     hints = get_type_hints(kind)
-    return kind(**{key: _typed(f"{name}.{key}", value, hints[key]) for key, value in values.items() if key in known})
+    return kind(**{key: _typed(f"{name}.{key}", value, hints[key]) for key, value in values.items()})
 
 
 def _refuse_unknown(what: str, found: Iterable[str], known: Iterable[str]) -> None:

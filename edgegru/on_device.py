@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from argparse import Namespace
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,35 +13,77 @@ from edgegru_runtime.exported import EXPORTED_SUFFIXES, read_exported
 from edgegru_runtime.measurement import Measurement
 from edgegru_runtime.measurement import bench as measure_each
 from edgegru_runtime.model import read_source
-from edgegru_runtime.running import run as stream_lines
+from edgegru_runtime.pipeline import Handling
+from edgegru_runtime.run_options import DECISION_FIELDS, run_parameters, steps_or_seconds
+from edgegru_runtime.running import run as stream_records
+from edgegru_runtime.watching import Watching
 
 StrPath = str | os.PathLike[str]
 
 
 def run(
     model: StrPath,
-    input: StrPath = "-",
+    input: StrPath | None = None,
     *,
-    format: str = "auto",
     engine: str = "auto",
-    state_file: StrPath | None = None,
+    source: StrPath | None = None,
+    format: str = "auto",
+    columns: Sequence[str] = (),
+    channels: int | None = None,
+    streams: int = 1,
+    scale: float = 1.0,
+    streams_by: str | None = None,
+    max_streams: int = Handling.max_streams,
+    stamp: bool = False,
+    record: StrPath | None = None,
+    replay_speed: float | None = None,
+    on_bad_record: str | None = None,
+    time_unit: str | None = None,
+    rate: float | None = None,
+    resample: bool = False,
+    max_gap: float | None = None,
+    on_gap: str | None = None,
+    reset_on_gap: float | None = None,
+    on_nan: str = "error",
+    smoothing: str | None = None,
+    threshold: float | None = None,
+    threshold_off: float | None = None,
+    trigger_level: int | None = None,
+    minimum_on: float | None = None,
+    minimum_off: float | None = None,
+    refractory_seconds: float | None = None,
+    warm_up: int | None = None,
+    emit: str = "all",
+    sink: Sequence[str] = (),
+    on_event: str | None = None,
+    timing: bool = False,
     output: StrPath | None = None,
     force: bool = False,
+    state_file: StrPath | None = None,
+    state_every: int | str | None = None,
+    reset_every: int | str | None = None,
+    counters: bool = False,
+    metrics_file: StrPath | None = None,
+    serve: str | None = None,
+    stale_after: float = Watching.stale_after,
 ) -> None:
-    """Stream the lines of ``input`` ("-": standard input) through a model, one JSON line a step on standard output.
+    """Stream the records of ``input`` (None: standard input) through a model until it ends, one JSON line a step.
 
-    ``format``: "csv", "jsonl" or "auto". ``state_file``: where the state is taken from and left. ``output``: a file in
-    place of standard output, replaced only with ``force``. Raises ArtifactError, EngineError, InputError, StateError.
+    The parameters are the command's options, as docs/field.md has them. ``state_every`` and ``reset_every`` are a
+    number of records or steps, or a time such as "60s". Of the decision, None takes the model's setting.
+
+    Raises ArtifactError, EngineError, InputError, StateError and EdgegruError.
     """
-    stream_lines(
-        os.fspath(model),
-        os.fspath(input),
-        line_format=format,
-        engine=_engine(engine),
-        state_file=None if state_file is None else os.fspath(state_file),
-        output=None if output is None else os.fspath(output),
-        force=force,
-    )
+    given = dict(locals())
+    options = {name: os.fspath(value) if isinstance(value, os.PathLike) else value for name, value in given.items()}
+    for name in ("state_every", "reset_every"):
+        if options[name] is not None:
+            options[name] = steps_or_seconds(str(options[name]))
+    options["refractory"] = options.pop("refractory_seconds")
+    for name in DECISION_FIELDS:
+        if options[name] is None:
+            del options[name]
+    stream_records(**run_parameters(Namespace(**options)))
 
 
 def info(model: StrPath) -> dict[str, Any]:

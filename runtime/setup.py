@@ -17,7 +17,11 @@ setup(
             include_dirs=["c/include", "c/src"],
             depends=HEADERS,
             # Products and sums of floats are rounded one by one: the bits of integer models depend on it.
-            extra_compile_args=["-std=c99", "-O2", "-ffp-contract=off", "-fvisibility=hidden", "-Werror=implicit"],
+            # Functions begin on cache lines: where they happen to lie costs small models a fifth of a step.
+            extra_compile_args=[
+                *("-std=c99", "-O2", "-ffp-contract=off", "-falign-functions=64", "-fvisibility=hidden"),
+                "-Werror=implicit",
+            ],
             extra_link_args=["-s"],
             define_macros=[("Py_LIMITED_API", "0x030B0000")],
             py_limited_api=True,

@@ -41,6 +41,9 @@ ALLOWED_IN = {
     "edgegru_runtime.integer_reference": {"numpy"},
     "edgegru_runtime.onnxruntime_engine": {"numpy", "onnxruntime"},
     "edgegru_runtime.litert_engine": {"numpy", "ai_edge_litert", "tflite_runtime"},
+    "edgegru_runtime.mqtt_connection": {"paho"},
+    "edgegru_runtime.sinks.mqtt": {"paho"},
+    "edgegru_runtime.sources.serial_line": {"serial"},
     "edgegru.network": {"torch"},
     "edgegru.objective": {"torch"},
     "edgegru.trainer": {"torch"},
@@ -60,6 +63,7 @@ ALLOWED_IN = {
     "edgegru.plotting": {"matplotlib"},
     "edgegru.evaluation_plots": {"matplotlib"},
     "edgegru.drift_plot": {"matplotlib"},
+    "edgegru.tuning_plot": {"matplotlib"},
 }
 # Modules of the device that are imported only when a model is first stepped: what they compute with, they import.
 REFERENCES = {

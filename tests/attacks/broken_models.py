@@ -245,21 +245,8 @@ def _forecast_of_a_fraction(parts: Parts) -> None:
     parts.config["outputs"][0] |= {"target": "forecast", "horizon": 2}
 
 
-# Decision, data, provenance
+# Data, provenance
 
-setting("threshold above one", "decision.threshold", 1.5, "decision.threshold is 1.5; expected a number from 0 to 1")
-setting("threshold is true", "decision.threshold", True, "decision.threshold is true")
-setting(
-    "off above on", "decision.threshold_off", 0.75, "decision.threshold_off is 0.75; expected a number from 0 to 0.5"
-)
-setting("unknown smoothing", "decision.smoothing", "magic", "decision.smoothing is 'magic'")
-setting("smoothing over nothing", "decision.smoothing", "mean:0", "decision.smoothing is 'mean:0'")
-setting("smoothing over too much", "decision.smoothing", "median:10000", "decision.smoothing is 'median:10000'")
-setting("smoothing that never moves", "decision.smoothing", "ema:0.0", "decision.smoothing is 'ema:0.0'")
-setting("smoothing that overshoots", "decision.smoothing", "ema:1.5", "decision.smoothing is 'ema:1.5'")
-setting("negative warm-up", "decision.warm_up", -1, "decision.warm_up is -1; expected an integer from 0")
-setting("unknown reset", "decision.reset", "daily", "decision.reset is 'daily'; expected one of recording, never")
-without("decision.warm_up", "decision has no field 'warm_up'")
 setting("data is a list", "data", [], "data is a list of 0; expected an object")
 setting("deep data", "data", json.loads('{"a":' * 9 + "1" + "}" * 9), "is nested too deeply; expected at most 8 levels")
 setting("very deep data", "data", json.loads('{"a":' + "[" * 400 + "]" * 400 + "}"), "nested too deeply")

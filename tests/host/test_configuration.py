@@ -21,6 +21,7 @@ from edgegru.configuration import (
     config_values,
     load_config,
     parse_config,
+    settings_of,
 )
 from edgegru.data import DataConfig
 from edgegru_runtime.errors import ConfigError
@@ -34,7 +35,10 @@ def test_defaults_are_printed_and_read_back() -> None:
     printed = config_to_toml(TrainConfig())
     assert parse_config(tomllib.loads(printed)) == TrainConfig()
     for section, kind in SECTIONS.items():
-        assert set(tomllib.loads(printed)[section]) == {field.name for field in dataclasses.fields(kind)}
+        assert set(tomllib.loads(printed)[section]) == {field.name for field in settings_of(kind)}
+    assert {field.name for field in dataclasses.fields(DecisionConfig)} - set(tomllib.loads(printed)["decision"]) == {
+        "residual"
+    }
 
 
 @given(
@@ -58,7 +62,7 @@ def test_any_configuration_is_printed_and_read_back(
     data: DataConfig, model: NetworkConfig, training: TrainingConfig, augmentation: AugmentationConfig
 ) -> None:
     data = dataclasses.replace(data, channels=tuple(data.channels))
-    config = TrainConfig(data, model, training, augmentation, DecisionConfig(smoothing="mean:5"))
+    config = TrainConfig(data, model, training, augmentation, DecisionConfig(smoothing="mean:5", refractory=2.0))
     assert parse_config(tomllib.loads(config_to_toml(config))) == config
     assert parse_config(config_values(config)) == config
 
@@ -99,6 +103,8 @@ def test_file_is_read_with_its_sections(tmp_path: Path) -> None:
         ("[augmentation]\nrotation = 181", "augmentation.rotation is 181.0, expected at most 180.0"),
         ("[data]\nrate = -1", "data.rate is -1"),
         ("[data]\nchannels = 'a'", "data.channels is 'a', expected a list"),
+        ("[decision]\nresidual = 1", "unknown key in [decision]: 'residual'; known are threshold"),
+        ("[decision]\ntrigger_level = 0", "decision.trigger_level is 0; expected an integer from 1"),
         ("[decision]\nthreshold = 2", "decision.threshold is 2.0"),
         ("[decision]\nsmoothing = 'much'", "decision.smoothing"),
         ("[model", "no valid TOML"),

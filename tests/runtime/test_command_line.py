@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import io
 import json
 import os
 import signal
@@ -10,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,8 @@ import pytest
 from edgegru_export.saving import save_artifact
 from edgegru_runtime import load
 from edgegru_runtime.command_line import main
+from edgegru_runtime.session import unpacked
+from edgegru_runtime.session_file import SessionFile
 from tests.builders import changed, from_arrays, random_artifact, random_integer_artifact
 from tests.runtime.exported_files import write_export
 
@@ -25,7 +27,7 @@ ARTIFACT = random_artifact(0, 3, (5, 4))
 LINES = [f"{0.1 * i},{-0.2 * i},{i}\n" for i in range(12)]
 COMMAND = [sys.executable, "-m", "edgegru_runtime"]
 
-Feed = Callable[[str | bytes], None]
+Feed = Callable[[str], None]
 
 
 @pytest.fixture
@@ -35,14 +37,16 @@ def model(tmp_path: Path) -> str:
 
 
 @pytest.fixture
-def feed(monkeypatch: pytest.MonkeyPatch) -> Feed:
+def feed(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> Iterator[Feed]:
     """Give text to standard input."""
+    path = tmp_path_factory.mktemp("feed") / "input"
+    with ExitStack() as stack:
 
-    def set_input(text: str | bytes) -> None:
-        data = text if isinstance(text, bytes) else text.encode()
-        monkeypatch.setattr("sys.stdin", io.TextIOWrapper(io.BytesIO(data)))
+        def set_input(text: str) -> None:
+            path.write_text(text)
+            monkeypatch.setattr("sys.stdin", stack.enter_context(path.open()))
 
-    return set_input
+        yield set_input
 
 
 def results(text: str) -> list[dict[str, object]]:
@@ -118,39 +122,19 @@ def test_a_bad_line_ends_the_run_and_keeps_the_state(
     assert main(["run", model, str(source), "--state-file", str(state)]) == 1
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 5
-    assert captured.err == f"error: {source}, line 6: channel c1 is nan, expected a finite number\n"
-    stream = load(model).stream()
-    stream.state = state.read_bytes()
-    assert stream.steps == 5
-
-
-def test_a_state_that_is_not_the_models_is_left_alone(
-    model: str, feed: Feed, tmp_path: Path, capsys: pytest.CaptureFixture[str]
-) -> None:
-    state = tmp_path / "state"
-    other = tmp_path / "other.safetensors"
-    save_artifact(random_artifact(1, 3, (5, 4)), other)
-    feed(LINES[0])
-    assert main(["run", str(other), "--state-file", str(state)]) == 0
-    for content in (state.read_bytes(), b"", b"noise" * 100):
-        state.write_bytes(content)
-        feed(LINES[0])
-        capsys.readouterr()
-        assert main(["run", model, "--state-file", str(state)]) == 1
-        captured = capsys.readouterr()
-        assert captured.out == ""
-        assert captured.err.startswith(f"error: {state}: ")
-        assert len(captured.err.splitlines()) == 1
-        assert state.read_bytes() == content
+    counters, error = captured.err.splitlines()
+    assert error == f"error: {source}, line 6: channel c1 is nan, expected a finite number"
+    assert json.loads(counters)["unfinished"] == 7
+    assert saved_steps(model, tmp_path) == 5
 
 
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         (["run", "MODEL", "no.csv"], "no.csv: cannot be read: No such file or directory"),
-        (["run", "MODEL", "/"], "/: cannot be read: Is a directory"),
+        (["run", "MODEL", "/"], "/: is a folder, expected a file"),
         (["run", "MODEL", "--state-file", "no/state"], "no/state: cannot be written: No such file or directory"),
-        (["run", "MODEL", "--state-file", "/"], "/: cannot be read: Is a directory"),
+        (["run", "MODEL", "--state-file", "/"], "/: is not a regular file"),
         (["run", "MODEL", "-o", "no/out"], "no/out: cannot be written: No such file or directory"),
         (["run", "MODEL", "-o", "/dev/null", "--force"], "/dev/null: is not a regular file"),
         (["run", "MODEL", "-o", "out", "--state-file", "./out"], "out: is to hold the results and the state"),
@@ -220,7 +204,7 @@ def test_options_may_stand_anywhere(model: str, tmp_path: Path, capsys: pytest.C
     assert capsys.readouterr().out.count(model) == 2
 
 
-@pytest.mark.parametrize("command", [[], ["run"], ["info"], ["bench"]])
+@pytest.mark.parametrize("command", [[], ["run"], ["service"], ["info"], ["bench"]])
 def test_help(command: list[str], capsys: pytest.CaptureFixture[str]) -> None:
     assert main([*command, "--help"], prog="edgegru") == 0
     captured = capsys.readouterr()
@@ -335,7 +319,10 @@ def answer(process: subprocess.Popen[bytes], line: str) -> dict[str, object]:
 
 def saved_steps(model: str, tmp_path: Path) -> int:
     stream = load(model).stream()
-    stream.state = (tmp_path / "state").read_bytes()
+    file = SessionFile(str(tmp_path / "state"), load(model).config.identity)
+    file.close()
+    assert file.content is not None
+    stream.state = unpacked(file.content, len(stream.state)).lanes[0][1]
     return stream.steps
 
 
@@ -419,7 +406,7 @@ def test_a_full_disk_is_one_sentence(model: str) -> None:
 def test_saturated_values_are_told(model: str, feed: Feed, capsys: pytest.CaptureFixture[str]) -> None:
     feed("1e30,0,0\n0,0,1e300\n")
     assert main(["run", model]) == 0
-    assert capsys.readouterr().err == "2 input values were saturated\n"
+    assert json.loads(capsys.readouterr().err)["clipped"] == 2
 
 
 def test_text_that_the_terminal_cannot_show(tmp_path: Path) -> None:

@@ -75,6 +75,8 @@ def configs(draw: st.DrawFn) -> ModelConfig:
             draw(st.sampled_from(["none", "mean:1", "mean:9999", "median:25", "ema:0.125", "ema:1", "ema:1.0"])),
             draw(st.integers(0, 2**31 - 1)),
             draw(st.sampled_from(["recording", "never"])),
+            draw(st.integers(1, 2**31 - 1)),
+            *draw(st.tuples(*[st.just(0.0) | st.floats(0, 1e9)] * 3)),
         ),
         quantization=draw(
             st.none()
@@ -110,6 +112,19 @@ def test_what_says_nothing_is_left_out() -> None:
     assert set(written) == {"format", "format_version", "scheme", "identity", "input", "nodes", "outputs", "decision"}
     assert set(written["input"]) == {"size", "channels"}
     assert set(written["outputs"][0]) == {"node", "target", "labels"}
+    assert written["decision"] == {
+        "threshold": 0.5, "threshold_off": 0.5, "smoothing": "none", "warm_up": 0, "reset": "recording",
+    }  # fmt: skip
+    assert parse_config(written) == config
+
+
+@pytest.mark.parametrize(
+    ("field", "value"), [("trigger_level", 2), ("minimum_on", 0.5), ("minimum_off", 0.5), ("refractory", 0.5)]
+)
+def test_only_settings_of_the_decision_that_say_something_are_added(field: str, value: float) -> None:
+    config = replace(random_config(), identity=IDENTITY, decision=replace(DecisionConfig(), **{field: value}))
+    written = config_to_json(config)
+    assert len(written["decision"]) == 6 and written["decision"][field] == value
     assert parse_config(written) == config
 
 

@@ -164,7 +164,8 @@ def test_runs_that_do_not_fit_take_no_step(model: Model, xs: object, message: st
 def test_values_out_of_range_saturate_and_are_counted(engine: str) -> None:
     model = Model(ARTIFACTS["float"], engine)
     limited = model.stream().step([INPUT_LIMIT, 0, -INPUT_LIMIT])
-    for x in ([1e300, 0, -1e300], [10**400, 0, -(10**400)], np.array([3e38, 0, -3e38], np.float32), [2e18, 0, -2e18]):
+    arrays = np.array([1e300, 0, -1e300]), np.array([3e38, 0, -3e38], np.float32)
+    for x in ([1e300, 0, -1e300], (10**400, 0, -(10**400)), *arrays, [2e18, 0, -2e18]):
         stream = model.stream()
         assert stream.step(x) == limited
         assert stream.clipped == 2

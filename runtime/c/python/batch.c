@@ -6,9 +6,11 @@ typedef struct {
     PyObject ob_base;
     ModelObject *model;
     void *scratch;
+    StreamObject **streams; /* that step */
     void **states;
+    Py_ssize_t *places;     /* in the list of all */
     float *ys;
-    Py_ssize_t room; /* streams that states and ys have room for */
+    Py_ssize_t room; /* streams that these have room for */
     int busy;        /* a thread is inside */
 } BatchObject;
 
@@ -35,7 +37,9 @@ static void batch_dealloc(BatchObject *self) {
     PyTypeObject *type = Py_TYPE((PyObject *)self);
     freefunc release = (freefunc)PyType_GetSlot(type, Py_tp_free);
     free(self->scratch);
+    free(self->streams);
     free(self->states);
+    free(self->places);
     free(self->ys);
     Py_XDECREF((PyObject *)self->model);
     release(self);
@@ -43,16 +47,22 @@ static void batch_dealloc(BatchObject *self) {
 }
 
 static int make_room(BatchObject *self, Py_ssize_t count) {
-    size_t outputs = egru_output_size(self->model->model);
+    size_t many = (size_t)count, outputs = egru_output_size(self->model->model);
     if (count <= self->room)
         return 0;
-    void **states = realloc(self->states, (size_t)count * sizeof(void *));
+    void **states = realloc(self->states, many * sizeof(void *));
     if (states)
         self->states = states;
-    float *ys = realloc(self->ys, (size_t)count * outputs * sizeof(float));
+    StreamObject **streams = realloc(self->streams, many * sizeof(StreamObject *));
+    if (streams)
+        self->streams = streams;
+    Py_ssize_t *places = realloc(self->places, many * sizeof(Py_ssize_t));
+    if (places)
+        self->places = places;
+    float *ys = realloc(self->ys, many * outputs * sizeof(float));
     if (ys)
         self->ys = ys;
-    if (!states || !ys) {
+    if (!states || !streams || !places || !ys) {
         PyErr_NoMemory();
         return -1;
     }
@@ -60,22 +70,60 @@ static int make_room(BatchObject *self, Py_ssize_t count) {
     return 0;
 }
 
-/* The streams of a tuple, each entered once; how many, or -1. */
-static Py_ssize_t enter_all(BatchObject *self, PyObject *streams) {
-    Py_ssize_t count = PyTuple_Size(streams), entered = 0;
-    for (; entered < count; entered++) {
-        StreamObject *stream = (StreamObject *)PyTuple_GetItem(streams, entered);
-        if (stream->busy)
-            break;
-        stream->busy = 1;
-        self->states[entered] = stream->state;
+static void leave(BatchObject *self, Py_ssize_t entered) {
+    while (entered-- > 0) {
+        self->streams[entered]->busy = 0;
+        Py_DECREF((PyObject *)self->streams[entered]);
     }
-    if (entered == count)
-        return count;
-    PyErr_Format(egru_state_error, "stream %zd is in use by another thread; expected one stream per thread", entered);
-    while (entered-- > 0)
-        ((StreamObject *)PyTuple_GetItem(streams, entered))->busy = 0;
-    return -1;
+}
+
+/* The place in the list of streams of row `row`; -1 where `which` has no int for it. */
+static Py_ssize_t place_of(PyObject *which, Py_ssize_t row) {
+    PyObject *item;
+    Py_ssize_t place;
+    if (!which)
+        return row;
+    item = egru_item(which, row);
+    place = item && PyLong_CheckExact(item) ? PyLong_AsSsize_t(item) : -1;
+    if (place == -1)
+        PyErr_Clear(); /* it may be too large */
+    return place;
+}
+
+/* Enter the streams of a list, all of them or those at the places in `which`, and hold them: nobody takes one away
+ * while it steps. -1 where that cannot be, with an error set, or without one where streams.py has the words. */
+static int enter_all(BatchObject *self, PyObject *streams, PyObject *which, Py_ssize_t n) {
+    PyTypeObject *known = NULL;
+    for (Py_ssize_t row = 0; row < n; row++) {
+        Py_ssize_t place = place_of(which, row), before = 0;
+        StreamObject *stream = place < 0 ? NULL : (StreamObject *)egru_item(streams, place);
+        if (!stream) {
+            leave(self, row);
+            return -1;
+        }
+        if ((Py_TYPE((PyObject *)stream) != known &&
+             !PyObject_TypeCheck((PyObject *)stream, (PyTypeObject *)egru_stream_type)) ||
+            stream->model != self->model) {
+            leave(self, row);
+            PyErr_SetString(PyExc_TypeError, "step takes streams of one model");
+            return -1;
+        }
+        known = Py_TYPE((PyObject *)stream);
+        if (stream->busy) {
+            while (before < row && self->streams[before] != stream)
+                before++;
+            leave(self, row);
+            if (before == row) /* it is not in `which` twice */
+                PyErr_Format(egru_state_error, "stream %zd is in use by another thread; expected one stream per thread",
+                             place);
+            return -1;
+        }
+        stream->busy = 1;
+        self->streams[row] = (StreamObject *)Py_NewRef((PyObject *)stream);
+        self->states[row] = stream->state;
+        self->places[row] = place;
+    }
+    return 0;
 }
 
 /* A writable float32 buffer (n, output_size), of a model with one output; -1 where it is none, without an error. */
@@ -93,76 +141,77 @@ static int hold(const StreamObject *stream, PyObject *out, Py_ssize_t n, Py_buff
     return -1;
 }
 
-/* step(streams, xs): a tuple of bytearrays, a row for each stream; None where xs is no buffer (n, input_size).
- * step(streams, xs, out): out, filled; None also where it is not one contiguous buffer. */
-static PyObject *batch_step(BatchObject *self, PyObject *const *arguments, Py_ssize_t count) {
-    Py_ssize_t n;
+/* The streams are entered, their samples and `out`, which may be NULL, held. NULL or None where there are no results. */
+static PyObject *advance_all(BatchObject *self, Py_ssize_t n, const float *xs, PyObject *out, Py_buffer *target) {
+    PyThreadState *others = (size_t)n < self->model->brief ? NULL : PyEval_SaveThread();
+    size_t row = 0;
+    egru_status status = egru_step_many(self->model->model, self->states, (size_t)n, self->scratch, xs, self->ys, &row);
+    if (others)
+        PyEval_RestoreThread(others);
+    if (status == EGRU_INPUT) /* streams.py says which value */
+        return Py_NewRef(Py_None);
+    if (status != EGRU_OK) {
+        egru_raise(status, "stream", self->places[row]);
+        return NULL;
+    }
+    if (!out)
+        return egru_split(self->streams[0], self->ys, n);
+    memcpy(target->buf, self->ys, (size_t)target->len);
+    return Py_NewRef(out);
+}
+
+/* The same with nothing entered, checked or held. */
+static PyObject *step(BatchObject *self, PyObject *streams, PyObject *xs, PyObject *out, PyObject *which) {
+    PyObject *result = NULL;
+    Py_ssize_t n = egru_length(which ? which : streams);
     Py_buffer view, target;
-    PyObject *out = count == 3 ? arguments[2] : NULL;
-    const float *xs;
+    const float *floats;
     float *made;
-    size_t which = 0;
-    egru_status status = EGRU_OK;
-    PyObject *result = NULL, *streams;
-    int read;
+    int read = 0;
+    if (n > 0)
+        read = egru_floats_of(xs, 2, &n, (Py_ssize_t)egru_input_size(self->model->model), &view, NULL, &floats, &made);
+    if (read <= 0)
+        return read == 0 ? Py_NewRef(Py_None) : NULL;
+    if (make_room(self, n) == 0 && enter_all(self, streams, which, n) == 0) {
+        if (!out) {
+            result = advance_all(self, n, floats, NULL, NULL);
+        } else if (hold(self->streams[0], out, n, &target) == 0) {
+            result = advance_all(self, n, floats, out, &target);
+            PyBuffer_Release(&target);
+        } else {
+            result = Py_NewRef(Py_None);
+        }
+        leave(self, n);
+    } else if (!PyErr_Occurred()) {
+        result = Py_NewRef(Py_None);
+    }
+    PyMem_Free(made);
+    PyBuffer_Release(&view);
+    return result;
+}
+
+/* step(streams, xs, out, which): of the list of streams those at the places in `which`, a list or tuple, or where that
+ * is None all, each by its row of xs. A tuple of bytearrays, or out, filled, where that is not None. None, and nothing
+ * has moved, where one of these is not as usual: streams.py reads it then, and has the words for what is wrong. */
+static PyObject *batch_step(BatchObject *self, PyObject *const *arguments, Py_ssize_t count) {
+    PyObject *result;
+    if (count != 4 || !PyList_CheckExact(arguments[0])) {
+        PyErr_SetString(PyExc_TypeError, "step takes a list of streams, their samples, out and which");
+        return NULL;
+    }
     if (self->busy) {
         PyErr_SetString(egru_state_error, "these streams are in use by another thread; expected one thread at a time");
         return NULL;
     }
-    if (count < 2 || count > 3 || !PyList_Check(arguments[0])) {
-        PyErr_SetString(PyExc_TypeError, "step takes a list of streams, their samples and, if wanted, out");
-        return NULL;
-    }
-    streams = PyList_AsTuple(arguments[0]); /* nobody takes a stream away while it steps */
-    n = streams ? PyTuple_Size(streams) : 0;
-    for (Py_ssize_t i = 0; i < n; i++) {
-        PyObject *stream = PyTuple_GetItem(streams, i);
-        if (!PyObject_TypeCheck(stream, (PyTypeObject *)egru_stream_type) ||
-            ((StreamObject *)stream)->model != self->model) {
-            PyErr_SetString(PyExc_TypeError, "step takes streams of one model");
-            Py_DECREF(streams);
-            return NULL;
-        }
-    }
-    read = !streams ? -1
-                    : egru_floats_of(arguments[1], 2, &n, (Py_ssize_t)egru_input_size(self->model->model), &view, NULL, &xs,
-                                     &made);
-    if (read <= 0) {
-        Py_XDECREF(streams);
-        return read == 0 ? Py_NewRef(Py_None) : NULL;
-    }
-    if (out && (n == 0 || hold((StreamObject *)PyTuple_GetItem(streams, 0), out, n, &target) != 0)) {
-        result = Py_NewRef(Py_None);
-        goto read_only;
-    }
     self->busy = 1;
-    if (n > 0 && make_room(self, n) == 0 && enter_all(self, streams) == n) {
-        Py_BEGIN_ALLOW_THREADS
-        status = egru_step_many(self->model->model, self->states, (size_t)n, self->scratch, xs, self->ys, &which);
-        Py_END_ALLOW_THREADS
-        for (Py_ssize_t i = 0; i < n; i++)
-            ((StreamObject *)PyTuple_GetItem(streams, i))->busy = 0;
-        if (status != EGRU_OK) {
-            egru_raise(status, "stream", (Py_ssize_t)which);
-        } else if (out) {
-            memcpy(target.buf, self->ys, (size_t)target.len);
-            result = Py_NewRef(out);
-        } else {
-            result = egru_split((StreamObject *)PyTuple_GetItem(streams, 0), self->ys, n);
-        }
-    }
+    result = step(self, arguments[0], arguments[1], arguments[2] == Py_None ? NULL : arguments[2],
+                  arguments[3] == Py_None ? NULL : arguments[3]);
     self->busy = 0;
-    if (out)
-        PyBuffer_Release(&target);
-read_only:
-    PyMem_Free(made);
-    PyBuffer_Release(&view);
-    Py_DECREF(streams);
     return result;
 }
 
 static PyMethodDef methods[] = {
-    {"step", (PyCFunction)(void (*)(void))batch_step, METH_FASTCALL, "One step of each stream of a list."},
+    {"step", (PyCFunction)(void (*)(void))batch_step, METH_FASTCALL, "One step of streams of a list."},
     {NULL, NULL, 0, NULL},
 };
 

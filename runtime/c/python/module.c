@@ -3,9 +3,88 @@
 
 #include <string.h>
 
+#define INPUT_LIMIT 1152921504606846976.0 /* 2^60 */
+
 PyObject *egru_model_type, *egru_stream_type;
-PyObject *egru_read_sample, *egru_read_samples, *egru_check_out, *egru_fill;
+PyObject *egru_read_sample, *egru_check_out, *egru_fill;
 PyObject *egru_input_error, *egru_state_error, *egru_engine_error;
+
+PyObject *egru_item(PyObject *sequence, Py_ssize_t index) {
+    PyObject *item = PyList_CheckExact(sequence) ? PyList_GetItem(sequence, index) : PyTuple_GetItem(sequence, index);
+    if (!item)
+        PyErr_Clear();
+    return item;
+}
+
+Py_ssize_t egru_length(PyObject *sequence) {
+    if (PyList_CheckExact(sequence))
+        return PyList_Size(sequence);
+    return PyTuple_CheckExact(sequence) ? PyTuple_Size(sequence) : -1;
+}
+
+/* A float or an int within the limit; 0 where it is something else. */
+static int read_number(PyObject *item, float *number) {
+    double value;
+    if (PyFloat_CheckExact(item))
+        value = PyFloat_AsDouble(item);
+    else if (PyLong_CheckExact(item))
+        value = PyLong_AsDouble(item);
+    else
+        return 0;
+    *number = (float)value;
+    if (value == -1.0 && PyErr_Occurred()) { /* beyond float64 */
+        PyErr_Clear();
+        return 0;
+    }
+    return value >= -INPUT_LIMIT && value <= INPUT_LIMIT;
+}
+
+static int read_numbers(PyObject *x, Py_ssize_t columns, float *row) {
+    PyObject *(*item_of)(PyObject *, Py_ssize_t) = PyList_CheckExact(x) ? PyList_GetItem : PyTuple_GetItem;
+    if (egru_length(x) != columns)
+        return 0;
+    for (Py_ssize_t i = 0; i < columns; i++)
+        if (!read_number(item_of(x, i), &row[i])) /* its length stays: no Python runs here */
+            return 0;
+    return 1;
+}
+
+/* A list or tuple of samples. */
+static int read_rows(PyObject *xs, Py_ssize_t *rows, Py_ssize_t columns, float **made) {
+    Py_ssize_t height = egru_length(xs);
+    if (*rows >= 0 && height != *rows)
+        return 0;
+    *made = PyMem_Malloc((size_t)(height ? height : 1) * (size_t)columns * sizeof(float));
+    if (!*made) {
+        PyErr_NoMemory();
+        return -1;
+    }
+    for (Py_ssize_t i = 0; i < height; i++) {
+        PyObject *row = egru_item(xs, i);
+        float *to = *made + i * columns, *unused;
+        const float *floats;
+        Py_ssize_t one = 1;
+        Py_buffer view;
+        int read = 0;
+        if (row) {
+            Py_INCREF(row); /* what gives its buffer may take it away */
+            read = egru_floats_of(row, 1, &one, columns, &view, to, &floats, &unused);
+            if (read == 1) {
+                if (floats != to)
+                    memcpy(to, floats, (size_t)columns * sizeof(float));
+                PyBuffer_Release(&view);
+            }
+            Py_DECREF(row);
+        }
+        if (read != 1) {
+            PyMem_Free(*made);
+            *made = NULL;
+            return 0;
+        }
+    }
+    *rows = height;
+    return 1;
+}
 
 static int has_format(const Py_buffer *view, char code) {
     const char *format = view->format ? view->format : "B";
@@ -16,8 +95,12 @@ int egru_floats_of(PyObject *x, int dimensions, Py_ssize_t *rows, Py_ssize_t col
                    const float **floats, float **made) {
     Py_ssize_t count, height;
     *made = NULL;
-    if (PyList_CheckExact(x) || PyTuple_CheckExact(x))
-        return 0;
+    if (PyList_CheckExact(x) || PyTuple_CheckExact(x)) {
+        int read = dimensions == 1 ? read_numbers(x, columns, room) : read_rows(x, rows, columns, made);
+        *floats = room ? room : *made;
+        view->obj = NULL; /* nothing to release */
+        return read;
+    }
     if (PyObject_GetBuffer(x, view, PyBUF_ND | PyBUF_FORMAT) != 0) {
         PyErr_Clear();
         return 0;
@@ -41,24 +124,15 @@ int egru_floats_of(PyObject *x, int dimensions, Py_ssize_t *rows, Py_ssize_t col
             for (Py_ssize_t i = 0; i < count; i++)
                 converted[i] = ((const int16_t *)view->buf)[i];
         } else {
-            for (Py_ssize_t i = 0; i < count; i++) {
-                double value = ((const double *)view->buf)[i];
-                if (!(value - value == 0))
-                    goto other; /* not finite */
-                converted[i] = (float)(value > 3e38 ? 3e38 : value < -3e38 ? -3e38 : value); /* saturated by the kernel */
-            }
+            for (Py_ssize_t i = 0; i < count; i++)
+                converted[i] = (float)((const double *)view->buf)[i];
         }
     } else {
         goto other;
     }
-    for (Py_ssize_t i = 0; i < count; i++)
-        if (!((*floats)[i] - (*floats)[i] == 0))
-            goto other;
     *rows = height;
     return 1;
 other:
-    PyMem_Free(*made);
-    *made = NULL;
     PyBuffer_Release(view);
     return 0;
 }
@@ -138,7 +212,6 @@ static int execute(PyObject *module) {
         PyObject **place;
     } imports[] = {
         {"edgegru_runtime.samples", "read_sample", &egru_read_sample},
-        {"edgegru_runtime.samples", "read_samples", &egru_read_samples},
         {"edgegru_runtime.samples", "writable", &egru_check_out},
         {"edgegru_runtime.samples", "fill", &egru_fill},
         {"edgegru_runtime.errors", "InputError", &egru_input_error},

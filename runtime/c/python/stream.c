@@ -3,25 +3,23 @@
 
 #include <string.h>
 
-#define INPUT_LIMIT 1152921504606846976.0 /* 2^60 */
+#define PATIENCE 1000 /* times what is brief: some 20 milliseconds */
 
 static PyObject *stream_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
     PyObject *sizes;
     StreamObject *self;
     ModelObject *model;
     PyObject *channels;
-    int release;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
     (void)keywords;
-    if (!PyArg_ParseTuple(arguments, "O!O!O!p", (PyTypeObject *)egru_model_type, &model, &PyTuple_Type, &channels,
-                          &PyTuple_Type, &sizes, &release))
+    if (!PyArg_ParseTuple(arguments, "O!O!O!", (PyTypeObject *)egru_model_type, &model, &PyTuple_Type, &channels,
+                          &PyTuple_Type, &sizes))
         return NULL;
     self = (StreamObject *)allocate(type, 0);
     if (!self)
         return NULL;
     self->model = (ModelObject *)Py_NewRef((PyObject *)model);
     self->channels = Py_NewRef(channels);
-    self->release = release;
     self->input_size = (Py_ssize_t)egru_input_size(model->model);
     self->output_size = (Py_ssize_t)egru_output_size(model->model);
     self->outputs = PyTuple_Size(sizes);
@@ -77,38 +75,14 @@ static int enter(StreamObject *self) {
     return 0;
 }
 
-/* The numbers of a list or tuple, all of them floats or ints within the limit, as floats; 0 where they are not. */
-static int floats_of_sequence(const StreamObject *self, PyObject *x, float *sample) {
-    int is_list = PyList_CheckExact(x);
-    if (!is_list && !PyTuple_CheckExact(x))
-        return 0;
-    if ((is_list ? PyList_Size(x) : PyTuple_Size(x)) != self->input_size)
-        return 0;
-    for (Py_ssize_t i = 0; i < self->input_size; i++) {
-        PyObject *item = is_list ? PyList_GetItem(x, i) : PyTuple_GetItem(x, i);
-        double value;
-        if (!item || !(PyFloat_CheckExact(item) || PyLong_CheckExact(item))) {
-            PyErr_Clear();
-            return 0;
-        }
-        value = PyFloat_AsDouble(item);
-        if (!(value >= -INPUT_LIMIT && value <= INPUT_LIMIT) || (value == -1.0 && PyErr_Occurred())) {
-            PyErr_Clear();
-            return 0;
-        }
-        sample[i] = (float)value;
-    }
-    return 1;
-}
-
-/* x as samples.py reads it, with its errors. */
-static int floats_of_anything(StreamObject *self, PyObject *x, float *sample, uint64_t *saturated) {
+/* x as samples.py reads it, with its errors, in self->sample. */
+static int floats_of_anything(StreamObject *self, PyObject *x, uint64_t *saturated) {
     PyObject *read = PyObject_CallFunctionObjArgs(egru_read_sample, x, self->channels, NULL);
     PyObject *row = read ? PyTuple_GetItem(read, 0) : NULL, *count = read ? PyTuple_GetItem(read, 1) : NULL;
     Py_buffer view;
     int result = -1;
     if (row && count && PyObject_GetBuffer(row, &view, PyBUF_SIMPLE) == 0) {
-        memcpy(sample, view.buf, (size_t)self->input_size * sizeof(float));
+        memcpy(self->sample, view.buf, (size_t)self->input_size * sizeof(float));
         PyBuffer_Release(&view);
         *saturated = PyLong_AsUnsignedLongLong(count);
         result = PyErr_Occurred() ? -1 : 0;
@@ -118,21 +92,12 @@ static int floats_of_anything(StreamObject *self, PyObject *x, float *sample, ui
 }
 
 /* One step, inside; the result is in self->y. */
-static int advance(StreamObject *self, const float *x, uint64_t saturated) {
-    egru_status status;
-    if (self->release) {
-        Py_BEGIN_ALLOW_THREADS
-        status = egru_step(self->model->model, self->state, self->scratch, x, self->y);
-        Py_END_ALLOW_THREADS
-    } else {
-        status = egru_step(self->model->model, self->state, self->scratch, x, self->y);
-    }
-    if (status != EGRU_OK) {
-        egru_raise(status, "step", (Py_ssize_t)egru_steps(self->model->model, self->state));
-        return -1;
-    }
-    self->saturated += saturated;
-    return 0;
+static egru_status advance(StreamObject *self, const float *x) {
+    PyThreadState *others = self->model->brief > 1 ? NULL : PyEval_SaveThread();
+    egru_status status = egru_step(self->model->model, self->state, self->scratch, x, self->y);
+    if (others)
+        PyEval_RestoreThread(others);
+    return status;
 }
 
 /* self->y as a list of floats, or a tuple of lists. */
@@ -209,26 +174,30 @@ static int fill(const StreamObject *self, Py_buffer *view, PyObject *views) {
     return filled ? 0 : -1;
 }
 
-/* A step with the sample `from`, inside; the result is in self->y. */
+/* A step with the sample `from`, inside; the result is in self->y. The kernel, which reads every number anyway, says
+ * whether one is not finite. */
 static int take(StreamObject *self, PyObject *from) {
     Py_ssize_t rows = 1;
     Py_buffer view;
-    const float *x = self->sample;
-    float *made = NULL;
+    const float *x;
+    float *made;
     uint64_t saturated = 0;
-    int result, read = egru_floats_of(from, 1, &rows, self->input_size, &view, self->sample, &x, &made);
-    if (read < 0)
-        return -1;
-    if (read == 0) {
-        x = self->sample;
-        if (!floats_of_sequence(self, from, self->sample) &&
-            floats_of_anything(self, from, self->sample, &saturated) != 0)
-            return -1;
-    }
-    result = advance(self, x, saturated);
-    if (read == 1)
+    egru_status status = EGRU_INPUT;
+    if (egru_floats_of(from, 1, &rows, self->input_size, &view, self->sample, &x, &made) == 1) {
+        status = advance(self, x);
         PyBuffer_Release(&view);
-    return result;
+    }
+    if (status == EGRU_INPUT) { /* it needs words, or a second look */
+        if (floats_of_anything(self, from, &saturated) != 0)
+            return -1;
+        status = advance(self, self->sample);
+    }
+    if (status != EGRU_OK) {
+        egru_raise(status, "step", (Py_ssize_t)egru_steps(self->model->model, self->state));
+        return -1;
+    }
+    self->saturated += saturated;
+    return 0;
 }
 
 static PyObject *stream_step(StreamObject *self, PyObject *const *arguments, Py_ssize_t count, PyObject *names) {
@@ -265,8 +234,24 @@ static PyObject *stream_step(StreamObject *self, PyObject *const *arguments, Py_
     return result;
 }
 
-/* Of a buffer (T, input_size): a tuple of bytearrays, T rows of every output. None where xs is no such buffer. */
-static PyObject *stream_run_buffer(StreamObject *self, PyObject *xs) {
+/* Whether all numbers are finite. Two at a time: what is added carries the largest exponent into the sign's bit. */
+static int all_finite(const float *numbers, size_t count) {
+    uint64_t beyond = 0, two;
+    uint32_t bits;
+    for (; count >= 2; count -= 2, numbers += 2) {
+        memcpy(&two, numbers, 8);
+        beyond |= (two & 0x7fffffff7fffffffu) + 0x0080000000800000u;
+    }
+    if (count) {
+        memcpy(&bits, numbers, 4);
+        beyond |= (bits & 0x7fffffffu) + 0x00800000u;
+    }
+    return !(beyond & 0x8000000080000000u);
+}
+
+/* Of T samples that egru_floats_of reads: a tuple of bytearrays, T rows of every output. None where it does not, or
+ * where a value is not finite. */
+static PyObject *stream_run_rows(StreamObject *self, PyObject *xs) {
     Py_ssize_t rows = -1;
     Py_buffer view;
     const float *floats;
@@ -278,18 +263,25 @@ static PyObject *stream_run_buffer(StreamObject *self, PyObject *xs) {
     int read = egru_floats_of(xs, 2, &rows, self->input_size, &view, NULL, &floats, &made);
     if (read <= 0)
         return read == 0 ? Py_NewRef(Py_None) : NULL;
+    if (!all_finite(floats, (size_t)rows * (size_t)self->input_size)) {
+        PyMem_Free(made);
+        PyBuffer_Release(&view);
+        return Py_NewRef(Py_None);
+    }
     ys = PyMem_Malloc((size_t)(rows ? rows : 1) * (size_t)self->output_size * sizeof(float));
     if (!ys)
         PyErr_NoMemory();
     if (ys && enter(self) == 0) {
         while (done < (size_t)rows && status == EGRU_OK && !interrupted) { /* in parts, for Ctrl-C to be heard */
             size_t part = (size_t)rows - done, taken;
-            if (part > self->model->patience)
-                part = self->model->patience;
-            Py_BEGIN_ALLOW_THREADS
+            PyThreadState *others;
+            if (part > PATIENCE * self->model->brief)
+                part = PATIENCE * self->model->brief;
+            others = part < self->model->brief ? NULL : PyEval_SaveThread();
             status = egru_run(self->model->model, self->state, self->scratch, floats + done * (size_t)self->input_size,
                               ys + done * (size_t)self->output_size, part, &taken);
-            Py_END_ALLOW_THREADS
+            if (others)
+                PyEval_RestoreThread(others);
             done += taken;
             interrupted = PyErr_CheckSignals() != 0;
         }
@@ -363,7 +355,7 @@ static PyObject *stream_clipped(StreamObject *self, void *unused) {
 
 static PyMethodDef methods[] = {
     {"step", (PyCFunction)(void (*)(void))stream_step, METH_FASTCALL | METH_KEYWORDS, "Advance by one sample."},
-    {"run_buffer", (PyCFunction)stream_run_buffer, METH_O, "Every row of a buffer: a bytearray for every output, or None."},
+    {"run_rows", (PyCFunction)stream_run_rows, METH_O, "A step for each row: a bytearray for every output, or None."},
     {"reset", (PyCFunction)stream_reset, METH_NOARGS, "Back to the state the stream was born with."},
     {"save", (PyCFunction)stream_save, METH_NOARGS, "The state as bytes, without values saturated before the kernel."},
     {"load", (PyCFunction)stream_load, METH_O, "Take over a state as bytes."},
@@ -383,7 +375,7 @@ static PyType_Slot slots[] = {
     {Py_tp_traverse, (void *)stream_traverse},
     {Py_tp_methods, methods},
     {Py_tp_getset, properties},
-    {Py_tp_doc, "A stream of a model: channels, sizes of the outputs, whether a step lets other threads run."},
+    {Py_tp_doc, "A stream of a model: channels, sizes of the outputs."},
     {0, NULL},
 };
 

@@ -1,4 +1,4 @@
-"""``python -m edgegru_runtime``: run, info and bench. Standard library only.
+"""``python -m edgegru_runtime``: run, service, info and bench. Standard library only.
 
 Results go to standard output, everything else to standard error. Exit status: 0, 1 where something failed (one sentence
 says what), 2 for a wrong command line.
@@ -13,20 +13,15 @@ from typing import Any
 
 from edgegru_runtime.engine import ENGINES
 from edgegru_runtime.errors import EdgegruError
-from edgegru_runtime.records import FORMATS
 from edgegru_runtime.standard_output import ReaderGone, print_line
-
-_RUN = """Stream samples through MODEL: one JSON line for each line of INPUT, written as soon as it is computed.
-
-CSV needs a header that names the model's channels (any order, other columns are ignored), or exactly its columns and no
-header. JSONL takes {"ax": 0.1, "ay": 0.2}, {"x": [0.1, 0.2]} or [0.1, 0.2]. A column or field t or timestamp is copied
-to the result."""
 
 
 def main(argv: Sequence[str] | None = None, prog: str = "python -m edgegru_runtime") -> int:
     """Run one command and return its exit status. ``prog`` is what help and usage call the program."""
     try:
-        arguments = _parser(prog).parse_args(argv)
+        words = sys.argv[1:] if argv is None else list(argv)
+        arguments = _parser(prog).parse_args(words)
+        arguments.words = words[1:]  # behind the command
     except SystemExit as stop:  # argparse has printed help or what is wrong
         return int(stop.code or 0)
     try:
@@ -43,17 +38,31 @@ def main(argv: Sequence[str] | None = None, prog: str = "python -m edgegru_runti
 
 
 def _run(arguments: argparse.Namespace) -> None:
+    from edgegru_runtime.run_options import run_parameters
     from edgegru_runtime.running import run
 
-    run(
-        arguments.model,
-        arguments.input,
-        line_format=arguments.format,
-        engine=_engine(arguments),
-        state_file=arguments.state_file,
-        output=arguments.output,
-        force=arguments.force,
+    run(**run_parameters(arguments))
+
+
+def _service(arguments: argparse.Namespace) -> None:
+    from edgegru_runtime.run_options import run_parameters
+    from edgegru_runtime.running import run_touches
+    from edgegru_runtime.service.unit import service_unit
+
+    run = run_parameters(arguments)
+    words = _without_watchdog(arguments.words)
+    print_line(
+        service_unit(sys.executable, run["model"], words, run_touches(**run), watchdog=arguments.watchdog).rstrip()
     )
+
+
+def _without_watchdog(words: Sequence[str]) -> list[str]:
+    """The words of the command line that are for ``run``."""
+    kept = list(words)
+    if "--watchdog" in kept:
+        at = kept.index("--watchdog")
+        del kept[at : at + 2]
+    return [word for word in kept if not word.startswith("--watchdog=")]
 
 
 def _info(arguments: argparse.Namespace) -> None:
@@ -72,7 +81,7 @@ def _bench(arguments: argparse.Namespace) -> None:
     _print(results if arguments.json else bench_text(measurements))
 
 
-_COMMANDS = {"run": _run, "info": _info, "bench": _bench}
+_COMMANDS = {"run": _run, "service": _service, "info": _info, "bench": _bench}
 
 
 def _engine(arguments: argparse.Namespace) -> str | None:
@@ -101,24 +110,33 @@ class _AnyOrder(argparse.ArgumentParser):
 
 
 def _parser(prog: str) -> argparse.ArgumentParser:
+    from edgegru_runtime import run_options
+
     parser = argparse.ArgumentParser(prog=prog, description="Stream a compact GRU on this device.")
     commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND", parser_class=_AnyOrder)
 
     run = commands.add_parser(
         "run",
-        help="stream CSV or JSONL lines through a model",
-        description=_RUN,
+        help="stream samples through a model",
+        description=run_options.DESCRIPTION,
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
-    run.add_argument("model", metavar="MODEL", help="an artifact, or an exported .onnx or .tflite file")
-    run.add_argument("input", metavar="INPUT", nargs="?", default="-", help="a file, or - for standard input (default)")
-    run.add_argument("--format", choices=FORMATS, default="auto", help="of the input; auto: by its first character")
-    _add_engine(run)
-    run.add_argument(
-        "--state-file", metavar="FILE", help="begin with the state saved here, if any, and save it here at the end"
+    run_options.add_run_options(run)
+
+    service = commands.add_parser(
+        "service",
+        help="print a systemd unit that runs a model",
+        description="Print a systemd unit for the same run: a service with no more rights than the options need.",
+        allow_abbrev=False,
     )
-    run.add_argument("-o", "--output", metavar="FILE", help="write the results here, complete or not at all")
-    run.add_argument("--force", action="store_true", help="replace the output if it exists")
+    run_options.add_run_options(service)
+    service.add_argument(
+        "--watchdog",
+        metavar="SECONDS",
+        type=float,
+        default=30.0,
+        help="without a sample, after which the service is started again; 0: never (default %(default)g)",
+    )
 
     info = commands.add_parser("info", help="show what a model file holds")
     info.add_argument("model", metavar="MODEL", help="an artifact, or an exported .onnx or .tflite file")

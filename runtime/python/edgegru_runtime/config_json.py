@@ -31,6 +31,7 @@ from edgegru_runtime.model_config import (
     Node,
     OutputConfig,
     QuantizationConfig,
+    ResidualConfig,
     StandardiseNode,
 )
 from edgegru_runtime.strict_json import parse_json, shown
@@ -51,8 +52,11 @@ HEAD_KINDS = ("softmax", "sigmoid", "identity")
 ELEMENTWISE_KINDS = ("add", "multiply")
 MAX_INPUTS = 64  # of a concatenate node
 MAX_EMBEDDINGS = 2**20  # rows of a table; fewer than 2^24, above which a float32 input skips numbers
+MAX_TIME = 1e9  # of a decision, in seconds or steps
+MAX_SCORE = 32767.0  # that a threshold may ask for
 
 _DECISION_RESETS = ("recording", "never")
+_DECISION_FIELDS = ("threshold", "threshold_off", "smoothing", "warm_up", "reset")  # always written
 
 _LETTERS, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 
@@ -67,7 +71,7 @@ def config_to_json(config: ModelConfig) -> dict[str, Any]:
         "input": _input_to_json(config.input),
         "nodes": [node_to_json(node) for node in config.nodes],
         "outputs": [_output_to_json(output) for output in config.outputs],
-        "decision": dict(vars(config.decision)),
+        "decision": decision_to_json(config.decision),
     }
     if config.quantization is not None:
         result["quantization"] = _quantization_to_json(config.quantization)
@@ -83,6 +87,15 @@ def node_to_json(node: Node) -> dict[str, Any]:
     result = {**vars(node), "inputs": list(node.inputs)}
     if not result.get("initial_state"):  # of a GRU; false is the default
         result.pop("initial_state", None)
+    return result
+
+
+def decision_to_json(decision: DecisionConfig) -> dict[str, Any]:
+    """The JSON object of the decision defaults; the inverse of ``parse_decision``."""
+    usual = vars(DecisionConfig())
+    result = {name: value for name, value in vars(decision).items() if name in _DECISION_FIELDS or value != usual[name]}
+    if decision.residual is not None:
+        result["residual"] = {"output": decision.residual.output, "scale": list(decision.residual.scale)}
     return result
 
 
@@ -128,7 +141,7 @@ def parse_config(value: object) -> ModelConfig:
     nodes = _list(top["nodes"], "nodes", 1, MAX_NODES)
     outputs = _list(top["outputs"], "outputs", 1, MAX_OUTPUTS)
     quantization = top.get("quantization")
-    return ModelConfig(
+    config = ModelConfig(
         scheme=_choice(top["scheme"], "scheme", SCHEMES),
         identity=_matching(top["identity"], "identity", _is_identity, "64 lower-case hexadecimal digits"),
         input=_input(top["input"]),
@@ -139,6 +152,11 @@ def parse_config(value: object) -> ModelConfig:
         data=_free_object(top.get("data", {}), "data"),
         provenance=_free_object(top.get("provenance", {}), "provenance"),
     )
+    if config.decision.residual is not None:
+        from edgegru_runtime.residuals import check_residual  # models that have none start without it
+
+        check_residual(config, config.decision.residual)
+    return config
 
 
 def _input_to_json(config: InputConfig) -> dict[str, Any]:
@@ -270,8 +288,11 @@ def _output(value: object, at: str) -> OutputConfig:
 
 def parse_decision(value: object) -> DecisionConfig:
     """The decision defaults that a JSON value describes; raises like ``parse_config``."""
-    fields = _fields(value, "decision", ("threshold", "threshold_off", "smoothing", "warm_up", "reset"))
-    threshold = _number(fields["threshold"], "decision.threshold", 0.0, 1.0)
+    optional = ("trigger_level", "minimum_on", "minimum_off", "refractory", "residual")
+    fields = _fields(value, "decision", _DECISION_FIELDS, optional)
+    residual = None if fields.get("residual") is None else _residual(fields["residual"])
+    highest = 1.0 if residual is None else MAX_SCORE
+    threshold = _number(fields["threshold"], "decision.threshold", 0.0, highest)
     smoothing = fields["smoothing"]
     if not isinstance(smoothing, str) or not _is_smoothing(smoothing):
         expected = '"none", "mean:N", "median:N" (N from 1 to 9999) or "ema:A" (0 < A <= 1)'
@@ -282,6 +303,24 @@ def parse_decision(value: object) -> DecisionConfig:
         smoothing,
         _integer(fields["warm_up"], "decision.warm_up", 0, 2**31 - 1),
         _choice(fields["reset"], "decision.reset", _DECISION_RESETS),
+        _integer(fields.get("trigger_level", 1), "decision.trigger_level", 1, 2**31 - 1),
+        _time(fields, "minimum_on"),
+        _time(fields, "minimum_off"),
+        _time(fields, "refractory"),
+        residual,
+    )
+
+
+def _time(fields: dict[str, Any], name: str) -> float:
+    return _number(fields.get(name, 0.0), f"decision.{name}", 0.0, MAX_TIME)
+
+
+def _residual(value: object) -> ResidualConfig:
+    fields = _fields(value, "decision.residual", ("output", "scale"))
+    scale = _list(fields["scale"], "decision.residual.scale", 1, MAX_SIZE)
+    return ResidualConfig(
+        _matching(fields["output"], "decision.residual.output", _is_node_name, "the name of a head"),
+        tuple(_positive(number, f"decision.residual.scale[{i}]") for i, number in enumerate(scale)),
     )
 
 

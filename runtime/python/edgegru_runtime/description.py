@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from typing import Any
 
+from edgegru_runtime.config_json import decision_to_json
 from edgegru_runtime.engine import Source, engine_name
 from edgegru_runtime.exported import ExportedFile
 from edgegru_runtime.model_config import (
@@ -71,7 +72,7 @@ def describe(path: str, source: Source) -> dict[str, Any]:
         "file_bytes": os.stat(path).st_size,
         "weight_bytes": weight_bytes,
         "state_bytes": sum(node.state_size for node in config.state_nodes) * _STATE_ITEM_BYTES[state_dtype],
-        "decision": dict(vars(config.decision)),
+        "decision": decision_to_json(config.decision),
         "provenance": config.provenance,
     }
     if isinstance(source, ExportedFile):

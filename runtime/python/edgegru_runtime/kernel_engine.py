@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from edgegru_runtime.model import Model
     from edgegru_runtime.model_config import ModelConfig
 
-LONG_STEP = 100_000  # multiply–adds from which on a step lets other threads run
 _HEADER_BYTES, _CHECKSUM_BYTES = 64, 4  # of a saved state, around its numbers
 
 
@@ -28,9 +27,7 @@ class KernelEngine:
         self.model = _kernel.Model(make_plan(artifact), instructions)
         self._sizes = [4 * node.state_size for node in config.state_nodes]
         outputs = tuple(config.node(output.node).output_size for output in config.outputs)
-        weights = sum(len(tensor.data) for name, tensor in artifact.tensors.items() if ".weight" in name)
-        long = weights >= LONG_STEP * (4 if config.scheme == "float32" else 1)
-        self._arguments = self.model, config.input.channels, outputs, long
+        self._arguments = self.model, config.input.channels, outputs
 
     def stream(self, model: Model | None = None) -> KernelStream:
         """A new stream."""
@@ -77,24 +74,18 @@ class KernelStream(_kernel.Stream):
     output_sizes: tuple[int, ...]
 
     def run(self, xs: object) -> Any:
-        from array import array
-
         from edgegru_runtime.samples import read_samples
-        from edgegru_runtime.stream import matrix
 
-        parts = self.run_buffer(xs)
-        if parts is None:  # a list of samples, or something that needs words or a second look
+        parts, listed = self.run_rows(xs), isinstance(xs, (list, tuple))
+        if parts is None:  # something that needs words or a second look
             taken = read_samples(xs, self.channels)
-            flat = array("f")
-            for row in taken.rows:
-                flat.extend(row)
-            parts = self.run_buffer(matrix(flat, len(self.channels)))
+            parts, listed = self.run_rows(taken.rows), not taken.from_buffer
             assert parts is not None
             self.count_saturated(sum(taken.saturated))
-            if not taken.from_buffer:
-                columns = [view.tolist() for view in self._views(parts)]
-                return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
         views = self._views(parts)
+        if listed:
+            columns = [view.tolist() for view in views]
+            return columns[0] if len(columns) == 1 else list(zip(*columns, strict=True))
         return views[0] if len(views) == 1 else views
 
     def _views(self, parts: Sequence[bytearray]) -> tuple[memoryview[float], ...]:

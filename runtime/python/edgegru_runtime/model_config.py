@@ -229,14 +229,30 @@ class OutputConfig:
 
 
 @dataclass(frozen=True)
+class ResidualConfig:
+    """How far an output of values is from what is measured, as a score (docs/deciding.md)."""
+
+    output: str  # the node of a "forecast" or "step_value"
+    scale: tuple[float, ...]  # the usual size of a residual, in units of the data: one a label, of the first step ahead
+
+
+@dataclass(frozen=True)
 class DecisionConfig:
-    """Defaults for turning class probabilities into decisions on the device."""
+    """Defaults for turning probabilities, or the score of residuals, into decisions on the device (docs/deciding.md).
+
+    Times are seconds where the input has a rate, and steps where it has none.
+    """
 
     threshold: float = 0.5
     threshold_off: float = 0.5
     smoothing: str = "none"  # "none", "mean:N", "median:N" or "ema:A"
     warm_up: int = 0  # steps after a reset whose output is not to be trusted
     reset: str = "recording"  # when to reset the state: "recording" (at its start) or "never"
+    trigger_level: int = 1  # steps in a row at the threshold that switch on
+    minimum_on: float = 0.0  # time from on to off, at least
+    minimum_off: float = 0.0  # time from off to on, at least
+    refractory: float = 0.0  # time from on to the next on, at least
+    residual: ResidualConfig | None = None
 
 
 @dataclass(frozen=True)

@@ -1,150 +1,453 @@
-"""Streaming lines: each sample that arrives is answered by a line, until the input ends or a signal asks to stop."""
+"""A run: records from a source go through a model until the input ends or a signal asks to stop (docs/field.md)."""
 
 from __future__ import annotations
 
+import json
 import os
-import signal
+import select
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
-from types import FrameType
-from typing import BinaryIO
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, replace
+from threading import Lock
+from time import monotonic
+from typing import Any, BinaryIO
 
+from edgegru_runtime.conditioning import Conditions
+from edgegru_runtime.counters import Counters
+from edgegru_runtime.decisions import changed_decision, target_names
 from edgegru_runtime.errors import EdgegruError, InputError, StateError
-from edgegru_runtime.model import load
-from edgegru_runtime.records import MAX_LINE_BYTES, read_records, result_line
+from edgegru_runtime.input_position import InputPosition
+from edgegru_runtime.model import Model, load
+from edgegru_runtime.model_config import DecisionConfig
+from edgegru_runtime.pipeline import Handling, Pipeline, records_in
+from edgegru_runtime.record import Item
+from edgegru_runtime.recording import Recorder
 from edgegru_runtime.replaced_file import replaced_file
-from edgegru_runtime.standard_output import ReaderGone, print_line
-from edgegru_runtime.state import state_size
-from edgegru_runtime.stream import Stream
+from edgegru_runtime.result import Result
+from edgegru_runtime.service.unit import Touched
+from edgegru_runtime.session import Session, packed, unpacked
+from edgegru_runtime.session_file import SessionFile, set_aside
+from edgegru_runtime.signals import Signals, StoppedAtOnce
+from edgegru_runtime.sinks.jsonl import JsonLines
+from edgegru_runtime.sinks.opening import open_sink
+from edgegru_runtime.sinks.sink import Sink
+from edgegru_runtime.sources.opening import SourceOptions, open_source
+from edgegru_runtime.standard_output import ReaderGone
+from edgegru_runtime.watching import Watch, Watching
 
 STANDARD_INPUT = "-"
+SYNCHRONISED_EVERY = 10.0  # seconds; between them a save is only in memory, which a power cut loses
 
 
-class _Stopped(Exception):
-    """A signal asked to stop."""
+@dataclass(frozen=True)
+class Keeping:
+    """Where and how often the state is saved; it always is at the end and where a run fails."""
 
-
-class _StopSignals:
-    """SIGTERM and SIGINT end the stream between two lines, not within a step."""
-
-    def __init__(self) -> None:
-        self.received: signal.Signals | None = None
-        self._waiting = False
-
-    @contextmanager
-    def handled(self) -> Iterator[None]:
-        """Handle the signals inside the block."""
-        before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
-        listened = [number for number, handler in before.items() if handler != signal.SIG_IGN]  # ignored: keep it so
-        for number in listened:
-            signal.signal(number, self._handle)
-        try:
-            yield
-        finally:
-            for number in listened:
-                signal.signal(number, before[number])
-
-    def _handle(self, number: int, frame: FrameType | None) -> None:
-        again, self.received = self.received is not None, signal.Signals(number)
-        if self._waiting or again:  # a second signal does not wait: perhaps nobody reads what is being written
-            raise _Stopped
-
-    def readline(self, file: BinaryIO) -> bytes:
-        """The next line; _Stopped where a signal came before or comes meanwhile."""
-        self._waiting = True
-        try:
-            if self.received is not None:
-                raise _Stopped
-            return file.readline(MAX_LINE_BYTES + 1)
-        except OSError as error:
-            raise InputError(f"the input cannot be read: {error.strerror}") from None
-        finally:
-            self._waiting = False
+    file: str | None = None
+    every_steps: int | None = None  # records
+    every_seconds: float | None = None
 
 
 def run(
     model: str,
     input: str = STANDARD_INPUT,
     *,
-    line_format: str = "auto",
     engine: str | None = None,
-    state_file: str | None = None,
+    source: SourceOptions | None = None,
+    handling: Handling | None = None,
+    decision: Mapping[str, Any] | None = None,
+    keeping: Keeping | None = None,
+    sinks: Sequence[str] = (),
+    on_event: str | None = None,
     output: str | None = None,
     force: bool = False,
+    record: str | None = None,
+    watching: Watching | None = None,
+    counters: bool = False,
 ) -> None:
-    """Stream the lines of ``input`` ("-": standard input) through the model; one JSON line a step, flushed.
+    """Stream the records of ``input`` ("-": standard input; specs as in docs/sources.md) through the model.
 
-    The state begins as ``state_file`` has it, where that exists, and is saved there at the end: of the input, at
-    SIGTERM, SIGINT or a reader that has gone, and also where a bad line ends the run. ``output`` appears only once the
-    input has ended well or a signal came, and replaces an existing file only with ``force``.
+    ``decision``: settings in place of the model's. ``sinks``: where results go (docs/sinks.md); none: JSON lines on
+    standard output, or in the file ``output``, which appears once the input has ended well or a signal came, and
+    replaces an existing one only with ``force``. ``on_event``: a command to run for each event. ``record``: a file that
+    every record is appended to. ``counters``: print the counters at the end even where nothing was unusual.
 
-    Raises ArtifactError, EngineError, InputError (with file and line), StateError (a state of another model; its file
-    is left alone), EdgegruError (a file that cannot be written).
+    Raises ArtifactError, EngineError, InputError (with input and place), StateError (the engine cannot give its state),
+    EdgegruError (a file that cannot be written). A state file that is torn or of another model is reported and renamed.
     """
-    loaded = load(model, engine)
-    stream = loaded.stream()
-    if state_file is not None and os.path.lexists(state_file):
-        _restore(stream, state_file)
-    if output is not None and state_file is not None and os.path.realpath(output) == os.path.realpath(state_file):
-        raise EdgegruError(f"{output}: is to hold the results and the state, expected two files")
-    if output is not None and os.path.lexists(output) and not force:
-        raise EdgegruError(f"{output}: exists, expected a new name or --force")
-    signals = _StopSignals()
+    options = _Options(
+        model, input, engine, source or SourceOptions(), handling or Handling(Conditions()), decision or {},
+        keeping or Keeping(), tuple(sinks), on_event, output, force, record, watching or Watching(), counters,
+    )  # fmt: skip
     with ExitStack() as stack:
-        source = _opened(input, stack)
-        write = print_line if output is None else _line_writer(stack.enter_context(replaced_file(output)))
-        if state_file is not None:
-            _save(stream, state_file)  # what makes saving impossible shows before anything is lost
-            stack.callback(_save, stream, state_file)  # also where a line is bad
-        stack.enter_context(signals.handled())
-        name = "standard input" if input == STANDARD_INPUT else input
+        _Run(options, stack).stream()
+
+
+def run_touches(
+    input: str,
+    sinks: Sequence[str],
+    keeping: Keeping,
+    watching: Watching,
+    output: str | None,
+    record: str | None,
+    on_event: str | None,
+    **others: object,
+) -> Touched:
+    """What a call of ``run`` with these parameters reaches for besides its model."""
+    written = [path for path in (output, record, watching.metrics_file) if path is not None]
+    return Touched(input, sinks, keeping.file, written, watching.serve, on_event is not None)
+
+
+@dataclass(frozen=True)
+class _Options:
+    model: str
+    input: str
+    engine: str | None
+    source: SourceOptions
+    handling: Handling
+    decision: Mapping[str, Any]
+    keeping: Keeping
+    sinks: tuple[str, ...]
+    on_event: str | None
+    output: str | None
+    force: bool
+    record: str | None
+    watching: Watching
+    counters: bool
+
+
+class _Run:
+    """What belongs to one call of ``run``; ``stack`` closes it."""
+
+    def __init__(self, options: _Options, stack: ExitStack) -> None:
+        self._options, self._stack = options, stack
+        self.counters = Counters()
+        self._model = load(options.model, options.engine)
+        self._decision = changed_decision(self._model.config.decision, options.decision)
+        _check_files(options)
+        self._file = None if options.keeping.file is None else self._opened_session(options.keeping.file)
+        one_by_one = options.keeping.every_steps == 1  # of what cannot be read again nothing is read ahead
+        self._source = open_source(
+            options.input,
+            self._model.config,
+            replace(
+                options.source,
+                journal=self._file,
+                chunk=1 if one_by_one and not os.path.isfile(options.input) else options.source.chunk,
+                targets=target_names(self._model.config, self._decision),
+            ),
+            _warn,
+        )
+        stack.callback(self._source.close)
+        self._watch = Watch(options.watching, options.model, self._model, self.counters, _warn, stack)
+        self._sinks: list[Sink] = []
+        self._dropping = Lock()
+        self._pipeline = Pipeline(
+            self._model,
+            self._decision,
+            replace(
+                options.handling,
+                skip_bad=self._source.live if options.handling.skip_bad is None else options.handling.skip_bad,
+                together=not one_by_one,
+                keyed=self._source.keyed,
+            ),
+            self.counters,
+            name=self._source.name,
+            unit=self._source.unit,
+            write=self._write,
+            warn=_warn,
+            dump=self._dump,
+            observe=self._watch.observe,
+            timed=self._watch.timed,
+        )
+        self._position = InputPosition(options.input) if self._source.resumable else None
+        if self._position is not None:
+            stack.callback(self._position.close)
+        self._since_save, self._saved_at, self._synchronised_at = 0, monotonic(), monotonic()
+        self._taken = 0  # records, since the state was zero
+        self._output: BinaryIO | None = None
+
+    def stream(self) -> None:
+        """Until the input ends, or a signal asks to stop, or the reader of the results has gone."""
+        options, stack = self._options, self._stack
+        if self._file is not None:
+            self._continue(self._file)
+        if options.output is not None:
+            self._output = stack.enter_context(replaced_file(options.output))
+        self._open_sinks()
+        stack.callback(self._report)
+        if self._file is not None:
+            stack.callback(self._save, synchronised=True)  # also where a record is bad
+        stack.callback(self._close_sinks)
+        self._recorder: Recorder | None = None
+        if options.record is not None:
+            targets = target_names(self._model.config, self._decision)
+            self._recorder = stack.enter_context(Recorder(options.record, targets, options.source.streams_by))
+        with Signals() as signals:
+            self._watch.ready()
+            try:
+                self._loop(signals)
+            except StoppedAtOnce:
+                pass
+            except ReaderGone:
+                return
+            if signals.stop is not None:
+                _warn(f"stopped by {signals.stop.name}")
+            self._watch.stopping()
+
+    def _loop(self, signals: Signals) -> None:
+        waiting = _Waiting(signals.fileno())
+        while signals.stop is None:
+            timers = (self._source.due(), self._save_due(), self._watch.due())
+            waiting.wait(self._source.fileno(), [due for due in timers if due is not None])
+            signals.clear()
+            items = self._source.read()
+            if items is None:
+                break
+            self._count(items)
+            if items:
+                self._take(items)
+            self._keep_time()
+            if signals.reload:
+                signals.reload = False
+                self._reload()
+            if signals.dump:
+                signals.dump = False
+                self._dump()
+
+    def _count(self, items: Sequence[Item]) -> None:
+        """Note what was taken in, before anything is made of it."""
+        overflow = self._source.overflow()
+        self.counters.dropped_overflow += overflow
+        self.counters.read += overflow
+        self._taken += sum(map(records_in, items)) + overflow
+        if self._file is not None:
+            self._file.count(self._taken)
+
+    def _take(self, items: Sequence[Item]) -> None:
+        """Process what arrived, and save as often as asked for."""
+        if self._recorder is not None:
+            self._recorder.write(items)
+        every = self._options.keeping.every_steps
+        if every is None:
+            self._process(items)
+        else:
+            self._process_by(items, every)
+        self._watch.arrived()
+
+    def _process_by(self, items: Sequence[Item], every: int) -> None:
+        """In parts, with a save behind each ``every`` items."""
+        start = 0
+        while start < len(items):
+            end = min(len(items), start + every - self._since_save)
+            try:
+                self._process(items[start:end])
+            except BaseException:
+                rest = sum(map(records_in, items[end:]))
+                self.counters.read += rest
+                self.counters.unfinished += rest
+                raise
+            start = end
+            if self._since_save >= every:
+                self._save()
+
+    def _process(self, items: Sequence[Item]) -> None:
+        self._since_save += len(items)
+        self._pipeline.take(items)
+
+    def _keep_time(self) -> None:
+        """What is due by the clock."""
+        due = self._save_due()
+        if due is not None and monotonic() >= due:
+            self._save(synchronised=monotonic() - self._synchronised_at >= SYNCHRONISED_EVERY)
+        self._watch.keep_time(self._pipeline)
+
+    def _save_due(self) -> float | None:
+        """When the state is to be saved, None where nothing came since it was."""
+        if self._file is None or not self._since_save:
+            return None
+        keeping = self._options.keeping
+        if keeping.every_seconds is not None:
+            return self._saved_at + keeping.every_seconds
+        return None if keeping.every_steps is None else self._synchronised_at + SYNCHRONISED_EVERY
+
+    def _save(self, *, synchronised: bool = False) -> None:
+        assert self._file is not None
+        self._pipeline.count_clipped()
+        position = None
+        if self._position is not None:
+            position = self._position.saved(self._pipeline.place, self._pipeline.end)
+        content = packed(self._pipeline.lanes.values(), self.counters.saved(), position)
+        self._file.count(self._taken)
+        self._file.save(content, synchronised=synchronised)
+        self._since_save, self._saved_at = 0, monotonic()
+        if synchronised:
+            self._synchronised_at = self._saved_at
+
+    def _opened_session(self, path: str) -> SessionFile:
+        """The state file; one that is torn or of another model is renamed and reported."""
+        _ = self._model.stream().state  # an engine that cannot give it says so before anything is touched
         try:
-            for record in read_records(lambda: signals.readline(source), name, loaded.config, line_format):
-                index = stream.steps
-                try:
-                    result = stream.step(record.x)
-                except InputError as error:
-                    raise InputError(f"{name}, line {record.line}: {error}") from None
-                outputs = result if isinstance(result, tuple) else (result,)
-                write(result_line(loaded.config, index, record.t, outputs))
-        except _Stopped:
-            print(f"stopped by {signals.received.name if signals.received else ''}", file=sys.stderr)
-        except ReaderGone:
-            pass
-    if stream.clipped:
-        print(f"{stream.clipped} input values were saturated", file=sys.stderr)
+            file = SessionFile(path, self._model.config.identity)
+        except StateError as error:
+            _warn(f"{error}; it is now {set_aside(path)}, and the state begins anew")
+            file = SessionFile(path, self._model.config.identity)
+        self._stack.callback(file.close)
+        return file
+
+    def _continue(self, file: SessionFile) -> None:
+        """Go on with what the state file holds."""
+        if file.content is not None:
+            try:
+                session = unpacked(file.content, len(self._model.stream().state))
+                self._restore(session)
+            except StateError as error:
+                path, aside = self._options.keeping.file, file.set_aside(self._model.config.identity)
+                _warn(f"{path}: {error}; it is now {aside}, and the state begins anew")
+            else:
+                self._find_position(session, file)
+        self._save(synchronised=True)
+
+    def _restore(self, session: Session) -> None:
+        self.counters.restore(session.counters)
+        try:
+            self._pipeline.restore(session.lanes)
+        except StateError:
+            self.counters.restore({})
+            raise
+        self._taken = self.counters.read
+
+    def _find_position(self, session: Session, file: SessionFile) -> None:
+        """Read on from where the process before was; or say how much of a pipe is lost."""
+        if session.input is None:
+            lost = file.taken + file.in_flight - self.counters.read
+            if lost > 0:
+                self.counters.read += lost
+                self.counters.lost += lost
+                self._taken += lost
+                _warn(f"{lost} records were taken in after the last save and are lost")
+        elif self._position is not None:
+            found = self._position.found(session.input)
+            if found is None:
+                _warn(f"{self._source.name}: is not the input that was read before; it is read from its beginning")
+                return
+            place, end = found
+            self._source.resume(end, place)
+            self._pipeline.place, self._pipeline.end = place, end
+            _warn(f"{self._source.name}: continues behind {self._source.unit} {place}")
+
+    def _open_sinks(self) -> None:
+        options = self._options
+        config, emit = self._model.config, options.handling.emit
+        if self._output is not None:
+            self._lines = JsonLines(config, self._decision, emit)
+        specs = options.sinks or (() if self._output is not None else ("jsonl",))
+        self._sinks = [
+            open_sink(
+                spec,
+                config,
+                self._decision,
+                emit,
+                _warn,
+                self._dropped,
+                time_unit=options.source.time_unit,
+                keyed=self._source.keyed,
+            )
+            for spec in specs
+        ]
+        if options.on_event is not None:
+            from edgegru_runtime.sinks.event_hook import EventHook
+
+            self._sinks.append(EventHook(options.on_event, config, _warn, self._dropped))
+
+    def _close_sinks(self) -> None:
+        for sink in self._sinks:
+            sink.close()
+
+    def _write(self, result: Result) -> None:
+        if result.events:
+            self._watch.switched(result)
+        if self._output is not None:
+            self._output.write(self._lines.lines(result).encode())
+        for sink in self._sinks:
+            sink.write(result)
+
+    def _dropped(self, count: int) -> None:
+        with self._dropping:  # a connection's thread calls it, too
+            self.counters.results_dropped += count
+
+    def _reload(self) -> None:
+        """Go on with the model file as it is now; one that does not do leaves the old model running."""
+        self._watch.reloading()
+        try:
+            model = load(self._options.model, self._options.engine)
+            decision = changed_decision(model.config.decision, self._options.decision)
+            if model.config.input != self._model.config.input:
+                raise InputError(f"{self._options.model}: has another input, which needs a new start")
+            if target_names(model.config, decision) != target_names(self._model.config, self._decision):
+                raise InputError(f"{self._options.model}: needs other columns, which needs a new start")
+            if self._file is not None:
+                _ = model.stream().state
+        except EdgegruError as error:
+            _warn(f"the model is not reloaded: {error}")
+            self._watch.ready()
+            return
+        self._adopt(model, decision)
+        self._watch.ready()
+
+    def _adopt(self, model: Model, decision: DecisionConfig) -> None:
+        same = model.config.identity == self._model.config.identity
+        shown = (model.config.outputs, decision) != (self._model.config.outputs, self._decision)
+        self._pipeline.reload(model, decision)
+        self._model, self._decision = model, decision
+        if shown or not same:
+            self._close_sinks()
+            self._open_sinks()
+        self._watch.model(model)
+        if self._file is not None and not same:
+            _warn(f"the state of the model before is now {self._file.set_aside(model.config.identity)}")
+        if self._file is not None:
+            self._save(synchronised=True)
+        _warn("the model is reloaded" if same else "the model is reloaded: it is another one, its state begins anew")
+
+    def _dump(self) -> None:
+        self._pipeline.count_clipped()
+        _warn(json.dumps(self.counters.to_dict()))
+
+    def _report(self) -> None:
+        self._watch.show(self._pipeline)
+        if self._options.counters or self.counters.unusual:
+            self._dump()
 
 
-def _line_writer(file: BinaryIO) -> Callable[[str], None]:
-    def write(line: str) -> None:
-        file.write(line.encode() + b"\n")
+class _Waiting:
+    """Waits for an input, a signal or a time."""
 
-    return write
+    def __init__(self, signals: int) -> None:
+        self._poll = select.poll()
+        self._poll.register(signals, select.POLLIN)
+        self._input: int | None = None
 
-
-def _opened(path: str, stack: ExitStack) -> BinaryIO:
-    if path == STANDARD_INPUT:
-        if sys.stdin is None:
-            raise InputError("standard input is closed, expected lines")
-        return sys.stdin.buffer
-    try:
-        return stack.enter_context(open(path, "rb"))
-    except (OSError, ValueError) as error:
-        raise InputError(f"{path}: cannot be read: {getattr(error, 'strerror', error)}") from None
-
-
-def _restore(stream: Stream, path: str) -> None:
-    try:
-        with open(path, "rb") as file:
-            data = file.read(state_size(stream.model.config) + 1)  # one byte more tells a longer file
-        stream.state = data
-    except OSError as error:
-        raise StateError(f"{path}: cannot be read: {error.strerror}") from None
-    except StateError as error:
-        raise StateError(f"{path}: {error}") from None
+    def wait(self, input: int | None, dues: Sequence[float]) -> None:
+        """Until ``input`` can be read, a signal came, or the first of ``dues`` (as of ``monotonic``)."""
+        if input != self._input:
+            if self._input is not None:
+                self._poll.unregister(self._input)
+            if input is not None:
+                self._poll.register(input, select.POLLIN)
+            self._input = input
+        timeout = None if not dues else max(0.0, min(dues) - monotonic()) * 1000
+        self._poll.poll(timeout if timeout is None else timeout + 0.999)  # whole milliseconds, never too early
 
 
-def _save(stream: Stream, path: str) -> None:
-    with replaced_file(path) as file:
-        file.write(stream.state)
+def _check_files(options: _Options) -> None:
+    output, state = options.output, options.keeping.file
+    if output is not None and state is not None and os.path.realpath(output) == os.path.realpath(state):
+        raise EdgegruError(f"{output}: is to hold the results and the state, expected two files")
+    if output is not None and os.path.lexists(output) and not options.force:
+        raise EdgegruError(f"{output}: exists, expected a new name or --force")
+
+
+def _warn(sentence: str) -> None:
+    print(sentence, file=sys.stderr, flush=True)

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import operator
 from array import array
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING, Any
 
 from edgegru_runtime.errors import EngineError, InputError
@@ -18,12 +19,13 @@ if TYPE_CHECKING:
 class Streams:
     """Streams of a model, from ``Model.streams(n)``: ``streams[i]`` is one of them, with its state and counts.
 
-    What a stream computes never depends on how many others there are: in integer schemes it is what it computes alone,
-    in every bit, in float ones within rounding.
+    What a stream computes never depends on which others there are or step: in integer schemes it is what it computes
+    alone, in every bit, in float ones within rounding.
     """
 
     def __init__(self, model: Model, count: int) -> None:
         self.model = model
+        self._sizes = model.output_sizes
         self._streams: list[Any] = [model.stream() for _ in range(count)]
 
     def __len__(self) -> int:
@@ -45,35 +47,36 @@ class Streams:
         stream: Stream = self._streams.pop(index)
         return stream
 
-    def step(self, xs: object, out: object = None) -> Any:
+    def step(self, xs: object, out: object = None, *, which: object = None) -> Any:
         """Advance every stream by its sample: ``xs`` is a buffer (n, input_size) or a list of n samples.
 
+        ``which``: the indices, each once, of n streams that step instead of all; quickest as a list or tuple of ints.
         Returns a float32 memoryview (n, output_size), with several outputs a tuple of them; ``out``, writable float32
-        buffers of these shapes, is filled and returned. Raises InputError, naming the row, before any stream has moved;
-        EngineError, naming the stream, where a value leaves its range: that stream has not moved, the others have.
+        buffers of these shapes, is filled and returned. Raises InputError, naming the row, with ``which`` the stream,
+        before any stream has moved; EngineError, naming the stream, where a value leaves its range: that stream has not
+        moved, the others have.
         """
-        sizes = self.model.output_sizes
-        targets = None if out is None else writable(out, sizes, len(self))  # held: they keep their size
-        parts = self._step(xs)
+        places = range(len(self)) if which is None else self._places(_listed(which))
+        targets = None if out is None else writable(out, self._sizes, len(places))  # held: they keep their size
+        parts = self._step(self._samples(xs, places, which is not None), places)
         if targets is None:
-            views = tuple(matrix(part, size) for part, size in zip(parts, sizes, strict=True))
-            return views[0] if len(views) == 1 else views
+            return self._views(parts)
         for target, part in zip(targets, parts, strict=True):
             if part:  # what has no rows cannot be cast
                 target.cast("B")[:] = part
         return out
 
-    def _step(self, xs: object) -> tuple[bytearray, ...]:
+    def _step(self, taken: Samples, places: Sequence[int]) -> tuple[bytearray, ...]:
         """The rows of every output, one after another."""
-        taken = self._samples(xs)
-        outputs = tuple(array("f") for _ in self.model.output_sizes)
+        outputs = tuple(array("f") for _ in self._sizes)
         failed: EngineError | None = None
-        for index, (stream, row, saturated) in enumerate(zip(self._streams, taken.rows, taken.saturated, strict=True)):
+        for place, row, saturated in zip(places, taken.rows, taken.saturated, strict=True):
+            stream = self._streams[place]
             try:
                 result = stream.step(row)
                 stream.count_saturated(saturated)
             except EngineError as error:  # the others go on
-                failed = failed or EngineError(f"stream {index}: {error}")
+                failed = failed or EngineError(f"stream {place}: {error}")
                 continue
             for output, numbers in zip(outputs, result if isinstance(result, tuple) else (result,), strict=True):
                 output.extend(numbers)
@@ -81,12 +84,50 @@ class Streams:
             raise failed
         return tuple(bytearray(output) for output in outputs)
 
-    def _samples(self, xs: object) -> Samples:
-        """A checked sample for each stream."""
-        taken = read_samples(xs, self.model.config.input.channels)
-        if len(taken.rows) != len(self):
-            raise InputError(f"{len(taken.rows)} samples arrived, expected one for each of {len(self)} streams")
+    def _views(self, parts: tuple[bytearray, ...]) -> Any:
+        views = tuple(matrix(part, size) for part, size in zip(parts, self._sizes, strict=True))
+        return views[0] if len(views) == 1 else views
+
+    def _places(self, which: Sequence[Any]) -> list[int]:
+        """``which`` as indices that exist, each once."""
+        places: dict[int, None] = {}
+        for item in which:
+            try:
+                place = operator.index(item)
+            except TypeError:
+                place = None
+            if place is None or isinstance(item, bool):  # a mask is no list of indices
+                raise InputError(f"which has a {type(item).__name__}, expected indices of streams")
+            if not 0 <= place < len(self):
+                raise InputError(f"which has index {place}, expected 0 ≤ index < {len(self)}, the number of streams")
+            if place in places:
+                raise InputError(f"which has index {place} twice, expected every stream once")
+            places[place] = None
+        return list(places)
+
+    def _samples(self, xs: object, places: Sequence[int], chosen: bool) -> Samples:
+        """A checked sample for each of the streams at ``places``; ``chosen``: these are not simply all."""
+        try:
+            taken = read_samples(xs, self.model.config.input.channels)
+        except InputError as error:
+            row, colon, reason = str(error).partition(": ")
+            number = row.removeprefix("row ")
+            if chosen and number != row and int(number) < len(places):
+                raise InputError(f"stream {places[int(number)]}{colon}{reason}") from None
+            raise
+        if len(taken.rows) != len(places):
+            raise InputError(f"{len(taken.rows)} samples arrived, expected one for each of {len(places)} streams")
         return taken
+
+
+def _listed(which: Any) -> list[Any] | tuple[Any, ...]:
+    """A sequence or a buffer as a list or tuple."""
+    if isinstance(which, (list, tuple)):
+        return which
+    try:
+        return list(which if isinstance(which, Sequence) else memoryview(which).tolist())
+    except (TypeError, NotImplementedError):
+        raise InputError(f"which is a {type(which).__name__}, expected a list of indices") from None
 
 
 class KernelStreams(Streams):
@@ -98,21 +139,19 @@ class KernelStreams(Streams):
         super().__init__(model, count)
         self._batch = Batch(engine.model)
 
-    def step(self, xs: object, out: object = None) -> Any:
-        if out is not None and self._streams and self._batch.step(self._streams, xs, out) is not None:
-            return out
-        return super().step(xs, out)
+    def step(self, xs: object, out: object = None, *, which: object = None) -> Any:
+        if which is not None:
+            which = _listed(which)
+        taken = self._batch.step(self._streams, xs, out, which)
+        if taken is None:  # something that needs words or a second look
+            return super().step(xs, out, which=which)
+        return self._views(taken) if out is None else out
 
-    def _step(self, xs: object) -> tuple[bytearray, ...]:
-        if not self._streams:
-            return super()._step(xs)
-        parts = self._batch.step(self._streams, xs)
-        if parts is None:  # a list of samples, or something that needs words or a second look
-            taken, flat = self._samples(xs), array("f")
-            for row in taken.rows:
-                flat.extend(row)
-            parts = self._batch.step(self._streams, matrix(flat, self.model.input_size))
-            assert parts is not None
-            for stream, saturated in zip(self._streams, taken.saturated, strict=True):
-                stream.count_saturated(saturated)
+    def _step(self, taken: Samples, places: Sequence[int]) -> tuple[bytearray, ...]:
+        if not places:
+            return super()._step(taken, places)
+        parts: tuple[bytearray, ...] | None = self._batch.step(self._streams, taken.rows, None, list(places))
+        assert parts is not None
+        for place, saturated in zip(places, taken.saturated, strict=True):
+            self._streams[place].count_saturated(saturated)
         return parts

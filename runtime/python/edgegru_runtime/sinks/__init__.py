@@ -1,0 +1,1 @@
+"""Where results go: lines, files, brokers and commands."""

@@ -1,0 +1,1 @@
+"""Where samples come from: files, pipes, sockets, serial lines, brokers, sensors (docs/sources.md)."""

@@ -1,0 +1,75 @@
+"""A source from what the command line calls it; only the kind that is needed is imported."""
+
+from __future__ import annotations
+
+from edgegru_runtime.errors import InputError
+from edgegru_runtime.model_config import ModelConfig
+from edgegru_runtime.sources.file import FileSource
+from edgegru_runtime.sources.source import FORMATS, RAW_FORMATS, Source, SourceOptions, Warn
+
+__all__ = ["SourceOptions", "open_source"]
+
+_KINDS = (
+    "serial:", "tcp://", "unix:", "tcp-listen://", "unix-listen:", "mqtt://", "mqtts://", "iio:", "iio-buffer:"
+)  # fmt: skip
+
+
+def open_source(spec: str, config: ModelConfig, options: SourceOptions, warn: Warn) -> Source:
+    """The source that ``spec`` names: "-", a file's path, or one of the kinds in docs/sources.md.
+
+    ``warn`` is told when a device or a peer is lost, and when it is back. Raises InputError where ``options`` do not
+    fit the model or the kind of source, or it cannot be opened; EngineError where it needs a package.
+    """
+    _check(options)
+    kind = next((kind for kind in _KINDS if spec.startswith(kind)), None)
+    if kind is None:
+        if "://" in spec:
+            raise InputError(f"{spec}: is no known kind of input, expected a file, -, or one of {', '.join(_KINDS)}")
+        source: Source = FileSource(spec, config, options)
+        if options.replay_speed is None:
+            return source
+        from edgegru_runtime.sources.replay import ReplaySource
+
+        return ReplaySource(source, options.replay_speed, options.time_unit, options.rate or config.input.rate)
+    if options.replay_speed is not None:
+        raise InputError(f"{spec}: cannot be replayed, expected a file")
+    if kind.startswith("mqtt"):
+        from edgegru_runtime.sources.mqtt import MqttSource
+
+        return MqttSource(spec, config, options, warn)
+    if kind == "iio:":
+        from edgegru_runtime.sources.iio import IioSource
+
+        return IioSource(spec, config, options, warn)
+    if kind == "iio-buffer:":
+        from edgegru_runtime.sources.iio_buffer import IioBufferSource
+
+        return IioBufferSource(spec, config, options, warn)
+    if kind == "serial:":
+        from edgegru_runtime.sources.serial_line import SerialSource
+
+        if options.format in RAW_FORMATS:
+            raise InputError(f"{spec}: sends no {options.format}, which nothing in it could align; expected lines")
+        return SerialSource(spec, config, options, warn)
+    from edgegru_runtime.sources.sockets import ConnectSource, ListenSource
+
+    return (ListenSource if "listen" in kind else ConnectSource)(spec, config, options, warn)
+
+
+def _check(options: SourceOptions) -> None:
+    """What contradicts itself in options."""
+    if options.format not in FORMATS:
+        raise InputError(f"format is {options.format!r}, expected one of {', '.join(FORMATS)}")
+    raw = options.format in RAW_FORMATS
+    for name, for_raw in (("channels", True), ("streams", True), ("scale", True), ("columns", False),
+                          ("streams_by", False), ("targets", False)):  # fmt: skip
+        if getattr(options, name) != getattr(SourceOptions, name, None) and raw is not for_raw:
+            expected = " or ".join(RAW_FORMATS) if for_raw else "CSV or JSONL"
+            raise InputError(f"{name} is given and the format is {options.format}, expected {expected}")
+    if options.columns and options.format == "jsonl":
+        raise InputError("columns is given and the format is jsonl, expected CSV")
+    for name, value in (("streams", options.streams), ("chunk", options.chunk)):
+        if value < 1:
+            raise InputError(f"{name} is {value}, expected at least 1")
+    if options.replay_speed is not None and not options.replay_speed > 0:
+        raise InputError(f"replay_speed is {options.replay_speed:g}, expected more than 0")
