@@ -122,9 +122,7 @@ def test_a_bad_line_ends_the_run_and_keeps_the_state(
     assert main(["run", model, str(source), "--state-file", str(state)]) == 1
     captured = capsys.readouterr()
     assert len(captured.out.splitlines()) == 5
-    counters, error = captured.err.splitlines()
-    assert error == f"error: {source}, line 6: channel c1 is nan, expected a finite number"
-    assert json.loads(counters)["unfinished"] == 7
+    assert captured.err == f"error: {source}, line 6: channel c1 is nan, expected a finite number\n"
     assert saved_steps(model, tmp_path) == 5
 
 

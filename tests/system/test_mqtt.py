@@ -54,6 +54,7 @@ class Broker:
         self.address = f"mqtt://127.0.0.1:{self.port}"
         self.file = folder / "mosquitto.conf"
         lines = [f"listener {self.port} 127.0.0.1", "persistence false", f"user {getpass.getuser()}"]
+        lines.append("max_queued_messages 0")  # no limit: the watcher may be slower than what it watches
         lines += settings or ["allow_anonymous true"]
         self.file.write_text("\n".join(lines) + "\n")
         self.process: subprocess.Popen[bytes] | None = None

@@ -176,7 +176,7 @@ class _Run:
         if options.output is not None:
             self._output = stack.enter_context(replaced_file(options.output))
         self._open_sinks()
-        stack.callback(self._report)
+        stack.push(self._report)
         if self._file is not None:
             stack.callback(self._save, synchronised=True)  # also where a record is bad
         stack.callback(self._close_sinks)
@@ -415,9 +415,10 @@ class _Run:
         self._pipeline.count_clipped()
         _warn(json.dumps(self.counters.to_dict()))
 
-    def _report(self) -> None:
+    def _report(self, kind: object, error: BaseException | None, trace: object) -> None:
+        """Show the counters at the end; a run that fails says why, and nothing else unless it was asked to."""
         self._watch.show(self._pipeline)
-        if self._options.counters or self.counters.unusual:
+        if self._options.counters or (error is None and self.counters.unusual):
             self._dump()
 
 
