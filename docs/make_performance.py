@@ -77,6 +77,16 @@ is resident after a thousand steps; the last two above a Python that does nothin
 
 """
 
+FIELD = """
+## The whole way
+
+Records per second through `run`, from the bytes of a log to JSON lines, on one processor of a {processor}: an int8
+model of 6 → 32 with 4 classes, and beside it a straightforward loop over the csv module, ONNX Runtime (float32) and the
+json module. "changes" writes the steps at which something is switched, "all" every step. Measured by
+`benchmarks/field.py`, the best of {rounds} runs of each.
+
+"""
+
 ON_ARM = """
 ## On Arm
 
@@ -93,7 +103,7 @@ The innermost loops alone, and what {estimated_with} estimates for them, for eac
 
 def page() -> str:
     """The whole page."""
-    steps, arm = _read("step"), _read("instructions")
+    steps, arm, field = _read("step"), _read("instructions"), _read("field")
     parts = [
         INTRODUCTION.format(checked=steps["checked_steps"], machine=_machine(steps["machine"])),
         FROM_PYTHON,
@@ -108,6 +118,8 @@ def page() -> str:
         *_ratios(steps["sizes"]),
         PROCESS,
         *_processes(steps["processes"]),
+        FIELD.format(processor=field["machine"]["processor"], rounds=field["rounds"]),
+        *_field(field),
         ON_ARM.format(made_with=", ".join(re.sub(r" \(.*?\)| version", "", line) for line in arm["made_with"])),
         *_instructions(arm["instructions"]),
         ESTIMATES.format(estimated_with=arm["estimated_with"].replace("Debian LLVM version", "llvm-mca")),
@@ -194,6 +206,25 @@ def _processes(processes: dict[str, dict[str, float]]) -> Iterator[str]:
         f"\nPython alone: {_significant(base['first_result_ms'])} ms from its start and"
         f" {_significant(base['resident_bytes'] / 1e6)} MB.\n"
     )
+
+
+def _field(field: dict[str, Any]) -> Iterator[str]:
+    rates, ratios = field["records_per_second"], field["edgegru_over_onnx_runtime"]
+    yield _head("", ("EdgeGRU", "ONNX Runtime loop", "times as fast"))
+    for kind, ratio in ratios.items():
+        ours, theirs = (f"{rates[f'{name}, {kind}']:,}" for name in ("EdgeGRU", "ONNX Runtime"))
+        yield _row(kind, [ours, theirs, f"{ratio:.1f}"])
+    needed = field["times_what_10000_sensors_need"]
+    yield _paragraph(
+        f"10,000 sensors in one process take {rates['EdgeGRU, 10,000 streams, f32le']:,} records per second as raw"
+        f" float32 frames, {needed['f32le']:.2f} times what they send at 50 Hz, and"
+        f" {rates['EdgeGRU, 10,000 streams, csv']:,} as CSV with a column that names the sensor,"
+        f" {needed['csv']:.2f} times what they send at 10 Hz."
+    )
+
+
+def _paragraph(text: str) -> str:
+    return "\n" + "\n".join(wrap(text, 120)) + "\n"
 
 
 def _instructions(processors: dict[str, Any]) -> Iterator[str]:

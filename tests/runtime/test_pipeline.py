@@ -60,11 +60,14 @@ class Made:
             self.counters,
             name="the log",
             unit="line",
-            write=self.results.append,
+            write=self._keep,
             warn=self.warnings.append,
             dump=self._dump,
             **others,
         )
+
+    def _keep(self, result: Result) -> None:
+        self.results.append(result._replace(outputs=tuple(map(list, result.outputs))))
 
     def _dump(self) -> None:
         self.dumps += 1

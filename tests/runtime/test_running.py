@@ -6,6 +6,7 @@ import json
 import os
 import random
 import signal
+import socket
 import subprocess
 import sys
 import threading
@@ -297,6 +298,26 @@ def test_many_sensors_have_a_state_each() -> None:
     assert found == whole
     assert {result["stream"] for result in whole} == set("abc")
     assert max(result["i"] for result in whole) == 66
+
+
+def test_a_supervisor_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as supervisor:
+        supervisor.bind("notify")
+        supervisor.settimeout(DEADLINE)
+        monkeypatch.setenv("NOTIFY_SOCKET", str(folder / "notify"))
+        monkeypatch.setenv("WATCHDOG_USEC", "100000")
+        with running() as process:
+            assert supervisor.recv(100) == b"READY=1"
+            answer(process, "1,2,3\n")
+            assert {supervisor.recv(100), supervisor.recv(100)} == {b"WATCHDOG=1", b"STATUS=1 steps, 0 events"}
+            supervisor.settimeout(0.5)
+            with pytest.raises(TimeoutError):  # a dead sensor is not fed for
+                supervisor.recv(100)
+            supervisor.settimeout(DEADLINE)
+            answer(process, "1,2,3\n")
+            assert supervisor.recv(100) == b"WATCHDOG=1"
+            process.send_signal(signal.SIGTERM)
+            assert supervisor.recv(100) == b"STOPPING=1"
 
 
 def test_an_idle_run_does_nothing() -> None:

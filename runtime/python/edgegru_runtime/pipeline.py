@@ -277,11 +277,10 @@ class Pipeline:
         if self._timed is not None:
             step_us = elapsed / 1e3 / len(gathered)
             self._timed(step_us * 1e-6)
-        columns = [part.tolist() for part in (result if isinstance(result, tuple) else (result,))]
-        for (lane, sample), *outputs in zip(gathered, *columns, strict=True):
+        for (lane, sample), outputs in zip(gathered, self._by_stream(result), strict=True):
             index = lane.index
             lane.index = index + 1
-            self._finish(lane, sample, index, tuple(outputs), step_us)
+            self._finish(lane, sample, index, outputs, step_us)
 
     def _take_frame(self, frame: Frame) -> None:
         """A sample of each sensor: where nothing has to be looked at first, all step in one call."""
@@ -313,8 +312,7 @@ class Pipeline:
             self._timed(step_us * 1e-6)
         self.counters.steps += len(self.lanes)
         emit_all = self._emit_all
-        columns = [part.tolist() for part in (result if isinstance(result, tuple) else (result,))]
-        for lane, outputs in zip(self.lanes.values(), zip(*columns, strict=True), strict=True):
+        for lane, outputs in zip(self.lanes.values(), self._by_stream(result), strict=True):
             index = lane.index
             lane.index = index + 1
             events = lane.decide(index, None, None, outputs)
@@ -322,6 +320,18 @@ class Pipeline:
                 events, lane.left = [*lane.left, *events], []
             if events or emit_all:
                 self._emit(lane, index, None, outputs, events, step_us)
+
+    def _by_stream(self, result: Any) -> Iterator[tuple[Sequence[float], ...]]:
+        """The outputs of each stream, from rows of every output.
+
+        Rows are made one by one of one list: thousands of lists that live at a time keep the garbage collector busy.
+        """
+        parts = result if isinstance(result, tuple) else (result,)
+        flat = [iter(part.cast("B").cast("f").tolist()) for part in parts]
+        rows = [
+            zip(*[numbers] * size, strict=True) for numbers, size in zip(flat, self.model.output_sizes, strict=True)
+        ]
+        return zip(*rows, strict=True)
 
     def _take_other(self, item: Item) -> None:
         if isinstance(item, Refusal):

@@ -21,6 +21,7 @@ from edgegru_runtime.service.notify import Notifier
 
 METRICS_EVERY = 10.0  # seconds between two versions of the metrics file
 BOARD_EVERY = 1.0  # seconds between two updates of the counters on the page
+STATUS_EVERY = 10.0  # seconds between two lines for `systemctl status`, at least
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,7 @@ class Watch:
         stack.callback(self._notifier.close)
         self._file = None if watching.metrics_file is None else MetricsFile(watching.metrics_file)
         self._file_due = self._started
+        self._status_due = self._started
         self._board: Board | None = None
         self._board_due: float | None = None
         if watching.serve is not None:
@@ -118,6 +120,9 @@ class Watch:
         """Do what is due. Raises EdgegruError where the metrics file cannot be written."""
         now = monotonic()
         self._notifier.beat(now)
+        if self._last_sample is not None and now >= self._status_due:
+            self._status_due = now + STATUS_EVERY
+            self._notifier.status(f"{self._counters.steps} steps, {self._counters.events} events")
         board = self._board_due is not None and now >= self._board_due
         file = self._file is not None and now >= self._file_due
         if board or file:
