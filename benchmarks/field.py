@@ -45,16 +45,16 @@ def onnx_loop(model: str, log: str, output: str, emit: str) -> None:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = options.inter_op_num_threads = 1
     session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
-    names = [value.name for value in session.get_inputs()]
-    state = np.zeros(session.get_inputs()[1].shape, np.float32)
+    x_name, state_name = (value.name for value in session.get_inputs())
+    state = np.zeros((1, HIDDEN_SIZE), np.float32)
     labels = [f"class{i}" for i in range(4)]
     before = None
     with open(log, newline="") as rows, open(output, "w") as lines:
         reader = csv.reader(rows)
         next(reader)
         for index, row in enumerate(reader):
-            x = np.array(row, np.float32).reshape(session.get_inputs()[0].shape)
-            probabilities, state = session.run(None, {names[0]: x, names[1]: state})
+            x = np.array([row], np.float32)
+            probabilities, state = session.run(None, {x_name: x, state_name: state})
             values = probabilities.ravel().tolist()
             best = max(range(4), key=values.__getitem__)
             if emit == "all" or best != before:
