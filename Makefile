@@ -1,6 +1,6 @@
 # make demo         train, quantize, export, verify and stream on real speech data; prints one table (under 3 minutes)
 # make test         every test that needs nothing but PyPI
-# make test-system  the tests that need Python 3.11 with tflite-runtime, a browser, or clang
+# make test-system  the tests that need Python 3.11 with tflite-runtime, a browser, clang, an MQTT broker or systemd
 #                   (on Debian 12: apt-get install $(cat .ci/apt-packages.txt))
 # make wheels       source archive and wheels of edgegru-runtime for x86-64, aarch64, armv7l and armv6l, in dist/wheels
 # make lint, types  ruff; mypy

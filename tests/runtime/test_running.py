@@ -73,14 +73,19 @@ def _ended(*arguments: str, input: str, expected: int) -> subprocess.CompletedPr
 @contextmanager
 def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
     """A run that waits for lines."""
-    process = subprocess.Popen(
-        [*COMMAND, "model.safetensors", *arguments],
-        stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        bufsize=1,
-    )
+    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
+    try:  # whoever started the tests may ignore them, as nohup does
+        process = subprocess.Popen(
+            [*COMMAND, "model.safetensors", *arguments],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            bufsize=1,
+        )
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
     with process:
         deadline = threading.Timer(DEADLINE, process.kill)  # whoever reads from it then sees its end
         deadline.start()

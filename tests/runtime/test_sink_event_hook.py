@@ -70,7 +70,9 @@ def recorder(tmp_path: Path) -> Iterator[Recorder]:
     until(finished)
 
 
-def test_the_command_gets_the_event(recorder: Recorder) -> None:
+def test_the_command_gets_the_event(recorder: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in [name for name in os.environ if name.startswith("EDGEGRU_")]:  # of whoever runs the tests
+        monkeypatch.delenv(name)
     hook = recorder.shell("cat > input; env | grep ^EDGEGRU_ | LC_ALL=C sort > variables; echo printed")
     hook.write(result())  # nothing happened
     hook.write(result(key='pump "1"', t="noon", events=(Event(True, "größe=1 \\", 0.1 + 0.2),)))

@@ -51,7 +51,7 @@ def add_run_options(run: argparse.ArgumentParser) -> None:
     run.add_argument("--engine", choices=("auto", *ENGINES), default="auto", help="auto: the one that fits the file")
     _add_source(run.add_argument_group("input"))
     _add_conditions(run.add_argument_group("time and bad data"))
-    _add_decision(run.add_argument_group("decisions", "A TIME is in seconds, or in steps where the model has no rate."))
+    _add_decision(run.add_argument_group("decisions", "Times are in seconds, or in steps where the model has no rate."))
     _add_output(run.add_argument_group("output"))
     _add_state(run.add_argument_group("state"))
     _add_operation(run.add_argument_group("operation"))
