@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
+from math import ceil
 from threading import Lock
 from time import monotonic
 from typing import Any, BinaryIO
@@ -438,8 +439,8 @@ class _Waiting:
             if input is not None:
                 self._poll.register(input, select.POLLIN)
             self._input = input
-        timeout = None if not dues else max(0.0, min(dues) - monotonic()) * 1000
-        self._poll.poll(timeout if timeout is None else timeout + 0.999)  # whole milliseconds, never too early
+        timeout = None if not dues else ceil(1000 * max(0.0, min(dues) - monotonic()))  # milliseconds, never too early
+        self._poll.poll(timeout)
 
 
 def _check_files(options: _Options) -> None:
