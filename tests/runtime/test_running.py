@@ -20,7 +20,8 @@ import pytest
 
 from edgegru_export.saving import save_artifact
 from edgegru_runtime.counters import FATES
-from tests.builders import random_integer_artifact
+from edgegru_runtime.model_config import DecisionConfig, OutputConfig, ResidualConfig
+from tests.builders import changed, random_config, random_floats, random_integer_artifact
 from tests.runtime.killed_runs import check_file, check_pipe
 
 COMMAND = [sys.executable, "-m", "edgegru_runtime", "run"]
@@ -303,6 +304,23 @@ def test_many_sensors_have_a_state_each() -> None:
     assert found == whole
     assert {result["stream"] for result in whole} == set("abc")
     assert max(result["i"] for result in whole) == 66
+
+
+def test_an_anomaly_is_told() -> None:
+    config = random_config(3, output_size=3, head="identity")
+    forecast = OutputConfig("output", "forecast", ("c0+1", "c1+1", "c2+1"), horizon=1)
+    decision = DecisionConfig(residual=ResidualConfig("output", (1.0, 1.0, 1.0)))
+    made = changed(config, outputs=(forecast,), decision=decision)
+    artifact = random_floats(made, 0)
+    save_artifact(artifact, "model.safetensors")
+    lines = ["0,0,0\n"] * 5 + ["90,-90,90\n"] + ["0,0,0\n"] * 5
+    events, _ = run("--threshold", "30", "--emit", "events", input="".join(lines))
+    assert [(event["i"], event["event"], event["label"]) for event in events] == [
+        (5, "on", "anomaly"),
+        (6, "off", "anomaly"),
+    ]
+    assert events[0]["p"] > 30 > events[1]["p"]
+    assert run("--emit", "all", input="".join(lines))[0][5]["score"] == pytest.approx(events[0]["p"], abs=1e-4)
 
 
 def test_a_supervisor_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:

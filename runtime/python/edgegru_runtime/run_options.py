@@ -8,10 +8,11 @@ from contextlib import suppress
 from typing import Any
 
 from edgegru_runtime.conditioning import ON_GAP, ON_NAN, Conditions
+from edgegru_runtime.config_json import MAX_SCORE
 from edgegru_runtime.decisions import changed_decision
 from edgegru_runtime.engine import ENGINES
 from edgegru_runtime.errors import EdgegruError, InputError
-from edgegru_runtime.model_config import DecisionConfig
+from edgegru_runtime.model_config import DecisionConfig, ResidualConfig
 from edgegru_runtime.pipeline import Handling
 from edgegru_runtime.running import STANDARD_INPUT, Keeping
 from edgegru_runtime.sinks.sink import EMITS
@@ -42,6 +43,7 @@ _DECISION_OPTIONS = {
 }
 
 DECISION_FIELDS = tuple(_DECISION_OPTIONS)
+_WIDEST = DecisionConfig(threshold=MAX_SCORE, residual=ResidualConfig("output", (1.0,)))  # takes what any model takes
 
 
 def add_run_options(run: argparse.ArgumentParser) -> None:
@@ -233,7 +235,7 @@ def _decision(field: str) -> Callable[[str], Any]:
         with suppress(ValueError):
             value = type(getattr(DecisionConfig, field))(text)
         try:
-            return getattr(changed_decision(DecisionConfig(threshold=1.0), {field: value}), field)
+            return getattr(changed_decision(_WIDEST, {field: value}), field)
         except EdgegruError as error:
             raise argparse.ArgumentTypeError(str(error)) from None
 
@@ -252,7 +254,7 @@ def _every(text: str) -> tuple[int | None, float | None]:
     return steps_or_seconds(text)
 
 
-_every.__name__ = "number, or time such as 60s"  # argparse names the type by it
+_every.__name__ = "number or time"  # argparse names the type by it
 
 
 def _positive(text: str) -> int:
