@@ -369,10 +369,14 @@ class _Run:
     def _write(self, result: Result) -> None:
         if result.events:
             self._watch.switched(result)
-        if self._output is not None:
-            self._output.write(self._lines.lines(result).encode())
-        for sink in self._sinks:
-            sink.write(result)
+        try:
+            if self._output is not None:
+                self._output.write(self._lines.lines(result).encode())
+            for sink in self._sinks:
+                sink.write(result)
+        except (OSError, EdgegruError):  # the step was taken, and is not taken again
+            self._dropped(1)
+            raise
 
     def _dropped(self, count: int) -> None:
         with self._dropping:  # a connection's thread calls it, too
