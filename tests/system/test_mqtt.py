@@ -397,6 +397,34 @@ def test_a_whole_run(broker: Broker, watcher: Watcher, tmp_path: Path) -> None:
     assert watcher.at("pump/state")[0]["on"] == results[0]["on"]
 
 
+def test_a_whole_run_of_many_sensors(broker: Broker, watcher: Watcher, tmp_path: Path) -> None:
+    save_artifact(random_artifact(0, 3, (5,)), tmp_path / "model.safetensors")
+    process = subprocess.Popen(
+        [sys.executable, "-m", "edgegru_runtime", "run", tmp_path / "model.safetensors",
+         f"{broker.address}/sensors/+?qos=1", "--sink", f"{broker.address}/out"],
+        stderr=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    until(lambda: watcher.at("out/availability"), "the run does not begin")
+    deadline = time.monotonic() + DEADLINE
+
+    def of(name: str) -> list[Any]:
+        return [payload for topic, payload, _ in watcher.seen if topic.endswith("/result") and name in topic]
+
+    while len(of("a")) < 4 or len(of("b")) < 4:
+        assert time.monotonic() < deadline, "no results come"
+        watcher.publish("sensors/a", "[0.1, -0.2, 9.8]")
+        watcher.publish("sensors/b", "[0.1, -0.2, 9.8]")
+    process.terminate()
+    _, said = process.communicate(timeout=DEADLINE)
+    assert process.returncode == 0, said
+    until(lambda: len(watcher.at("out/availability")) == 2, "the run does not say that it ends")
+    a, b = of("a"), of("b")
+    assert [result["i"] for result in a] == list(range(len(a)))
+    assert [result["i"] for result in b] == list(range(len(b)))
+    assert {result["stream"] for result in a} == {"sensors/a"}
+    assert [result["probs"] for result in a[:4]] == [result["probs"] for result in b[:4]]  # a state each
+
+
 # A socket whose handshake fails is left to the garbage collector by paho-mqtt.
 @pytest.mark.filterwarnings("ignore:unclosed <ssl.SSLSocket:ResourceWarning")
 def test_tls(tmp_path: Path) -> None:
