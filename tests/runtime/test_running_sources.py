@@ -133,6 +133,21 @@ def test_clients_of_a_socket(expected: list[list[float]]) -> None:
         assert stopped(process)["processed"] == 10
 
 
+def test_a_stop_drains_what_was_sent(expected: list[list[float]]) -> None:
+    with running("unix-listen:here", "--counters") as process, socket.socket(socket.AF_UNIX) as client:
+        while client.connect_ex("here"):
+            assert process.poll() is None
+        client.sendall("".join(LINES[:2]).encode())
+        assert answers(process, 2) == expected[:2]
+        process.send_signal(signal.SIGSTOP)  # so that the lines and the signal to stop are there together
+        client.sendall("".join(LINES[2:]).encode())
+        process.send_signal(signal.SIGTERM)
+        process.send_signal(signal.SIGCONT)
+        found, said = process.communicate(timeout=DEADLINE)
+    assert [json.loads(line)["probs"] for line in found.splitlines()] == expected[2:]
+    assert accounted(said)["processed"] == 5
+
+
 def test_raw_numbers(expected: list[list[float]]) -> None:
     data = struct.pack("<15f", *(value for x in SAMPLES for value in x))
     command = [*COMMAND, "--format", "f32le", "--channels", "3", "--on-bad-record", "skip", "--counters"]

@@ -38,6 +38,7 @@ from edgegru_runtime.standard_output import ReaderGone
 from edgegru_runtime.watching import Watch, Watching
 
 STANDARD_INPUT = "-"
+DRAINING_SECONDS = 5.0  # for what has arrived where a signal stops the run
 SYNCHRONISED_EVERY = 10.0  # seconds; between them a save is only in memory, which a power cut loses
 
 
@@ -216,6 +217,16 @@ class _Run:
             if signals.dump:
                 signals.dump = False
                 self._dump()
+
+        if self._source.live and signals.stop is not None:
+            self._drain()
+
+    def _drain(self) -> None:
+        """Process what sensors and peers have sent already; for a limited time, because they may go on sending."""
+        deadline = monotonic() + DRAINING_SECONDS
+        while monotonic() < deadline and (items := self._source.read()):
+            self._count(items)
+            self._take(items)
 
     def _count(self, items: Sequence[Item]) -> None:
         """Note what was taken in, before anything is made of it."""
