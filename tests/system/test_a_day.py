@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from edgegru_export.saving import save_artifact
 from edgegru_runtime.counters import FATES
 from tests.builders import random_integer_artifact
+
+pytestmark = pytest.mark.skipif("PYTEST_XDIST_WORKER" in os.environ, reason="a process alone (make test-system)")
 
 HOUR = 100 * 3600
 OPTIONS = ["--on-nan", "hold", "--max-gap", "1", "--smoothing", "mean:5", "--emit", "changes", "--counters"]
