@@ -214,8 +214,9 @@ def test_a_wheel_says_what_it_is(processor: str, built: Path) -> None:
     assert (name, str(version)) == ("edgegru-runtime", __version__)
     assert {str(tag) for tag in tags} == {f"cp311-abi3-{platform}" for platform in PLATFORMS[processor]}
     information = f"edgegru_runtime-{version}.dist-info"
-    package = ROOT / "runtime" / "python" / "edgegru_runtime"
-    files = {f"edgegru_runtime/{file.name}" for file in package.iterdir() if file.suffix in (".py", ".pyi", ".typed")}
+    package = ROOT / "runtime" / "python"
+    modules = (package / "edgegru_runtime").rglob("*")
+    files = {str(file.relative_to(package)) for file in modules if file.suffix in (".py", ".pyi", ".typed")}
     files |= {f"{information}/{name}" for name in ("METADATA", "RECORD", "WHEEL", "top_level.txt", "licenses/LICENSE")}
     with zipfile.ZipFile(path) as wheel:
         contents = {name: wheel.read(name) for name in wheel.namelist()}
