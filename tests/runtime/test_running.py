@@ -8,11 +8,7 @@ import random
 import signal
 import socket
 import subprocess
-import sys
-import threading
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -23,9 +19,7 @@ from edgegru_runtime.counters import FATES
 from edgegru_runtime.model_config import DecisionConfig, OutputConfig, ResidualConfig
 from tests.builders import changed, random_config, random_floats, random_integer_artifact
 from tests.runtime.killed_runs import check_file, check_pipe
-
-COMMAND = [sys.executable, "-m", "edgegru_runtime", "run"]
-DEADLINE = 30.0
+from tests.runtime.processes import COMMAND, DEADLINE, running, said_until, until
 
 
 @pytest.fixture(autouse=True)
@@ -64,37 +58,9 @@ def counted(*arguments: str, input: str = "", expected: int = 0) -> dict[str, in
 
 
 def _ended(*arguments: str, input: str, expected: int) -> subprocess.CompletedProcess[str]:
-    process = subprocess.run(
-        [*COMMAND, "model.safetensors", *arguments], input=input, capture_output=True, text=True, check=False
-    )
+    process = subprocess.run([*COMMAND, *arguments], input=input, capture_output=True, text=True, check=False)
     assert process.returncode == expected, process.stderr
     return process
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    """A run that waits for lines."""
-    before = {number: signal.signal(number, signal.SIG_DFL) for number in (signal.SIGHUP, signal.SIGINT)}
-    try:  # whoever started the tests may ignore them, as nohup does
-        process = subprocess.Popen(
-            [*COMMAND, "model.safetensors", *arguments],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
-            text=True,
-            bufsize=1,
-        )
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-    with process:
-        deadline = threading.Timer(DEADLINE, process.kill)  # whoever reads from it then sees its end
-        deadline.start()
-        try:
-            yield process
-        finally:
-            deadline.cancel()
-            process.kill()
 
 
 def answer(process: subprocess.Popen[str], line: str) -> dict[str, Any]:
@@ -103,22 +69,6 @@ def answer(process: subprocess.Popen[str], line: str) -> dict[str, Any]:
     process.stdin.flush()
     result: dict[str, Any] = json.loads(process.stdout.readline())
     return result
-
-
-def said_until(process: subprocess.Popen[str], wanted: str) -> str:
-    assert process.stderr is not None
-    while line := process.stderr.readline():
-        if wanted in line:
-            return line
-    raise AssertionError(f"nothing said {wanted!r}")
-
-
-def until(reached: Callable[[], object]) -> None:
-    """Wait for something that another process does."""
-    deadline = time.monotonic() + DEADLINE
-    while not reached():
-        assert time.monotonic() < deadline, "it does not happen"
-        time.sleep(0.005)
 
 
 def test_a_file_is_read_on_from_where_it_was_left() -> None:
@@ -205,7 +155,7 @@ def test_a_replay_gives_the_bytes_of_the_live_run() -> None:
     assert live
     for speed in ((), ("--replay-speed", "1"), ("--replay-speed", "50")):
         replayed = subprocess.run(
-            [*COMMAND, "model.safetensors", "recorded.jsonl", *options, *speed],
+            [*COMMAND, "recorded.jsonl", *options, *speed],
             capture_output=True,
             text=True,
             check=True,

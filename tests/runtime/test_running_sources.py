@@ -10,11 +10,7 @@ import signal
 import socket
 import struct
 import subprocess
-import sys
-import threading
 import tty
-from collections.abc import Iterator
-from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
@@ -24,9 +20,8 @@ from edgegru_export.saving import save_artifact
 from edgegru_runtime.counters import FATES
 from tests.builders import random_integer_artifact
 from tests.runtime.iio_folder import Device
-from tests.runtime.test_running import DEADLINE, said_until, until
+from tests.runtime.processes import COMMAND, DEADLINE, running, said_until, until
 
-COMMAND = [sys.executable, "-m", "edgegru_runtime", "run", "model.safetensors"]
 SAMPLES = [[0.25 * i, -0.5, 1.0] for i in range(5)]
 LINES = [",".join(map(str, x)) + "\n" for x in SAMPLES]
 
@@ -38,19 +33,6 @@ def expected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> list[list[float
     save_artifact(random_integer_artifact(0, 3, (8,)), "model.safetensors")
     finished = subprocess.run(COMMAND, input="".join(LINES), capture_output=True, text=True, check=True)
     return [json.loads(line)["probs"] for line in finished.stdout.splitlines()]
-
-
-@contextmanager
-def running(*arguments: str) -> Iterator[subprocess.Popen[str]]:
-    pipe = subprocess.PIPE
-    with subprocess.Popen([*COMMAND, *arguments], stdin=pipe, stdout=pipe, stderr=pipe, text=True) as process:
-        deadline = threading.Timer(DEADLINE, process.kill)  # whoever reads from it then sees its end
-        deadline.start()
-        try:
-            yield process
-        finally:
-            deadline.cancel()
-            process.kill()
 
 
 def answers(process: subprocess.Popen[str], count: int) -> list[list[float]]:

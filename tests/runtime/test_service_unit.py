@@ -171,7 +171,7 @@ def test_a_group_that_may_write_there_is_ours(tmp_path: Path) -> None:
     try:
         os.chown(folder, -1, group.gr_gid)
     except PermissionError:
-        pytest.skip("only root gives files away")
+        pytest.skip("only root gives files away, as whom .ci/run runs")
     folder.chmod(0o775)
     assert group.gr_name in made(written=[f"{folder}/a.prom"])["SupplementaryGroups"]
     folder.chmod(0o755)

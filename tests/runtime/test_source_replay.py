@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -116,5 +117,8 @@ def test_only_files_are_replayed(path: Path) -> None:
     assert len(source.read() or []) == 1
     assert source.read() == [] and source.read() is None
     source.close()
+    os.mkfifo(path.with_name("pipe"))
+    with pytest.raises(InputError, match=r"pipe: cannot be replayed, expected a file$"):
+        open_source(str(path.with_name("pipe")), CONFIG, SourceOptions(replay_speed=1.0), lambda sentence: None)
     with pytest.raises(InputError, match=r"^tcp://localhost:1: cannot be replayed, expected a file$"):
         open_source("tcp://localhost:1", CONFIG, SourceOptions(replay_speed=1.0), lambda sentence: None)

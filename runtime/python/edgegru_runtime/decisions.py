@@ -6,6 +6,7 @@ another language decides the same.
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any
@@ -64,7 +65,7 @@ def steps_of(time: float, rate: float | None) -> int:
     return min(max(ceil(time * (rate or 1.0) - 1e-6), 0), _MAX_STEPS)
 
 
-class _Decider:
+class _Decider(ABC):
     """Of one output: what is on, and what it takes to change that. One integer for each label in every list."""
 
     step: _Step
@@ -82,13 +83,13 @@ class _Decider:
         self.step = self._step if self._smoothing is None else self._smoothed_step
         self.reset()
 
+    @abstractmethod
     def switch(self, index: int, values: Sequence[int]) -> _Events:
         """What the smoothed ``values``, one a label, switch at the step ``index``."""
-        raise NotImplementedError
 
+    @abstractmethod
     def _step(self, index: int, x: _Values, target: _Values | None, outputs: _Outputs) -> _Events:
         """A step without smoothing; quick where nothing changes."""
-        raise NotImplementedError
 
     def _smoothed_step(self, index: int, x: _Values, target: _Values | None, outputs: _Outputs) -> _Events:
         return self.decide(index, fixed_values(outputs[self._place]))

@@ -69,8 +69,11 @@ class Lane:
         """
         self.stream.state = state
         self.index = self.stream.steps
-        decisions, left = decisions
-        self.left = [Event(*event) for event in left]
+        try:
+            decisions, left = decisions
+            self.left = [Event(*event) for event in left]
+        except (TypeError, ValueError):
+            raise StateError("the saved decisions of a sensor are damaged") from None
         for part, value, what in (
             (self.conditioning, conditioning, "times and held values"),
             (self.decisions, decisions, "decisions"),

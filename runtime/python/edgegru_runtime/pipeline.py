@@ -7,7 +7,7 @@ and their streams step together.
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from math import isfinite
 from time import perf_counter_ns
@@ -154,15 +154,19 @@ class Pipeline:
             self.counters.unfinished += unfinished
 
     def _take_conditioned(self, lane: Lane, record: Record) -> None:
-        try:
-            reset, samples = lane.take(record)
-        except InputError as error:
-            self._refuse(record, error)
-            return
+        reset, samples = self._conditioned(lane, record)
         if reset:
             self._reset(lane)
         for sample in samples:
             self._advance(lane, sample)
+
+    def _conditioned(self, lane: Lane, record: Record) -> tuple[bool, Iterable[Record]]:
+        """Whether to reset the stream, and the samples to step it with: none for a record that is refused."""
+        try:
+            return lane.take(record)
+        except InputError as error:
+            self._refuse(record, error)
+            return False, ()
 
     def _step(self, lane: Lane, record: Record) -> None:
         """A record that needs no conditions."""
@@ -237,11 +241,7 @@ class Pipeline:
             self.counters.processed += 1
             self._gather(lane, record)
             return
-        try:
-            reset, samples = lane.take(record)
-        except InputError as error:
-            self._refuse(record, error)
-            return
+        reset, samples = self._conditioned(lane, record)
         if reset:
             self._step_together()
             self._reset(lane)

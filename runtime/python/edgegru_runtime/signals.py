@@ -30,7 +30,8 @@ class Signals:
         os.set_blocking(self._reading, False)
         os.set_blocking(self._writing, False)
         self._before = {}
-        if threading.current_thread() is threading.main_thread():
+        self._receiving = threading.current_thread() is threading.main_thread()
+        if self._receiving:
             for number in _HANDLED:
                 handler = signal.getsignal(number)
                 if handler != signal.SIG_IGN:  # ignored, as by nohup: so it stays
@@ -42,7 +43,7 @@ class Signals:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._before:
+        if self._receiving:
             signal.set_wakeup_fd(self._woken)
         for number, handler in self._before.items():
             signal.signal(number, handler)

@@ -6,6 +6,7 @@ what a smoothing remembers, as a flat list of integers that ``restore`` takes ba
 
 from __future__ import annotations
 
+from abc import ABC, abstractmethod
 from bisect import bisect_left, insort
 from collections import deque
 from collections.abc import Sequence
@@ -30,15 +31,16 @@ def fixed_values(values: Sequence[float]) -> list[int]:
     return [fixed(value) for value in values]
 
 
-class _Window:
+class _Window(ABC):
     """The last ``length`` steps of ``size`` labels, or those there are."""
 
     def __init__(self, length: int, size: int) -> None:
         self._length, self._size = length, size
         self.reset()
 
+    @abstractmethod
     def add(self, values: Sequence[int]) -> list[int]:
-        raise NotImplementedError
+        """Take in a step, and return the smoothed one."""
 
     def reset(self) -> None:
         self._window: deque[Sequence[int]] = deque()

@@ -32,7 +32,7 @@ def _scanned(text: str) -> tuple[Any] | None:
     text = text.strip(" \t\n\r")
     try:
         value, end = make_scanner(_Scanning)(text, 0)  # type: ignore[arg-type]  # it looks at these six names
-    except (StopIteration, ValueError, RecursionError, _NotAccepted):
+    except (StopIteration, ValueError, RecursionError, NotAccepted):
         return None
     return (value,) if end == len(text) else None
 
@@ -41,8 +41,8 @@ def _parsed(text: str, what: str) -> Any:
     import json
 
     try:
-        return json.loads(text, object_pairs_hook=_object, parse_constant=_constant)
-    except _NotAccepted as error:
+        return json.loads(text, object_pairs_hook=unique_names, parse_constant=_constant)
+    except NotAccepted as error:
         raise ArtifactError(f"{what} {error}") from None
     except RecursionError:
         raise ArtifactError(f"{what} is nested too deeply") from None
@@ -64,27 +64,28 @@ def shown(value: object) -> str:
     return text if len(text) <= 80 else f"{text[:60]}…"
 
 
-class _NotAccepted(Exception):
-    """What the hooks below found; becomes an ``ArtifactError`` in ``parse_json``."""
+class NotAccepted(Exception):
+    """What the hooks below found, to stand behind the name of the text."""
 
 
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+def unique_names(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    """The object of these pairs, as ``object_pairs_hook``. Raises NotAccepted where a name stands twice."""
     found = dict(pairs)
     if len(found) != len(pairs):
         seen: set[str] = set()
         for name, _ in pairs:
             if name in seen:
-                raise _NotAccepted(f"has the name {shown(name)} twice in one object")
+                raise NotAccepted(f"has the name {shown(name)} twice in one object")
             seen.add(name)
     return found
 
 
 def _constant(name: str) -> NoReturn:
-    raise _NotAccepted(f"holds {name}, which is no finite number")
+    raise NotAccepted(f"holds {name}, which is no finite number")
 
 
 class _Scanning:
     """How the scanner reads, as ``json`` would call it."""
 
-    strict, object_hook, object_pairs_hook = True, None, staticmethod(_object)
+    strict, object_hook, object_pairs_hook = True, None, staticmethod(unique_names)
     parse_float, parse_int, parse_constant = float, int, staticmethod(_constant)

@@ -11,7 +11,7 @@ from edgegru_runtime.record import Item, Record, Refusal
 from edgegru_runtime.samples import shortened
 from edgegru_runtime.sources.fields import TIME_NAMES, control_line, control_object, is_text, json_float, json_time
 from edgegru_runtime.sources.source import SourceOptions
-from edgegru_runtime.strict_json import shown
+from edgegru_runtime.strict_json import NotAccepted, shown, unique_names
 
 
 class JsonLines:
@@ -23,7 +23,7 @@ class JsonLines:
         self._streams_by = options.streams_by
         taken = {*channels, *options.targets, options.streams_by}
         self._times = tuple(name for name in TIME_NAMES if name not in taken)
-        self._decode = json.JSONDecoder(object_pairs_hook=_object, parse_constant=float).raw_decode
+        self._decode = json.JSONDecoder(object_pairs_hook=unique_names, parse_constant=float).raw_decode
 
     def items(self, lines: list[bytes], place: int, end: int) -> list[Item]:
         """What is in lines that follow on ``place`` and ``end``."""
@@ -56,6 +56,8 @@ class JsonLines:
             reason = f"the line is not JSON: {error.msg} at character {error.pos}"
         except RecursionError:
             reason = "the line is nested too deeply"
+        except NotAccepted as error:
+            reason = f"the line {error}"
         except InputError as error:
             reason = str(error)
         except ValueError:  # an integer of more digits than Python converts
@@ -120,13 +122,3 @@ def _numbers(values: list[Any], names: Sequence[str], what: str) -> list[float]:
         raise InputError(f"{what} {name} is {shown(value)}, expected a number")
     return [float("nan") if value is None else json_float(value) for value in values]
 
-
-def _object(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    found = dict(pairs)
-    if len(found) != len(pairs):
-        seen: set[str] = set()
-        for name, _ in pairs:
-            if name in seen:
-                raise InputError(f"the line has the name {shown(name)} twice in one object")
-            seen.add(name)
-    return found

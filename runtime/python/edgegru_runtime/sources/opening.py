@@ -28,6 +28,9 @@ def open_source(spec: str, config: ModelConfig, options: SourceOptions, warn: Wa
         source: Source = FileSource(spec, config, options)
         if options.replay_speed is None:
             return source
+        if not source.resumable:  # what waits for its time would be lost where the run is stopped
+            source.close()
+            raise InputError(f"{source.name}: cannot be replayed, expected a file")
         from edgegru_runtime.sources.replay import ReplaySource
 
         return ReplaySource(source, options.replay_speed, options.time_unit, options.rate or config.input.rate)

@@ -11,7 +11,7 @@ from edgegru_runtime.errors import EngineError, InputError
 from edgegru_runtime.model_config import ModelConfig
 from edgegru_runtime.record import Item
 from edgegru_runtime.sources.reader import Intake
-from edgegru_runtime.sources.source import SourceOptions, Waits, Warn
+from edgegru_runtime.sources.source import Absence, SourceOptions, Warn
 
 TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
@@ -39,12 +39,11 @@ class SerialSource:
         self._serial = serial
         self._device, self._baud = _device_and_baud(spec)
         self.name = f"serial {self._device}"
-        self._warn, self._waits = warn, Waits()
+        self._absence = Absence(self.name, warn)
         self._intake = Intake(config, options, joins=True)
         self._port: Any = None
         self.keyed = options.streams_by is not None
         self._due = 0.0  # of the next attempt
-        self._missing = False  # and that was said
         self._open(first=True)
 
     def fileno(self) -> int | None:
@@ -94,18 +93,12 @@ class SerialSource:
         data: bytes = self._port.read(size)
         if not data:
             return None
-        self._waits.worked()
-        if self._missing:
-            self._missing = False
-            self._warn(f"{self.name}: is there again")
+        self._absence.found()
         return data
 
     def _lost(self, reason: str) -> None:
         self.close()
-        self._due = self._waits.after_failure()
-        if not self._missing:
-            self._missing = True
-            self._warn(f"{self.name}: is not there ({reason}) and is waited for")
+        self._due = self._absence.lost(reason)
 
 
 def _device_and_baud(spec: str) -> tuple[str, int]:

@@ -15,7 +15,7 @@ from edgegru_runtime.errors import InputError
 from edgegru_runtime.model_config import ModelConfig
 from edgegru_runtime.record import Item, Refusal
 from edgegru_runtime.sources.reader import Intake
-from edgegru_runtime.sources.source import SourceOptions, Waits, Warn
+from edgegru_runtime.sources.source import Absence, SourceOptions, Warn
 
 MAX_PEERS = 256
 CONNECT_SECONDS = 10.0
@@ -59,12 +59,11 @@ class ConnectSource(_Peers):
         super().__init__(spec)
         self._intake = Intake(config, options)
         self.unit, self.keyed = self._intake.reader.unit, options.streams_by is not None
-        self._warn, self._waits = warn, Waits()
+        self._absence = Absence(self.name, warn)
         self._socket: socket.socket | None = None
         self._connected = False
         self._due = 0.0  # of the next attempt, or of the end of this one
         self._attempts = 0
-        self._missing = False  # and that was said
 
     def due(self) -> float | None:
         return None if self._connected else self._due
@@ -126,18 +125,12 @@ class ConnectSource(_Peers):
         assert self._socket is not None
         data = _received(self._socket, size)
         if data:
-            self._waits.worked()
-            if self._missing:
-                self._missing = False
-                self._warn(f"{self.name}: is there again")
+            self._absence.found()
         return data
 
     def _lost(self, reason: str) -> None:
         self._disconnect()
-        self._due = self._waits.after_failure()
-        if not self._missing:
-            self._missing = True
-            self._warn(f"{self.name}: is not there ({reason}) and is waited for")
+        self._due = self._absence.lost(reason)
 
     def _disconnect(self) -> None:
         if self._socket is not None:

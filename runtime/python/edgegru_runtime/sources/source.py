@@ -113,6 +113,28 @@ def stamped(items: Sequence[Item], unit: str) -> list[Item]:
     return found
 
 
+class Absence:
+    """A device or a peer that comes and goes: told once when it is lost and once when it is back."""
+
+    def __init__(self, name: str, warn: Warn) -> None:
+        self._name, self._warn, self._waits = name, warn, Waits()
+        self._told = False
+
+    def lost(self, reason: str) -> float:
+        """The time.monotonic() of the next attempt to find it."""
+        if not self._told:
+            self._told = True
+            self._warn(f"{self._name}: is not there ({reason}) and is waited for")
+        return self._waits.after_failure()
+
+    def found(self) -> None:
+        """It has sent something."""
+        self._waits.worked()
+        if self._told:
+            self._told = False
+            self._warn(f"{self._name}: is there again")
+
+
 class Waits:
     """How long to wait before trying again what failed: longer each time, up to ten seconds."""
 
