@@ -8,6 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from edgegru.comparison import compare
     from edgegru.evaluation import evaluate
     from edgegru.importing import from_torch, import_model
     from edgegru.on_device import bench, info, run
@@ -24,6 +25,7 @@ __version__ = "0.1.0"
 _MODULES = {
     "EdgegruError": "edgegru_runtime.errors",
     "bench": "edgegru.on_device",
+    "compare": "edgegru.comparison",
     "evaluate": "edgegru.evaluation",
     "export": "edgegru_export.exporting",
     "from_torch": "edgegru.importing",
@@ -40,6 +42,7 @@ __all__ = [
     "EdgegruError",
     "__version__",
     "bench",
+    "compare",
     "evaluate",
     "export",
     "from_torch",

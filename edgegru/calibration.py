@@ -8,9 +8,11 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
+from edgegru.front_ends import log_mel_features
 from edgegru.observers import OBSERVERS, Observer, new_observer
 from edgegru_runtime.artifact import Artifact, is_offset
 from edgegru_runtime.errors import CalibrationError
+from edgegru_runtime.log_mel_tables import table_tensors
 from edgegru_runtime.model_config import (
     UNBOUNDED,
     ConvolutionNode,
@@ -29,8 +31,8 @@ ROWS = 512  # steps that are collected before observers see them: they are slow 
 @dataclass(frozen=True)
 class Ranges:
     """What was seen: an observer of every operand by value name; ``units``: one of every number of a node that has a
-    full scale, by node; ``channels``: one of every channel of a standardised input, about its mean ``centre`` (size,),
-    in standardised units; the largest magnitudes ``output`` (output_size,) by the node an identity head reads, without
+    full scale, by node; ``channels``: one of every number that is standardised, about its mean ``centre`` (size,), in
+    standardised units; the largest magnitudes ``output`` (output_size,) by the node an identity head reads, without
     the bias where that is in ``offsets``; ``moments``: of what matrices multiply, v vᵀ on average (size, size).
     ``steps``: how many samples were streamed, of ``recordings``.
     """
@@ -98,7 +100,7 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
     if observer not in OBSERVERS:
         raise CalibrationError(f"unknown observer {observer!r}, expected one of {', '.join(OBSERVERS)}")
     config = artifact.config
-    checked = checked_recordings(list(recordings), config.input.size)
+    checked = checked_recordings(list(recordings), config.input.step_size)
     operands = {name: new_observer(observer) for name in expected_operands(config)}
     units = {
         node.name: [new_observer(observer) for _ in range(node.output_size)]
@@ -163,10 +165,15 @@ def multiplied_values(config: ModelConfig) -> tuple[str, ...]:
 def _channels(
     artifact: Artifact, recordings: Sequence[NDArray[np.float32]], observer: str
 ) -> tuple[list[Observer], NDArray[np.float64]]:
-    """An observer of every channel about its mean, and the means; none for a model that reads rows of a table."""
-    first = artifact.config.nodes[0]
+    """An observer of every number that is standardised about its mean, and the means; none for a model that reads rows
+    of a table.
+    """
+    first, front_end = artifact.config.entry, artifact.config.front_end
     if not isinstance(first, StandardiseNode):
         return [], np.zeros(0)
+    if front_end is not None:
+        tables = {name: artifact.array(f"{front_end.name}.{name}") for name in table_tensors(front_end, static=False)}
+        recordings = [log_mel_features(x.reshape(-1), front_end, tables) for x in recordings]
     mean, std = (artifact.array(f"{first.name}.{name}").astype(np.float64) for name in ("mean", "std"))
     observers = [new_observer(observer) for _ in range(first.size)]
     steps = sum(len(x) for x in recordings)

@@ -17,6 +17,7 @@ from typing import Any
 import click
 
 import edgegru
+from edgegru.command_options import force_option, json_option, kept, label_lists, names, rates
 from edgegru_runtime.engine import ENGINES
 from edgegru_runtime.errors import EdgegruError
 from edgegru_runtime.model_config import SCHEMES
@@ -27,31 +28,6 @@ INT8_STATE_WARNING = (
     "so slow units are wrong; without --allow-int8-state it has 16"
 )
 _CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
-
-json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
-force_option = click.option("--force", is_flag=True, help="Replace the output if it exists.")
-
-
-def _kept(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:
-    """NODE=SCHEME, any number of times, by node."""
-    keep: dict[str, str] = {}
-    for value in values:
-        node, _, scheme = value.partition("=")
-        if not node or not scheme:
-            raise click.BadParameter(f"{value!r} was given, expected NODE=SCHEME, for example gru0=static-w8a16.")
-        if keep.setdefault(node, scheme) != scheme:
-            raise click.BadParameter(f"node {node} was given {keep[node]} and {scheme}, expected one scheme.")
-    return keep or None
-
-
-def _names(context: click.Context, option: click.Parameter, value: str | None) -> list[str] | None:
-    """NAME,NAME,..."""
-    return None if value is None else [name.strip() for name in value.split(",")]
-
-
-def _label_lists(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> list[list[str]] | None:
-    """NAME,NAME,... for each output."""
-    return [[name.strip() for name in value.split(",")] for value in values] or None
 
 
 class _RuntimeCommand(click.Command):
@@ -146,6 +122,41 @@ def train(
         config, data=data, seed=seed, device=device, qat=qat, from_model=from_model, resume=resume, output=output
     )
     click.echo(path)
+
+
+@cli.command()
+@click.option("--config", type=click.Path(path_type=Path), required=True, help="TOML file of a training.")
+@click.option("--data", type=click.Path(path_type=Path), help="Recordings, in place of the configuration's data.path.")
+@click.option(
+    "--seeds",
+    type=click.IntRange(1),
+    default=3,
+    show_default=True,
+    help="How often each is trained: with seeds 0, 1 and so on.",
+)
+@click.option(
+    "--learning-rates",
+    callback=rates,
+    metavar="RATE,...",
+    help="Each cell keeps the one that is best on the validation part; without it all learn at the configuration's.",
+)
+@click.option("--plot", type=click.Path(path_type=Path), help="Draw the metric of each cell and size as a PNG.")
+@json_option
+def compare(
+    config: Path,
+    data: Path | None,
+    seeds: int,
+    learning_rates: list[float] | None,
+    plot: Path | None,
+    as_json: bool,
+) -> None:
+    """Train a GRU, an LSTM and a tanh RNN alike, and compare them.
+
+    By one configuration, at equal hidden size and at equal number of parameters: metric, time of an epoch and of a
+    step, memory.
+    """
+    _require("torch", "training")
+    _print(edgegru.compare(config, data=data, seeds=seeds, learning_rates=learning_rates, plot=plot), as_json)
 
 
 @cli.command()
@@ -270,7 +281,7 @@ def tune(
 @click.option(
     "--keep",
     multiple=True,
-    callback=_kept,
+    callback=kept,
     metavar="NODE=SCHEME",
     help="Another scheme for one node: a width of its value, or float32 in dynamic-w8. May be repeated.",
 )
@@ -398,12 +409,12 @@ for _name, _help in (
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the model.")
 @click.option("--rate", type=click.FloatRange(min=0, min_open=True), help="Samples a second of the input.")
-@click.option("--channels", callback=_names, metavar="NAME,...", help="Names of the input's channels.")
-@click.option("--units", callback=_names, metavar="UNIT,...", help="Their units.")
+@click.option("--channels", callback=names, metavar="NAME,...", help="Names of the input's channels.")
+@click.option("--units", callback=names, metavar="UNIT,...", help="Their units.")
 @click.option(
     "--labels",
     multiple=True,
-    callback=_label_lists,
+    callback=label_lists,
     metavar="NAME,...",
     help="Names of an output's numbers; once for each output.",
 )

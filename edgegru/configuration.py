@@ -1,8 +1,8 @@
 """The training configuration: a TOML file as frozen dataclasses, every field with a default, a type and a range.
 
-Sections: ``[data]`` (edgegru.data.DataConfig), ``[model]``, ``[training]``, ``[augmentation]``, ``[decision]``
-(edgegru_runtime.model_config.DecisionConfig). An unknown section or key is refused by name. docs/training.md says
-what each one does.
+Sections: ``[data]`` (edgegru.data.DataConfig), ``[front_end]``, ``[model]``, ``[training]``, ``[augmentation]``,
+``[decision]`` (edgegru_runtime.model_config.DecisionConfig). An unknown section or key is refused by name.
+docs/training.md says what each one does.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ SCHEDULES = ("one-cycle", "cosine", "constant")
 METRICS = ("auto", "loss", "accuracy", "macro_f1", "nll", "micro_f1", "mse", "mae")
 CLASS_WEIGHTS = ("none", "balanced")
 LAYER_ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid")
+FRONT_ENDS = ("none", "log-mel")
 SUPERVISIONS = ("last", "all")
 
 
@@ -38,6 +39,31 @@ def setting(default: Any, meaning: str, **rule: Any) -> Any:
 
 
 @dataclass(frozen=True)
+class FrontEndConfig:
+    """What makes features of the samples of a step, in front of the standardisation (docs/front-ends.md).
+
+    Raises ConfigError.
+    """
+
+    kind: str = setting("none", '"none", or "log-mel": energies of sound in bands', choices=FRONT_ENDS)
+    frame_length: int = setting(200, "samples in a frame; one ends with every step", minimum=2, maximum=4096)
+    fft_size: int = setting(256, "points of the Fourier transform, a power of two", minimum=8, maximum=4096)
+    bands: int = setting(32, "mel bands", minimum=1, maximum=256)
+    low: float = setting(60.0, "Hz, where the lowest band begins", minimum=0.0, maximum=1e6)
+    high: float = setting(0.0, "Hz, where the highest band ends; 0: half the sample rate", minimum=0.0, maximum=1e6)
+    full_scale: float = setting(32768.0, "what a sample of full scale is", above=0.0, maximum=1e9)
+    floor: float = setting(1e-6, "added to each energy before its logarithm", above=0.0, maximum=1e6)
+
+    def __post_init__(self) -> None:
+        check_fields(self, "front_end")
+        if self.fft_size & (self.fft_size - 1) or self.fft_size < self.frame_length:
+            raise ConfigError(
+                f"front_end.fft_size is {self.fft_size}, expected a power of two of at least the frame_length "
+                f"{self.frame_length}"
+            )
+
+
+@dataclass(frozen=True)
 class NetworkConfig:
     """The network between standardisation and head; docs/training.md draws it. Raises ConfigError."""
 
@@ -45,6 +71,12 @@ class NetworkConfig:
     num_layers: int = setting(1, "GRU layers", minimum=1, maximum=16)
     reset: str = setting("after", "reset gate after the recurrent product (PyTorch, cuDNN) or before", choices=RESETS)
     bias: bool = setting(True, "biases in the GRU layers")
+    convolution_size: int = setting(0, "outputs of a causal convolution in front; 0: none", minimum=0, maximum=4096)
+    convolution_kernel: int = setting(5, "steps it sees", minimum=1, maximum=1024)
+    convolution_activation: str = setting("relu", "its activation", choices=LAYER_ACTIVATIONS)
+    differences: tuple[int, ...] = setting(
+        (), "in place of a convolution: inputs less those so many steps ago", minimum=1, maximum=1023
+    )
     input_layers: tuple[int, ...] = setting((), "sizes of linear layers before the GRU", minimum=1, maximum=4096)
     input_activation: str = setting("relu", "their activation", choices=LAYER_ACTIVATIONS)
     output_layers: tuple[int, ...] = setting((), "sizes of linear layers after the GRU", minimum=1, maximum=4096)
@@ -52,9 +84,16 @@ class NetworkConfig:
     dropout: float = setting(0.0, "share of each GRU layer's outputs dropped in training", minimum=0.0, below=1.0)
     time_constant: float = setting(32.0, "largest initial time constant of a unit, in steps", minimum=2.0, maximum=1e6)
     standardise: bool = setting(True, "inputs by mean and standard deviation of the training part; false: as they are")
+    skip_steps: int = setting(0, "latest inputs that a linear map adds to the outputs", minimum=0, maximum=1024)
+    skip_ridge: float = setting(0.0, "ridge of its closed form, a channel each; 0: learned", minimum=0.0, maximum=1e9)
 
     def __post_init__(self) -> None:
         check_fields(self, "model")
+        if self.differences and self.convolution_size:
+            raise ConfigError("model.differences is in place of a convolution, but model.convolution_size is not 0")
+        if self.skip_ridge and not self.skip_steps:
+            found = f"model.skip_ridge is {self.skip_ridge:g}, but model.skip_steps is 0"
+            raise ConfigError(f"{found}: expected some steps")
 
 
 @dataclass(frozen=True)
@@ -97,6 +136,9 @@ class AugmentationConfig:
     time_stretch: float = setting(0.0, "each recording up to this share longer or shorter", minimum=0.0, below=1.0)
     channel_dropout: float = setting(0.0, "chance of a channel held at its mean", minimum=0.0, below=1.0)
     rotation: float = setting(0.0, "degrees, largest 3-D rotation of channel triples", minimum=0.0, maximum=180.0)
+    silence: float = setting(0.0, "seconds of zeros at most, in front and as many behind", minimum=0.0, maximum=60.0)
+    snr: float = setting(0.0, "dB, recording over added white noise, from this to 60; 0: none", minimum=0.0, below=60.0)
+    band_gain: float = setting(0.0, "log2, deviation of a gain over the front end's bands", minimum=0.0, maximum=10.0)
 
     def __post_init__(self) -> None:
         check_fields(self, "augmentation")
@@ -111,10 +153,12 @@ class TrainConfig:
     training: TrainingConfig = field(default_factory=TrainingConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
 
 
 SECTIONS: dict[str, type] = {
     "data": DataConfig,
+    "front_end": FrontEndConfig,
     "model": NetworkConfig,
     "training": TrainingConfig,
     "augmentation": AugmentationConfig,

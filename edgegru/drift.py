@@ -245,8 +245,9 @@ def _check_pair(integer: Artifact, real: Artifact, names: tuple[str, str]) -> No
         raise VerificationError(f"{found}, expected the float32 model that {file} was quantized from")
     verify_identity(integer)
     verify_identity(real)
-    if integer.config.input.size != real.config.input.size:
-        found = f"{file} takes {integer.config.input.size} input values and {against} {real.config.input.size}"
+    if integer.config.input.step_size != real.config.input.step_size:
+        sizes = integer.config.input.step_size, real.config.input.step_size
+        found = f"{file} takes {sizes[0]} input values and {against} {sizes[1]}"
         raise VerificationError(f"{found}, expected the model that it was quantized from")
     expected = "expected the model that it was quantized from"
     for node, other in zip_longest(integer.config.nodes, real.config.nodes):

@@ -32,7 +32,7 @@ def uneven_reach(config: ModelConfig, ranges: Ranges) -> NDArray[np.float64] | N
     ``config``: of the integer model to be. A convolution begins with zeros, add and multiply read the input itself, and
     a mean needs biases to go to: models with those stay as they are.
     """
-    first = config.nodes[0]
+    first = config.entry
     if not isinstance(first, StandardiseNode) or operand_bits(config, first.name) != 8:
         return None
     for node in config.nodes[1:]:
@@ -52,7 +52,7 @@ def evened_input(artifact: Artifact, config: ModelConfig, ranges: Ranges) -> tup
     reach = uneven_reach(config, ranges)
     if reach is None:
         return artifact, ranges
-    first = config.nodes[0].name
+    first = config.entry.name
     mean, std = (artifact.array(f"{first}.{name}").astype(np.float64) for name in ("mean", "std"))
     even = rewritten(artifact, (mean + std * ranges.centre).astype(np.float32), (std * reach).astype(np.float32))
     operand = {**ranges.operand, first: EvenedObserver(ranges.channels, reach)}
@@ -66,7 +66,7 @@ def rewritten(artifact: Artifact, mean: NDArray[np.float32], std: NDArray[np.flo
 
     z = ratio · z' + offset: columns that read z take the ratio in, biases their product with the offset.
     """
-    config, first = artifact.config, artifact.config.nodes[0].name
+    config, first = artifact.config, artifact.config.entry.name
     old_mean, old_std = (artifact.array(f"{first}.{name}").astype(np.float64) for name in ("mean", "std"))
     ratio, offset = std.astype(np.float64) / old_std, (mean.astype(np.float64) - old_mean) / old_std
     arrays: dict[str, NDArray[np.generic]] = {f"{first}.mean": mean, f"{first}.std": std}
@@ -87,7 +87,7 @@ def as_standardised_in(artifact: Artifact, other: Artifact) -> Artifact:
     """``artifact``, float32, with the standardisation of ``other``, which was made of it: the same function, and itself
     where nothing was rewritten.
     """
-    first = artifact.config.nodes[0].name
+    first = artifact.config.entry.name
     if artifact.tensors.get(f"{first}.std") == other.tensors.get(f"{first}.std"):
         return artifact
     mean, std = (np.asarray(other.array(f"{first}.{name}"), np.float32) for name in ("mean", "std"))

@@ -12,10 +12,14 @@ from numpy.typing import NDArray
 from edgegru.configuration import TrainConfig
 from edgegru.data import Dataset, data_section
 from edgegru.data.config import CLASS_TARGETS, VALUE_TARGETS
-from edgegru.network import Network
+from edgegru.network import CausalConvolution, Network, convolution_activation
+from edgegru.network_input import FrontEnd, front_end_of
 from edgegru_export.saving import with_identity
 from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.graph import INPUT
 from edgegru_runtime.model_config import (
+    ConvolutionNode,
+    ElementwiseNode,
     GruNode,
     HeadNode,
     InputConfig,
@@ -36,13 +40,15 @@ def freeze(network: Network, config: TrainConfig, dataset: Dataset, provenance: 
     Numeric targets: the network gives them in standard deviations; the last linear layer takes the scale in, so that
     the artifact gives their own units.
     """
-    nodes, arrays = frozen_layers(network, dataset)
-    dense = nodes[-1]
-    head = HeadNode("output", (dense.name,), dense.output_size, _head_kind(dataset.target))
+    nodes, arrays = frozen_layers(network, front_end_of(config, dataset), dataset)
+    last = nodes[-1]
+    head = HeadNode("output", (last.name,), last.output_size, _head_kind(dataset.target))
     model = ModelConfig(
         scheme="float32",
         identity="",
-        input=InputConfig(len(dataset.channels), dataset.channels, dataset.units, dataset.rate),
+        input=InputConfig(
+            len(dataset.channels), dataset.channels, dataset.units, dataset.rate, config.data.samples_per_step
+        ),
         nodes=(*nodes, head),
         outputs=(OutputConfig("output", dataset.target, dataset.labels, dataset.target_units, dataset.horizon),),
         decision=config.decision,
@@ -52,11 +58,12 @@ def freeze(network: Network, config: TrainConfig, dataset: Dataset, provenance: 
     return with_identity(Artifact(model, {name: Tensor.from_numpy(array) for name, array in arrays.items()}))
 
 
-def frozen_layers(network: Network, dataset: Dataset) -> tuple[list[Node], Arrays]:
+def frozen_layers(network: Network, front_end: FrontEnd | None, dataset: Dataset) -> tuple[list[Node], Arrays]:
     """The nodes before the head in execution order, and their tensors by name."""
-    nodes, arrays = _layers(network)
+    nodes, arrays = ([], {}) if front_end is None else ([front_end.node], dict(front_end.tensors))
+    _add_layers(network, nodes, arrays)
     if dataset.target in VALUE_TARGETS:
-        _fold_target_scale(arrays, nodes[-1].name, dataset.target_mean, dataset.target_std)
+        _fold_target_scale(arrays, dataset.target_mean, dataset.target_std)
     return nodes, arrays
 
 
@@ -67,11 +74,20 @@ def _head_kind(target: str) -> str:
     return "softmax" if target in CLASS_TARGETS else "sigmoid"
 
 
-def _layers(network: Network) -> tuple[list[Node], Arrays]:
-    """Nodes in execution order, each reading the one before, and their tensors."""
+def _add_layers(network: Network, nodes: list[Node], arrays: Arrays) -> None:
+    """The network's nodes in execution order, each reading the one before, and their tensors."""
     config = network.config
-    nodes: list[Node] = [StandardiseNode("standardise", ("x",), len(network.mean))]
-    arrays = {"standardise.mean": _array(network.mean), "standardise.std": _array(network.std)}
+    source = nodes[-1].name if nodes else INPUT
+    nodes.append(StandardiseNode("standardise", (source,), len(network.mean)))
+    arrays |= {"standardise.mean": _array(network.mean), "standardise.std": _array(network.std)}
+
+    def add_convolution(name: str, source: str, layer: CausalConvolution, activation: str) -> None:
+        outputs, inputs, kernel = layer.weight.shape
+        bias = layer.bias is not None
+        nodes.append(ConvolutionNode(name, (source,), inputs, outputs, kernel, bias=bias, activation=activation))
+        arrays[f"{name}.weight"] = _array(layer.weight.transpose(1, 2))  # (outputs, kernel, inputs)
+        if layer.bias is not None:
+            arrays[f"{name}.bias"] = _array(layer.bias)
 
     def add_linear(name: str, layer: torch.nn.Linear, activation: str) -> None:
         inputs = (nodes[-1].name,)
@@ -79,6 +95,8 @@ def _layers(network: Network) -> tuple[list[Node], Arrays]:
         arrays[f"{name}.weight"] = _array(layer.weight)
         arrays[f"{name}.bias"] = _array(layer.bias)
 
+    if network.convolution is not None:
+        add_convolution("convolution", "standardise", network.convolution, convolution_activation(config))
     for index, layer in enumerate(network.input_layers):
         add_linear(f"input{index}", layer, config.input_activation)
     for index, layer in enumerate(network.gru_layers):
@@ -89,14 +107,18 @@ def _layers(network: Network) -> tuple[list[Node], Arrays]:
     for index, layer in enumerate(network.output_layers):
         add_linear(f"hidden{index}", layer, config.output_activation)
     add_linear("dense", network.dense, "linear")
-    return nodes, arrays
+    if network.skip is not None:
+        add_convolution("skip", "standardise", network.skip, "linear")
+        nodes.append(ElementwiseNode("sum", ("dense", "skip"), network.dense.out_features, "add"))
 
 
-def _fold_target_scale(arrays: Arrays, name: str, mean: NDArray[np.float32], std: NDArray[np.float32]) -> None:
-    """std · (W v + b) + mean as one linear layer, computed in float64."""
-    weight, bias = (arrays[f"{name}.{kind}"].astype(np.float64) for kind in ("weight", "bias"))
-    arrays[f"{name}.weight"] = (weight * std[:, np.newaxis]).astype(np.float32)
-    arrays[f"{name}.bias"] = (bias * std + mean).astype(np.float32)
+def _fold_target_scale(arrays: Arrays, mean: NDArray[np.float32], std: NDArray[np.float32]) -> None:
+    """std · (W v + b) + mean in the layers that give the values, computed in float64."""
+    for name in ("dense.weight", "skip.weight"):
+        if name in arrays:
+            weight = arrays[name].astype(np.float64)
+            arrays[name] = (weight * std.reshape(-1, *[1] * (weight.ndim - 1))).astype(np.float32)
+    arrays["dense.bias"] = (arrays["dense.bias"].astype(np.float64) * std + mean).astype(np.float32)
 
 
 def _array(tensor: torch.Tensor) -> NDArray[np.float32]:

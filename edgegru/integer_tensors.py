@@ -7,14 +7,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgegru.front_ends import integer_tables
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact, is_offset
+from edgegru_runtime.log_mel_tables import table_tensors
 from edgegru_runtime.model_config import (
     ConvolutionNode,
     EmbeddingNode,
     GruNode,
     LayerNormalisationNode,
     LinearNode,
+    LogMelNode,
     Node,
 )
 from edgegru_runtime.tensor import Tensor
@@ -85,6 +88,9 @@ def static_tensors(
             return _prefixed(node.name, _linear(artifact, node, scales[node.inputs[0]], moments))
         case GruNode():
             return _prefixed(node.name, _gru(artifact, node, scales, moments))
+        case LogMelNode():
+            tables = {name: artifact.array(f"{node.name}.{name}") for name in table_tensors(node, static=False)}
+            return _prefixed(node.name, integer_tables(node, tables))
         case _:
             return {}
 

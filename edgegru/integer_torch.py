@@ -19,7 +19,7 @@ from torch import Tensor
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime import integer_arithmetic
 from edgegru_runtime.integer_arithmetic import Rescaling
-from edgegru_runtime.integer_layers import Gru, Head, Linear, Standardise
+from edgegru_runtime.integer_layers import Elementwise, Gru, Head, Linear, Standardise
 
 
 @dataclass(frozen=True)
@@ -101,6 +101,13 @@ def run_linear(layer: Linear, q: Tensor, limit: int) -> Tensor:
     if layer.activation == "sigmoid":
         return sigmoid_q16(rescaled(acc, layer.to_argument))
     return acc
+
+
+def run_add(layer: Elementwise, a: Tensor, b: Tensor) -> Tensor:
+    """The sum of two values (…, size) in full scale's fixed point, as int64."""
+    by = layer.sum
+    total = a * _tensor(by.a, a.device) + b * _tensor(by.b, a.device)
+    return rounding_shift(total, by.shift).clamp_(-fx.VALUE_LIMIT, fx.VALUE_LIMIT)
 
 
 def run_head(layer: Head, value: Tensor) -> Tensor:

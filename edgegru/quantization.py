@@ -146,7 +146,7 @@ def default_keep(config: ModelConfig, scheme: str) -> dict[str, str]:
     """The standardised input of a static-w8a8 model has 16 bits where it is narrow: it is what 8 bits cost most, and
     its products are few (docs/decisions/0009-input-of-16-bits.md).
     """
-    first = config.nodes[0]
+    first = config.entry
     readers = [node for node in config.nodes if first.name in node.inputs]
     recurrent = sum(3 * node.hidden_size**2 for node in readers if isinstance(node, GruNode))
     share = sum(map(multiply_adds, readers)) - recurrent

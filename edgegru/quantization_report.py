@@ -133,7 +133,8 @@ def _originals(before: Artifact, after: Artifact) -> dict[str, NDArray[np.float6
     """The float values that integer weights and biases stand for, by the integer artifact's tensor names."""
     originals: dict[str, NDArray[np.float64]] = {}
     for node in before.config.nodes:
-        names = [name for name in before.tensors if name.startswith(f"{node.name}.")]
+        own = {name: tensor for name, tensor in before.tensors.items() if name.startswith(f"{node.name}.")}
+        names = [name for name, tensor in own.items() if tensor.dtype == "float32"]
         values = {name: float64(before, name) for name in names if name in after.tensors}
         if isinstance(node, GruNode) and after.config.static:
             values[f"{node.name}.bias_ih"], values[f"{node.name}.bias_hn"] = folded_biases(before, node)

@@ -17,8 +17,9 @@ from torch import Tensor, nn
 from edgegru.data import Dataset
 from edgegru.data.config import VALUE_TARGETS
 from edgegru.freezing import frozen_layers
-from edgegru.integer_torch import operand, run_gru, run_head, run_linear, run_standardise
+from edgegru.integer_torch import operand, run_add, run_gru, run_head, run_linear, run_standardise
 from edgegru.network import ACTIVATIONS, Network, State, layers_by_name, state_at
+from edgegru.network_input import FrontEnd
 from edgegru.quantization import StaticScales, integer_artifact
 from edgegru.quantized_gradients import dequantized, exactly, gru
 from edgegru_runtime import fixed_point as fx
@@ -26,9 +27,18 @@ from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.derivation import Derivation
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.integer_arithmetic import Rescaling
-from edgegru_runtime.integer_layers import Gru, Head, Linear, Standardise
-from edgegru_runtime.model_config import GruNode, LinearNode, ModelConfig
-from edgegru_runtime.operands import operand_bits, operand_limit, operand_names, operand_scales
+from edgegru_runtime.integer_layers import Elementwise, Gru, Head, Linear, Standardise
+from edgegru_runtime.model_config import (
+    ConvolutionNode,
+    ElementwiseNode,
+    GruNode,
+    HeadNode,
+    LinearNode,
+    ModelConfig,
+    ProductNode,
+    StandardiseNode,
+)
+from edgegru_runtime.operands import operand_bits, operand_limit, operand_scales
 from edgegru_runtime.tensor import Tensor as ArtifactTensor
 
 LARGEST_FACTOR = 8.0  # by which a learned scale may differ from the calibrated one
@@ -58,9 +68,16 @@ class QuantizedNetwork(nn.Module):
     output_scale: Tensor
     _target_std: Tensor
 
-    def __init__(self, network: Network, config: ModelConfig, scales: StaticScales, dataset: Dataset) -> None:
+    def __init__(
+        self,
+        network: Network,
+        config: ModelConfig,
+        scales: StaticScales,
+        dataset: Dataset,
+        front_end: FrontEnd | None = None,
+    ) -> None:
         super().__init__()
-        self.network, self.model_config, self._dataset = network, config, dataset
+        self.network, self.model_config, self._dataset, self._front_end = network, config, dataset, front_end
         self._layers = layers_by_name(network)
         device = network.mean.device
         groups = {**{name: np.array([scale]) for name, scale in scales.operand.items()}, **scales.full}
@@ -70,7 +87,7 @@ class QuantizedNetwork(nn.Module):
         calibrated = torch.from_numpy(np.concatenate(list(groups.values()))).float().to(device)
         largest = torch.full_like(calibrated, torch.inf)
         for name in scales.operand:
-            if isinstance(config.node(name.removesuffix(".rh")), (GruNode, LinearNode)):  # never beyond ±1
+            if isinstance(config.node(name.removesuffix(".rh")), ProductNode):  # never beyond ±1
                 largest[self._places[name]] = fx.float32(1.0 / operand_limit(config, name))
         self.register_buffer("calibrated", calibrated)
         self.register_buffer("largest", largest)
@@ -81,7 +98,7 @@ class QuantizedNetwork(nn.Module):
         self.register_buffer("output_scale", output_scale.float().to(device))
 
     def zero_state(self, lanes: int) -> State:
-        """h = 0 for every GRU layer: (lanes, H) each."""
+        """Zeros for whatever keeps something: (lanes, its numbers) each; of a convolution its operands."""
         return self.network.zero_state(lanes)
 
     @torch.no_grad()
@@ -104,7 +121,7 @@ class QuantizedNetwork(nn.Module):
 
         Raises ArtifactError where a weight is not finite or a scale leaves the arithmetic's range.
         """
-        _, arrays = frozen_layers(self.network, self._dataset)
+        _, arrays = frozen_layers(self.network, self._front_end, self._dataset)
         for name, array in arrays.items():
             if not np.isfinite(array).all():
                 raise ArtifactError(f"tensor {name!r} is no longer finite")
@@ -116,39 +133,71 @@ class QuantizedNetwork(nn.Module):
         return integer_artifact(Artifact(config, tensors), config, scales, moments={})
 
     def forward(self, x: Tensor, state: Sequence[Tensor], lengths: Tensor | None = None) -> tuple[Tensor, State]:
-        """x (B, T, I) in raw units, state (B, H) a layer → outputs (B, T, O) in float64 and the state after the last
-        step; ``lengths`` as in ``Network``.
+        """x (B, T, I) in raw units, the state → outputs (B, T, O) in float64 and the state after the last step;
+        ``lengths`` as in ``Network``.
 
         Outputs are, for softmax and sigmoid, the arguments that the head gets, rounded; else values in their own unit.
         """
         artifact = self.integer_artifact()
-        config, nodes = artifact.config, artifact.config.nodes
-        derived = Derivation(artifact)
-        scales = self._scales()
-        x = x.transpose(0, 1)
-        layer: Standardise | Linear | Gru = Standardise(artifact, nodes[0], derived)
-        real = (x - self.network.mean) / self.network.std
-        value = self._operand(nodes[0].name, real, run_standardise(layer, x), scales)
-        new_state: State = []
-        for node in nodes[1:-1]:
-            limit = operand_limit(config, node.inputs[0])
-            if isinstance(node, GruNode):
-                layer = Gru(artifact, node, derived)
-                value, after = self._gru(artifact, node, layer, value, state[len(new_state)], lengths, scales)
-                new_state.append(after)
-            else:
-                layer = Linear(artifact, node, derived)
-                integers = run_linear(layer, value.operand, limit)
-                weight, bias = self._real_weight(artifact, node.name, "weight"), self._real_bias(node.name)
-                surrogate = ACTIVATIONS[node.activation](nn.functional.linear(value.real, weight, bias))
-                if node.name in operand_names(config):
-                    scale = torch.tensor(derived.scale[node.name], dtype=torch.float64, device=x.device)
-                    exact = (integers * scale).float()
-                    multipliers, limit = derived.operand[node.name]
-                    q = operand(integers, Rescaling.of(multipliers), limit)
-                    value = self._operand(node.name, exactly(surrogate, exact), q, scales)
-        outputs = run_head(Head(nodes[-1], derived), integers)
-        return exactly(surrogate.double(), outputs).transpose(0, 1), new_state
+        derived, scales = Derivation(artifact), self._scales()
+        x, before, after = x.transpose(0, 1), iter(state), []
+        operands: dict[str, _Value] = {}  # by node, as are
+        values: dict[str, tuple[Tensor, Tensor]] = {}  # in fixed point, and in real units with gradients
+        for node in artifact.config.nodes:
+            match node:
+                case StandardiseNode(name=name):
+                    real = (x - self.network.mean) / self.network.std
+                    integers = run_standardise(Standardise(artifact, node, derived), x)
+                    operands[name] = self._operand(name, real, integers, scales)
+                case GruNode():
+                    layer = Gru(artifact, node, derived)
+                    source = operands[node.inputs[0]]
+                    operands[node.name], h = self._gru(artifact, node, layer, source, next(before), lengths, scales)
+                    after.append(h)
+                case LinearNode() | ConvolutionNode():
+                    source = operands[node.inputs[0]]
+                    if isinstance(node, ConvolutionNode):
+                        source, kept = self._taps(node, source, next(before), lengths)
+                        after.append(kept)
+                    values[node.name] = self._linear(artifact, node, Linear(artifact, node, derived), source)
+                case ElementwiseNode():
+                    (a, real_a), (b, real_b) = (values[name] for name in node.inputs)
+                    values[node.name] = run_add(Elementwise(node, derived), a, b), real_a + real_b
+                case HeadNode():
+                    integers, surrogate = values[node.inputs[0]]
+                    outputs = run_head(Head(node, derived), integers)
+            if node.name in values and node.name in derived.operand:
+                integers, surrogate = values[node.name]
+                scale = torch.tensor(derived.scale[node.name], dtype=torch.float64, device=x.device)
+                multipliers, limit = derived.operand[node.name]
+                q = operand(integers, Rescaling.of(multipliers), limit)
+                exact = exactly(surrogate, (integers * scale).float())
+                operands[node.name] = self._operand(node.name, exact, q, scales)
+        return exactly(surrogate.double(), outputs).transpose(0, 1), after
+
+    def _linear(
+        self, artifact: Artifact, node: LinearNode | ConvolutionNode, layer: Linear, source: _Value
+    ) -> tuple[Tensor, Tensor]:
+        integers = run_linear(layer, source.operand, operand_limit(artifact.config, node.inputs[0]))
+        weight, bias = self._real_weight(artifact, node.name, "weight"), self._real_bias(node.name)
+        return integers, ACTIVATIONS[node.activation](nn.functional.linear(source.real, weight, bias))
+
+    def _taps(
+        self, node: ConvolutionNode, source: _Value, state: Tensor, lengths: Tensor | None
+    ) -> tuple[_Value, Tensor]:
+        """What a convolution multiplies at each step (T, B, kernel_size · I), and the operands that it keeps (B, …)."""
+        size = node.input_size
+        kept = state.view(len(state), node.frames, size)
+        unit = self._scales().detach()[self._places[node.inputs[0]]]
+        past = kept.transpose(0, 1)
+        operands, real = torch.cat([past, source.operand]), torch.cat([past * unit, source.real])
+        if lengths is None:
+            last = operands[len(source.operand) :].transpose(0, 1)
+        else:
+            index = lengths.unsqueeze(1) + torch.arange(node.frames, device=state.device)
+            last = operands.transpose(0, 1).gather(1, index.unsqueeze(2).expand(-1, -1, size))
+        windows = (v.unfold(0, node.kernel_size, 1).transpose(2, 3).flatten(2) for v in (operands, real))
+        return _Value(*windows), last.flatten(1)
 
     def _gru(
         self,
@@ -207,21 +256,23 @@ class QuantizedNetwork(nn.Module):
     def _real_weight(self, artifact: Artifact, node: str, kind: str) -> Tensor:
         """The real values of int8 weights, with gradients to the float weights."""
         config = artifact.config
-        weight = artifact.array(f"{node}.{kind}").astype(np.float64)
-        weight *= artifact.array(f"{node}.{kind}_scale").astype(np.float64)[:, np.newaxis]
+        array, scale = (artifact.array(f"{node}.{name}").astype(np.float64) for name in (kind, f"{kind}_scale"))
+        weight = array.reshape(len(array), -1) * scale[:, np.newaxis]
         if kind != "weight_hh":  # columns were multiplied by the share of the largest scale that their operand has
             scales = np.array(operand_scales(artifact, config.node(node).inputs[0]))
-            weight *= np.max(scales) / scales
+            weight *= np.tile(np.max(scales) / scales, weight.shape[1] // len(scales))
         surrogate = getattr(self._layers[node], kind if kind == "weight" else f"{kind}_l0")
+        if surrogate.ndim == 3:  # of a convolution, the steps last
+            surrogate = surrogate.transpose(1, 2).flatten(1)
         if self._gives_units(node):
             surrogate = surrogate * self._target_std.unsqueeze(1)
         return exactly(surrogate, torch.from_numpy(weight).to(surrogate))
 
-    def _real_bias(self, node: str) -> Tensor:
-        """The bias of a linear layer; less the mean of target values, which has no gradient."""
+    def _real_bias(self, node: str) -> Tensor | None:
+        """The bias of a linear layer, if it has one; less the mean of target values, which has no gradient."""
         bias = self._layers[node].bias
-        return bias * self._target_std if self._gives_units(node) else bias
+        return bias * self._target_std if bias is not None and self._gives_units(node) else bias
 
     def _gives_units(self, node: str) -> bool:
         """Whether freezing folds the scale of target values into a layer."""
-        return node == "dense" and self._dataset.target in VALUE_TARGETS
+        return node in ("dense", "skip") and self._dataset.target in VALUE_TARGETS

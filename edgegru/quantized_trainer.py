@@ -20,6 +20,7 @@ from edgegru.calibration import calibrate
 from edgegru.checkpoint import comparable_config
 from edgegru.configuration import TrainConfig, TrainingConfig
 from edgegru.data import Dataset
+from edgegru.data.blocks import in_blocks
 from edgegru.freezing import freeze
 from edgegru.integer_torch import sigmoid_q16, softmax_q15
 from edgegru.network import Network
@@ -70,6 +71,7 @@ class QuantizedTrainer(Trainer):
     """
 
     rate_name = "qat_learning_rate"
+    integer_features = True
     network: QuantizedNetwork  # type: ignore[assignment]  # its weights are one level deeper than a Network's
     average: QuantizedNetwork  # type: ignore[assignment]
 
@@ -119,7 +121,7 @@ class QuantizedTrainer(Trainer):
 
     def _initial_network(self) -> QuantizedNetwork:  # type: ignore[override]
         config, scales = self._calibrated
-        return QuantizedNetwork(self._starting_network(), config, scales, self.dataset)
+        return QuantizedNetwork(self._starting_network(), config, scales, self.dataset, self.input.front_end)
 
     def _starting_network(self) -> Network:
         network = super()._initial_network()
@@ -132,5 +134,6 @@ class QuantizedTrainer(Trainer):
         artifact = freeze(self._starting_network(), self.config, self.dataset, {})
         keep = default_keep(artifact.config, self.scheme)
         config = replace(artifact.config, scheme=self.scheme, quantization=QuantizationConfig(keep=keep))
-        ranges = calibrate(artifact, [sequence.x for sequence in self.dataset.train])
+        samples = self.config.data.samples_per_step
+        ranges = calibrate(artifact, [in_blocks(sequence, samples).x for sequence in self.dataset.train])
         return config, initial_scales(artifact, config, ranges, DEFAULT_MARGIN)

@@ -49,7 +49,9 @@ def thaw(network: Network, artifact: Artifact, dataset: Dataset) -> None:
     arrays = {name: tensor.to_numpy() for name, tensor in artifact.tensors.items()}
     if dataset.target in VALUE_TARGETS:
         std, mean = dataset.target_std.astype(np.float64), dataset.target_mean.astype(np.float64)
-        arrays["dense.weight"] = arrays["dense.weight"] / std[:, np.newaxis]
+        for name in ("dense.weight", "skip.weight"):
+            if name in arrays:
+                arrays[name] = arrays[name] / std.reshape(-1, *[1] * (arrays[name].ndim - 1))
         arrays["dense.bias"] = (arrays["dense.bias"] - mean) / std
     with torch.no_grad():
         for node in artifact.config.nodes:
@@ -58,7 +60,8 @@ def thaw(network: Network, artifact: Artifact, dataset: Dataset) -> None:
                 _copy(network.std, arrays[f"{node.name}.std"])
         for name, layer in layers_by_name(network).items():
             for kind, parameter in layer.named_parameters():
-                _copy(parameter, arrays[f"{name}.{kind.removesuffix('_l0')}"])
+                array = arrays[f"{name}.{kind.removesuffix('_l0')}"]
+                _copy(parameter, array.transpose(0, 2, 1) if array.ndim == 3 else array)  # of a convolution
 
 
 def _copy(tensor: torch.Tensor, array: NDArray[np.generic]) -> None:

@@ -16,20 +16,24 @@ import numpy as np
 import torch
 from torch import nn
 
-from edgegru.augmentation import augment, check_augmentation
+from edgegru.augmentation import augment, augment_features, check_augmentation
 from edgegru.batching import Chunk, Span, chunks, evaluation_plan, training_plan
 from edgegru.checkpoint import Checkpoint, check_checkpoint, comparable_config
 from edgegru.configuration import TrainConfig, TrainingConfig
 from edgegru.data import Dataset, LabelledSequence
+from edgegru.data.blocks import in_blocks
 from edgegru.freezing import freeze
 from edgegru.network import Network, State
+from edgegru.network_input import NetworkInput
 from edgegru.objective import make_objective
+from edgegru.ridge_skip import RidgeSkip, fit_ridge_skip
 from edgegru.schedule import MOMENTUM, rate_and_momentum
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ArtifactError, ConfigError, DataError
 
 _ORDER, _AUGMENTATION, _DROPOUT = range(3)  # what a generator is for: each has its own numbers
 _BETA2 = 0.999  # AdamW's second beta
+HIGHER_IS_BETTER = ("accuracy", "f1")  # how columns end of which that is true
 
 
 class Trainer:
@@ -40,21 +44,26 @@ class Trainer:
     """
 
     rate_name = "learning_rate"  # the setting of the learning rate
+    integer_features = False  # a front end computes as in static schemes
+    network_type: type[Network] = Network
 
     def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
         self.config, self.dataset, self.device = config, dataset, device
-        check_augmentation(config.augmentation, dataset)
+        check_augmentation(config.augmentation, dataset, config.front_end.kind != "none")
         if self.settings.patience and not dataset.validation:
             raise ConfigError(
                 f"training.patience is {self.settings.patience}, but there is no validation part to judge by: use 0"
             )
         self.objective = make_objective(self.settings, dataset, device)
+        self.input = NetworkInput(config, dataset, self.integer_features)
         self.train_sequences = _supervised(dataset.train, config, dataset.target)
-        if not self._total_weight(self.train_sequences):
+        self.validation_sequences = self.input.sequences(dataset.validation)
+        if not self._total_weight([in_blocks(one, config.data.samples_per_step) for one in self.train_sequences]):
             raise ConfigError("training.class_weights give no step of the training part any weight")
-        if dataset.validation and not any(sequence.mask.any() for sequence in dataset.validation):
+        if dataset.validation and not any(sequence.mask.any() for sequence in self.validation_sequences):
             raise DataError("no step of the validation part has a target")
         self.data_digest = _digest(dataset)
+        self.ridge_skip = self._fitted_skip()
         self.network = self._initial_network()
         self.average = self._initial_network() if self.settings.averaging else self.network
         self.optimiser = _optimiser(self.network, self.settings)
@@ -93,7 +102,7 @@ class Trainer:
             torch.manual_seed(int(self._generator(_DROPOUT).integers(2**63)))
             row = {"epoch": self.epoch + 1.0, "learning_rate": 0.0, **self._learn()}
         row["learning_rate"] = self.optimiser.param_groups[0]["lr"]
-        row |= {f"validation_{name}": value for name, value in self._validate().items()}
+        row |= {f"validation_{name}": value for name, value in self.score(self.validation_sequences).items()}
         if not all(math.isfinite(value) for value in row.values()):
             raise ConfigError(
                 f"the loss is no longer finite in epoch {self.epoch + 1}: use a training.{self.rate_name} below "
@@ -147,16 +156,29 @@ class Trainer:
         self.best_epoch, self.best = checkpoint.best_epoch, checkpoint.best
 
     def _initial_network(self) -> Network:
-        mean, std = torch.from_numpy(self.dataset.mean), torch.from_numpy(self.dataset.std)
+        mean, std = torch.from_numpy(self.input.mean), torch.from_numpy(self.input.std)
         with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own first
-            network = Network(self.config.model, mean, std, len(self.dataset.labels), self.config.training.seed)
+            outputs, seed = len(self.dataset.labels), self.config.training.seed
+            network = self.network_type(self.config.model, mean, std, outputs, seed)
+        if self.ridge_skip is not None:
+            self.ridge_skip.set_in(network)
         return network.to(self.device)
+
+    def _fitted_skip(self) -> RidgeSkip | None:
+        model = self.config.model
+        if not model.skip_ridge:
+            return None
+        mean, std = self.input.mean, self.input.std
+        if not model.standardise:
+            mean, std = np.zeros_like(mean), np.ones_like(std)
+        sequences = self.input.sequences(self.train_sequences)
+        return fit_ridge_skip(sequences, self.dataset, mean, std, model.skip_steps, model.skip_ridge)
 
     def _is_best(self, row: dict[str, float]) -> bool:
         if not self.best_epoch:
             return True
         column, best = self.judged_by, self.history[self.best_epoch - 1]
-        sign = 1 if column.endswith(("accuracy", "f1")) else -1
+        sign = 1 if column.endswith(HIGHER_IS_BETTER) else -1
         return sign * row[column] > sign * best[column]
 
     def _generator(self, purpose: int) -> np.random.Generator:
@@ -164,9 +186,11 @@ class Trainer:
 
     def _learn(self) -> dict[str, float]:
         settings, dataset = self.settings, self.dataset
-        sequences = augment(
-            self.train_sequences, self.config.augmentation, dataset.mean, dataset.std, self._generator(_AUGMENTATION)
+        augmentation, generator = self.config.augmentation, self._generator(_AUGMENTATION)
+        augmented = augment(
+            self.train_sequences, augmentation, dataset.mean, dataset.std, dataset.rate, generator
         )
+        sequences = augment_features(self.input.sequences(augmented), augmentation, generator)
         plan = training_plan(
             [sequence.mask for sequence in sequences],
             settings.lanes,
@@ -210,9 +234,10 @@ class Trainer:
                     mean.lerp_(value, 1.0 - decay)
 
     @torch.no_grad()
-    def _validate(self) -> dict[str, float]:
-        """Loss and metrics of the validation part, every recording streamed from its start; {} where there is none."""
-        sequences = self.dataset.validation
+    def score(self, sequences: Sequence[LabelledSequence]) -> dict[str, float]:
+        """Loss and metrics of ``average`` over what the network reads, every recording streamed from its start; {}
+        where there is none.
+        """
         if not sequences:
             return {}
         plan = evaluation_plan([len(sequence.x) for sequence in sequences])
@@ -247,8 +272,9 @@ class Trainer:
 
 
 def _optimiser(network: nn.Module, settings: TrainingConfig) -> torch.optim.AdamW:
-    matrices = [parameter for parameter in network.parameters() if parameter.ndim == 2]
-    others = [parameter for parameter in network.parameters() if parameter.ndim != 2]
+    learned = [parameter for parameter in network.parameters() if parameter.requires_grad]
+    matrices = [parameter for parameter in learned if parameter.ndim >= 2]
+    others = [parameter for parameter in learned if parameter.ndim < 2]
     groups: list[dict[str, Any]] = [
         {"params": matrices, "weight_decay": settings.weight_decay},
         {"params": others, "weight_decay": 0.0},

@@ -133,7 +133,7 @@ def tune(
     _check_files(Path(output), plot, force)
     artifact = read_artifact(model)
     config = artifact.config
-    rate = config.input.rate
+    rate = config.input.step_rate
     wish = _wish(max_false_alarms_per_hour, min_recall, rate)
     if tolerance < 0:
         raise DataError(f"the tolerance is {tolerance:g}, expected 0 or more")

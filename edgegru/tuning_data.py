@@ -12,9 +12,9 @@ from numpy.typing import NDArray
 from edgegru.data import LabelledSequence, labelled_sequences
 from edgegru.tuning_events import TrueEvent, class_events, label_events
 from edgegru_runtime import Model
-from edgegru_runtime.config_json import MIN_SCALE
 from edgegru_runtime.decisions import ANOMALY
 from edgegru_runtime.errors import DataError
+from edgegru_runtime.json_fields import MIN_SCALE
 from edgegru_runtime.model_config import ModelConfig, OutputConfig
 from edgegru_runtime.residuals import RESIDUAL_TARGETS, Residuals, score, scored_labels
 

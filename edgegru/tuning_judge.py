@@ -46,7 +46,7 @@ class Judge:
     @property
     def rate(self) -> float | None:
         """Steps per second, None where the model declares none."""
-        return self.config.input.rate
+        return self.config.input.step_rate
 
     def scores(self, decision: DecisionConfig, *parts: Sequence[Stretch]) -> list[Score]:
         """What the deciders of the device switch on with these settings, scored for each of the ``parts``.

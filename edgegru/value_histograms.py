@@ -57,7 +57,7 @@ def operand_values(
     """
     chosen = first_steps(recordings, steps)
     real, found = trace(as_standardised_in(before, after), chosen), trace(after, chosen)
-    first = before.config.nodes[0].name
+    first = before.config.entry.name
     result = []
     for name in names:
         relative = has_full_scale(after.config, after.config.node(name.removesuffix(".rh")))

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from edgegru.calibration import calibrate
+from edgegru.front_ends import integer_tables, log_mel_tables
 from edgegru.quantization import quantize_artifact
 from edgegru_export.saving import with_identity
 from edgegru_export.stimulus import gaussian_input
@@ -27,6 +28,7 @@ from edgegru_runtime.model_config import (
     InputConfig,
     LayerNormalisationNode,
     LinearNode,
+    LogMelNode,
     ModelConfig,
     Node,
     OutputConfig,
@@ -185,6 +187,34 @@ def normalised(config: ModelConfig, epsilon: float = 1e-3) -> ModelConfig:
     return changed(config, nodes=tuple(nodes))
 
 
+def in_blocks(config: ModelConfig, samples: int) -> ModelConfig:
+    """The configuration with the numbers that its first node reads as ``samples`` samples of fewer channels."""
+    size = config.input.size // samples
+    channels = tuple(f"c{i}" for i in range(size))
+    return changed(config, input=InputConfig(size, channels, ("",) * size, config.input.rate, samples))
+
+
+def with_log_mel(
+    config: ModelConfig, hop: int = 20, frame_length: int = 50, fft_size: int = 64, full_scale: float = 1.0
+) -> ModelConfig:
+    """The configuration with a log_mel node in front of its standardisation, for samples of ``full_scale``."""
+    entry, rest = config.nodes[0], config.nodes[1:]
+    assert isinstance(entry, StandardiseNode)
+    front = LogMelNode("log_mel", ("x",), hop, entry.size, frame_length, fft_size, full_scale, 1e-7)
+    sound = InputConfig(1, ("sound",), ("",), 8000.0, hop)
+    return changed(config, nodes=(front, replace(entry, inputs=("log_mel",)), *rest), input=sound)
+
+
+def tables_of(config: ModelConfig) -> dict[str, np.ndarray]:
+    """The tensors of the configuration's front end, as its scheme has them; none where it has none."""
+    node = config.front_end
+    if node is None:
+        return {}
+    tables = log_mel_tables(node, config.input.rate or 8000.0)
+    tables = integer_tables(node, tables) if config.static else tables
+    return {f"{node.name}.{name}": table for name, table in tables.items()}
+
+
 def with_initial_states(config: ModelConfig) -> ModelConfig:
     """The configuration with GRUs that begin with an h0 each."""
     nodes = (replace(node, initial_state=True) if isinstance(node, GruNode) else node for node in config.nodes)
@@ -237,6 +267,7 @@ def random_floats(config: ModelConfig, seed: int) -> Artifact:
         else:
             array = rng.normal(0, 1.2 / np.sqrt(np.prod(size[1:])), size)
         arrays[name] = array.astype(np.float32)
+    arrays |= tables_of(config)
     for node in config.nodes:
         if isinstance(node, GruNode) and node.unbounded:
             recurrent = arrays[f"{node.name}.weight_hh"][2 * node.hidden_size :]
@@ -284,7 +315,7 @@ def random_integers(
     scales = {}
     for name in expected_operands(config):
         limit = operand_limit(config, name)
-        reach = 4 if config.node(name.removesuffix(".rh")) is config.nodes[0] else 1
+        reach = 4 if config.node(name.removesuffix(".rh")) is config.entry else 1
         scales[name] = float(spread(reach / limit))
     config = changed(config, quantization=replace(config.quantization, operand_scale=scales))
     arrays: dict[str, np.ndarray] = {}
@@ -306,6 +337,7 @@ def random_integers(
         else:
             limit = 2**28 if octaves else 2000
             arrays[name] = rng.integers(-limit, limit + 1, size, dtype=np.int32)
+    arrays |= tables_of(config)
     return from_arrays(config, arrays)
 
 

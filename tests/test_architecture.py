@@ -39,12 +39,18 @@ ALLOWED_IN = {
     "edgegru_runtime.integer_arithmetic": {"numpy"},
     "edgegru_runtime.integer_layers": {"numpy"},
     "edgegru_runtime.integer_reference": {"numpy"},
+    "edgegru_runtime.log_mel": {"numpy"},
+    "edgegru_runtime.front_end_engine": {"numpy"},
     "edgegru_runtime.onnxruntime_engine": {"numpy", "onnxruntime"},
     "edgegru_runtime.litert_engine": {"numpy", "ai_edge_litert", "tflite_runtime"},
     "edgegru_runtime.mqtt_connection": {"paho"},
     "edgegru_runtime.sinks.mqtt": {"paho"},
     "edgegru_runtime.sources.serial_line": {"serial"},
+    "edgegru.comparison": {"torch", "tqdm"},
+    "edgegru.comparison_cells": {"torch"},
+    "edgegru.comparison_plot": {"matplotlib"},
     "edgegru.network": {"torch"},
+    "edgegru.ridge_skip": {"torch"},
     "edgegru.objective": {"torch"},
     "edgegru.trainer": {"torch"},
     "edgegru.training": {"torch", "tqdm"},
@@ -67,7 +73,10 @@ ALLOWED_IN = {
 }
 # Modules of the device that are imported only when a model is first stepped: what they compute with, they import.
 REFERENCES = {
-    f"edgegru_runtime.{name}" for name in ("reference", "integer_arithmetic", "integer_layers", "integer_reference")
+    f"edgegru_runtime.{name}"
+    for name in (
+        "reference", "log_mel", "integer_arithmetic", "integer_layers", "integer_reference", "front_end_engine",
+    )
 }
 ENGINES = REFERENCES | {"edgegru_runtime.onnxruntime_engine", "edgegru_runtime.litert_engine"}
 FOREIGN = {"torch", "matplotlib", "numpy", "onnx", "onnxruntime", "ai_edge_litert", "tflite_runtime", "safetensors"}

@@ -12,12 +12,16 @@ from edgegru_runtime.model_config import TARGETS
 CLASS_TARGETS = ("step_label", "recording_label")  # one of several classes
 VALUE_TARGETS = ("step_value", "recording_value", "forecast")  # numbers that have a scale
 NUMERIC_TARGETS = ("step_labels", "step_value", "recording_value")  # made of a recording's numeric y
-FORMATS = ("csv-directory", "csv", "npz", "ts", "har_watch_phone", "polymusic")
+FORMATS = (
+    "csv-directory", "csv", "npz", "ts", "har_watch_phone", "polymusic", "fsdd", "speech_commands", "uci_har", "wisdm",
+    "nab",
+)  # fmt: skip
 DEVICES = ("watch", "phone")
 TIMESTAMP_UNITS = ("auto", "s", "ms")
 MISSING_RULES = ("hold", "error")
 SPLITS = ("auto", "official", "group", "none")
 MAX_HORIZON = 10_000
+MAX_SAMPLES_PER_STEP = 16_384
 
 
 def _option(default: Any, meaning: str) -> Any:
@@ -32,7 +36,7 @@ class DataConfig:
     """
 
     path: str = _option("", "the file or folder; --data wins over it")
-    format: str = _option("auto", "csv-directory, csv, npz, ts, har_watch_phone or polymusic; auto: by the path")
+    format: str = _option("auto", f"{', '.join(FORMATS)}; auto: by the path")
     device: str = _option("watch", "har_watch_phone: whose recordings, watch or phone")
     channels: tuple[str, ...] = _option(
         (), "columns to read, in order; []: all without another role; names for ts, npz"
@@ -44,6 +48,7 @@ class DataConfig:
     group_column: str = _option("", "CSV; empty: group or subject where present")
     timestamp_unit: str = _option("auto", "s or ms; auto: by the column's name, or by the timestamps and rate")
     rate: float = _option(0.0, "resample to this many Hz; 0: as recorded")
+    samples_per_step: int = _option(1, "samples that a step of the model takes together")
     missing: str = _option("hold", "missing values: hold the last one, or error")
     target: str = _option("auto", f"{', '.join(TARGETS)}; auto: by what the recordings have")
     target_columns: tuple[str, ...] = _option(
@@ -51,6 +56,7 @@ class DataConfig:
     )
     target_units: tuple[str, ...] = _option((), "one a target column; []: unknown, forecast: the channels' own")
     horizon: int = _option(0, "forecast: how many future steps to predict")
+    history: int = _option(0, "samples at the start of each recording whose targets do not count")
     split: str = _option("auto", "official, group or none; auto: the first of them that is possible")
     validation_fraction: float = _option(0.2, "share of the groups")
     test_fraction: float = _option(0.0, "share of the groups")
@@ -71,6 +77,10 @@ class DataConfig:
                 raise ConfigError(f"data.{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
         if not (math.isfinite(self.rate) and self.rate >= 0):
             raise ConfigError(f"data.rate is {self.rate}, expected a number of Hz, or 0 for as recorded")
+        if not 1 <= self.samples_per_step <= MAX_SAMPLES_PER_STEP:
+            raise ConfigError(
+                f"data.samples_per_step is {self.samples_per_step}, expected 1 to {MAX_SAMPLES_PER_STEP} samples"
+            )
         if not 0 <= self.horizon <= MAX_HORIZON:
             raise ConfigError(f"data.horizon is {self.horizon}, expected 0 to {MAX_HORIZON} steps")
         if (self.target == "forecast" and self.horizon == 0) or (
@@ -80,6 +90,8 @@ class DataConfig:
                 f"data.target is {self.target!r} with data.horizon {self.horizon}: "
                 "a forecast needs a horizon of 1 or more, no other target has one"
             )
+        if self.history < 0:
+            raise ConfigError(f"data.history is {self.history}, expected 0 samples or more")
         if self.target_columns and self.target in CLASS_TARGETS:
             raise ConfigError(
                 f"data.target_columns are for numbers, but data.target is {self.target!r}: use label_column"

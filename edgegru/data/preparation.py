@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgegru.data.blocks import blocks, in_blocks
 from edgegru.data.config import CLASS_TARGETS, NUMERIC_TARGETS, VALUE_TARGETS, DataConfig
 from edgegru.data.reading import read_recordings
 from edgegru.data.recordings import Dataset, LabelledSequence, Recording, RecordingSet
@@ -21,7 +22,7 @@ from edgegru_runtime.model_config import ModelConfig
 # The options a model keeps: what its nodes, input and outputs do not already say.
 KEPT = (
     "device", "timestamp_column", "label_column", "recording_column", "group_column", "timestamp_unit", "missing",
-    "split", "validation_fraction", "test_fraction", "validation_groups", "test_groups",
+    "history", "split", "validation_fraction", "test_fraction", "validation_groups", "test_groups",
 )  # fmt: skip
 PARTS = ("auto", "all", "train", "validation", "test")
 
@@ -38,15 +39,17 @@ def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -
     labels, units, columns = _outputs(config, recordings, target)
     parts = split_recordings(recordings.recordings, config, seed)
     train, validation, test = (
-        tuple(label_sequence(recording, target, labels, columns, config.horizon) for recording in part)
+        tuple(
+            label_sequence(recording, target, labels, columns, config.horizon, config.history) for recording in part
+        )
         for part in parts
     )
     if not any(sequence.mask.any() for sequence in train):
         raise DataError("no step of the training part has a target")
-    mean, std = _scales([sequence.x for sequence in train])
+    mean, std = scales([sequence.x for sequence in train])
     target_mean = target_std = np.empty(0, np.float32)
     if target in VALUE_TARGETS:
-        target_mean, target_std = _scales([sequence.target[sequence.mask] for sequence in train])
+        target_mean, target_std = scales([sequence.target[sequence.mask] for sequence in train])
     return Dataset(
         train=train,
         validation=validation,
@@ -90,7 +93,7 @@ def _outputs(
     return names, units, columns
 
 
-def _scales(arrays: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+def scales(arrays: Sequence[NDArray[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
     """Mean and standard deviation of each column over all rows of all arrays; 1 for a column that does not vary."""
     rows = np.concatenate(arrays).astype(np.float64)
     mean, std = rows.mean(axis=0), rows.std(axis=0)
@@ -113,7 +116,7 @@ def data_section(config: DataConfig, dataset: Dataset) -> dict[str, Any]:
 
 
 def labelled_sequences(model_config: ModelConfig, path: str | Path, part: str = "auto") -> tuple[LabelledSequence, ...]:
-    """Sequences for a trained model, labels and channels numbered as the model numbers them.
+    """Sequences for a trained model, in its steps, labels and channels numbered as the model numbers them.
 
     ``part``: "all"; "train", "validation" or "test" as ``prepare`` would split this path with the model's options;
     "auto": the official test part where the publisher made one, else all. Raises DataError, and ArtifactError where
@@ -142,12 +145,16 @@ def labelled_sequences(model_config: ModelConfig, path: str | Path, part: str = 
             f"{', '.join(output.labels)}"
         )
     return tuple(
-        label_sequence(recording, output.target, output.labels, columns, output.horizon) for recording in chosen
+        in_blocks(
+            label_sequence(recording, output.target, output.labels, columns, output.horizon, config.history),
+            config.samples_per_step,
+        )
+        for recording in chosen
     )
 
 
 def calibration_sequences(model_config: ModelConfig, path: str | Path) -> tuple[NDArray[np.float32], ...]:
-    """Inputs alone, (T, input_size) each; labels and groups are not needed.
+    """Inputs alone, (T, step_size) each; labels and groups are not needed.
 
     The official training part where the publisher made one, else all recordings. Raises like ``labelled_sequences``.
     """
@@ -156,7 +163,7 @@ def calibration_sequences(model_config: ModelConfig, path: str | Path) -> tuple[
     config = replace(config, target=target, target_columns=(), horizon=0, label_column="", group_column="")
     recordings = _read_for(model_config, config, path).recordings
     train = [recording for recording in recordings if recording.part == "train"]
-    return tuple(recording.x for recording in train or recordings)
+    return tuple(blocks(recording.x, config.samples_per_step) for recording in train or recordings)
 
 
 def _read_for(model_config: ModelConfig, config: DataConfig, path: str | Path) -> RecordingSet:
@@ -196,6 +203,7 @@ def _config_of(model_config: ModelConfig) -> tuple[DataConfig, int]:
             **values,
             channels=model_config.input.channels,
             rate=model_config.input.rate or 0.0,
+            samples_per_step=model_config.input.samples_per_step,
             target=output.target,
             horizon=output.horizon,
         ), seed
@@ -207,6 +215,6 @@ def _fits(value: object, default: object) -> bool:
     """Whether a JSON value has the type of an option whose default is ``default``."""
     if isinstance(default, tuple):
         return isinstance(value, list) and all(isinstance(item, str) for item in value)
-    if isinstance(default, float):
-        return isinstance(value, (int, float)) and not isinstance(value, bool)
+    if isinstance(default, (int, float)):
+        return isinstance(value, (int, type(default))) and not isinstance(value, bool)
     return isinstance(value, str)

@@ -51,10 +51,11 @@ class RecordingSet:
 class LabelledSequence:
     """One recording with what a model should say at its steps.
 
-    ``x``: (T, input_size) float32 in raw units. ``target``: (T,) int64 class numbers, or (T, K) float32: values in raw
-    units, for "step_labels" 1 where a label holds and 0 where not. ``mask``: (T,) bool, the steps whose target counts:
-    all that have one for step targets, the last for recording targets (whose target stands at every step), those with
-    ``horizon`` steps after them for forecasts.
+    ``x``: (T, input_size) float32 in raw units, T samples, or blocks of them where a model takes several in a step.
+    ``target``: (T,) int64 class numbers, or (T, K) float32: values in raw units, for "step_labels" 1 where a label
+    holds and 0 where not. ``mask``: (T,) bool, the steps whose target counts: all that have one for step targets, the
+    last for recording targets (whose target stands at every step), those with ``horizon`` steps after them for
+    forecasts.
     """
 
     name: str

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -44,7 +44,8 @@ class Samples:
 class SampleSet:
     """All recordings of one file or folder. ``units``, ``labels``, ``targets``: () where the format does not tell.
 
-    ``target``: the kind that a numeric ``y`` is meant for, "" where the format does not tell.
+    ``target``: the kind that a numeric ``y`` is meant for, "" where the format does not tell. ``rate``: samples per
+    second where the files declare it instead of giving times. ``counts``: what the reader left out.
     """
 
     samples: tuple[Samples, ...]
@@ -53,6 +54,8 @@ class SampleSet:
     labels: tuple[str, ...] = ()
     targets: tuple[str, ...] = ()
     target: str = ""
+    rate: float | None = None
+    counts: dict[str, int] = field(default_factory=dict)
 
 
 def one_name_a_value(names: tuple[str, ...], size: int, noun: str, path: Path) -> tuple[str, ...]:

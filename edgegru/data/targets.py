@@ -67,12 +67,17 @@ def class_names(recordings: RecordingSet) -> tuple[str, ...]:
 
 
 def label_sequence(
-    recording: Recording, target: str, labels: Sequence[str], columns: Sequence[int] = (), horizon: int = 0
+    recording: Recording,
+    target: str,
+    labels: Sequence[str],
+    columns: Sequence[int] = (),
+    horizon: int = 0,
+    history: int = 0,
 ) -> LabelledSequence:
     """A recording with its targets. Raises DataError where it has none of that kind, or a class not in ``labels``.
 
     ``labels``: the classes, or the names of the values. ``columns``, ``horizon``: for "forecast", which channels to
-    predict and how many steps of them.
+    predict and how many steps of them. ``history``: the first so many samples count for nothing.
     """
     if target == "forecast":
         values, mask = _forecast(recording.x, columns, horizon)
@@ -82,6 +87,8 @@ def label_sequence(
         values, mask = _values(recording, target)
         if target == "step_labels":
             _check_labels(recording, values, labels)
+    if history:
+        mask = mask & (np.arange(len(mask)) >= history)
     return LabelledSequence(recording.name, recording.group, recording.x, values, mask)
 
 

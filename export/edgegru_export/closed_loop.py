@@ -15,9 +15,9 @@ from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.engine import Engine
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.exported import ExportedFile
-from edgegru_runtime.fixed_point import STATE_BITS
+from edgegru_runtime.fixed_point import SAMPLE_BITS, STATE_BITS
 from edgegru_runtime.foreign import first_line
-from edgegru_runtime.model_config import ConvolutionNode
+from edgegru_runtime.model_config import ConvolutionNode, LogMelNode
 from edgegru_runtime.operands import operand_scales
 
 Trajectory = dict[str, NDArray[np.float64]]  # "y", "y1", …, then "h0", "h1", … → real values (steps, size)
@@ -32,7 +32,9 @@ def state_format(artifact: Artifact) -> tuple[str, list[NDArray[np.float64]]]:
         return "<f4", [np.ones(node.state_size) for node in config.state_nodes]
     units = []
     for node in config.state_nodes:
-        if isinstance(node, ConvolutionNode):
+        if isinstance(node, LogMelNode):
+            units.append(np.full(node.state_size, node.full_scale * 2.0**-SAMPLE_BITS))
+        elif isinstance(node, ConvolutionNode):
             units.append(np.tile(operand_scales(artifact, node.inputs[0]), node.frames))
         elif node.unbounded:
             units.append(artifact.array(f"{node.name}.full_scale").astype(np.float64) * 2.0**-STATE_BITS)
@@ -89,7 +91,7 @@ def run_parts(exported: ExportedFile, inputs: NDArray[np.float32], cuts: tuple[i
     """
     import onnxruntime  # a quarter of a second, for this form alone
 
-    config = exported.config
+    config = exported.inner
     try:
         session = onnxruntime.InferenceSession(exported.path, providers=["CPUExecutionProvider"], enable_fallback=0)
         wanted = [*output_names(config), *(after for _, after in exported.states)]

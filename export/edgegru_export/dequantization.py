@@ -13,10 +13,12 @@ from numpy.typing import NDArray
 from edgegru_export.saving import with_identity
 from edgegru_runtime.artifact import Artifact, expected_tensors
 from edgegru_runtime.errors import ExportError
-from edgegru_runtime.fixed_point import STATE_BITS
-from edgegru_runtime.model_config import ConvolutionNode, GruNode, LinearNode
+from edgegru_runtime.fixed_point import FILTER_BITS, SAMPLE_BITS, STATE_BITS, TWIDDLE_BITS
+from edgegru_runtime.model_config import ConvolutionNode, GruNode, LinearNode, LogMelNode
 from edgegru_runtime.operands import operand_scales
 from edgegru_runtime.tensor import Tensor
+
+_TABLE_BITS = {"window": SAMPLE_BITS, "twiddles": TWIDDLE_BITS, "rising": FILTER_BITS}  # of a log_mel node
 
 
 def dequantize(artifact: Artifact) -> Artifact:
@@ -37,10 +39,16 @@ def dequantize(artifact: Artifact) -> Artifact:
             arrays |= _linear(artifact, node)
         elif config.static and isinstance(node, GruNode):
             arrays |= _gru(artifact, node)
+        elif config.static and isinstance(node, LogMelNode):
+            for name, bits in _TABLE_BITS.items():
+                arrays[f"{node.name}.{name}"] = artifact.array(f"{node.name}.{name}").astype(np.float64) * 2.0**-bits
     for name in expected_tensors(real):
         if name not in arrays:  # embeddings, all weights of dynamic-w8, and what is float in every scheme
             arrays[name] = _weight(artifact, name) if f"{name}_scale" in artifact.tensors else artifact.array(name)
-    tensors = {name: Tensor.from_numpy(array.astype(np.float32)) for name, array in arrays.items()}
+    tensors = {
+        name: artifact.tensors[name] if name.endswith(".edges") else Tensor.from_numpy(array.astype(np.float32))
+        for name, array in arrays.items()
+    }
     return with_identity(Artifact(real, tensors))
 
 

@@ -20,7 +20,7 @@ def compute_identity(config: ModelConfig, tensors: Mapping[str, Tensor]) -> str:
     """The identity as 64 lower-case hexadecimal digits; the field ``config.identity`` itself is not looked at."""
     names = sorted(tensors)
     header = {
-        "input_size": config.input.size,
+        "input_size": config.input.step_size,
         "keep": {} if config.quantization is None else config.quantization.keep,
         "nodes": [node_to_json(node) for node in config.nodes],
         "operand_scale": _scales(config),

@@ -12,6 +12,8 @@ from typing import Any
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.config_json import config_to_json, dump_json
 from edgegru_runtime.container import METADATA_KEY
+from edgegru_runtime.front_end import behind_front_end
+from edgegru_runtime.log_mel_tables import table_tensors
 from edgegru_runtime.model_config import GruNode, ModelConfig, StandardiseNode
 
 __all__ = [
@@ -54,9 +56,10 @@ def export_section(
     (inside the file); ``state_dtype``: "float32", "int32" (as in the integer reference), "int16" or "int8"; ``shifts``:
     by how many bits the numbers of each state are coarser than the reference's. The shape of a state is that of one
     stream, and ``initial`` what it begins with, in the numbers of a saved state, where a GRU has an h0. Mean and std
-    are written down for readers: the standardisation itself happens inside the graph.
+    are written down for readers: the standardisation itself happens inside the graph. A front end does not: its tables
+    are here for whoever drives the file, whose input is the feature.
     """
-    config = artifact.config
+    config = behind_front_end(artifact.config)
     names = zip(config.state_nodes, state_input_names(config), state_output_names(config), strict=True)
     first = config.nodes[0]
     section: dict[str, Any] = {
@@ -74,6 +77,12 @@ def export_section(
     for entry, node in zip(section["states"], config.state_nodes, strict=True):
         if isinstance(node, GruNode) and node.initial_state:
             entry["initial"] = artifact.initial_state(node).tolist()
+    front_end = artifact.config.front_end
+    if front_end is not None:
+        section["front_end"] = {
+            name: artifact.array(f"{front_end.name}.{name}").tolist()
+            for name in table_tensors(front_end, artifact.config.static)
+        }
     if isinstance(first, StandardiseNode):
         section["standardise"] = {field: artifact.array(f"{first.name}.{field}").tolist() for field in ("mean", "std")}
     return section

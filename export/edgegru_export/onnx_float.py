@@ -17,6 +17,7 @@ from edgegru_export.metadata import output_names, state_input_names
 from edgegru_export.onnx_graph import LAST, Graph
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
+from edgegru_runtime.front_end import OUTSIDE, behind_front_end
 from edgegru_runtime.model_config import (
     HARD_SIGMOIDS,
     ConcatenateNode,
@@ -27,6 +28,7 @@ from edgegru_runtime.model_config import (
     HeadNode,
     LayerNormalisationNode,
     LinearNode,
+    LogMelNode,
     Node,
     StandardiseNode,
 )
@@ -55,9 +57,9 @@ class FloatModel:
     """Walks the nodes of an artifact and keeps, by node name, the names of their values in the graph: (…, size)."""
 
     def __init__(self, artifact: Artifact, sequence: bool = False) -> None:
-        self.artifact, self.config, self.sequence = artifact, artifact.config, sequence
+        self.artifact, self.config, self.sequence = artifact, behind_front_end(artifact.config), sequence
         self.graph = Graph()
-        config = artifact.config
+        config = self.config
         self.heads = dict(zip([output.node for output in config.outputs], output_names(config), strict=True))
         self.states = dict(zip([node.name for node in config.state_nodes], state_input_names(config), strict=True))
 
@@ -92,6 +94,8 @@ class FloatModel:
             case HeadNode():
                 attributes = {"axis": -1} if node.kind == "softmax" else {}
                 return self.graph.add(_HEADS[node.kind], *inputs, name=self.heads[node.name], **attributes)
+            case LogMelNode():
+                raise AssertionError(OUTSIDE)
 
     def embedding(self, node: EmbeddingNode, row: str) -> str:
         """The table's rows ``row`` (…), int64 → (…, output_size)."""

@@ -19,6 +19,7 @@ from edgegru_export.metadata import (
     state_output_names,
 )
 from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.front_end import behind_front_end
 from edgegru_runtime.model_config import ConvolutionNode
 
 OPSET = 17  # old enough for runtimes of several years back (1.15.1 was tried), new enough for every operator used
@@ -96,7 +97,7 @@ class Graph:
         ``form``: "step" or "sequence", whose ``x`` and outputs have a leading time axis; ``state_dtype``: "float32" or
         "int32". Time and batch are dynamic.
         """
-        config = artifact.config
+        config = behind_front_end(artifact.config)
         time = ("time",) if form == "sequence" else ()
         state_type = {"float32": TensorProto.FLOAT, "int32": TensorProto.INT32}[state_dtype]
         state_sizes = [node.state_size for node in config.state_nodes]
@@ -111,7 +112,7 @@ class Graph:
         graph = helper.make_graph(
             self._nodes,
             "edgegru",
-            values(("x",), (config.input.size,), TensorProto.FLOAT, (*time, "batch"))
+            values(("x",), (config.input.step_size,), TensorProto.FLOAT, (*time, "batch"))
             + values(state_input_names(config), state_sizes, state_type, ("batch",)),
             values(output_names(config), output_sizes, TensorProto.FLOAT, (*time, "batch"))
             + values(state_output_names(config), state_sizes, state_type, ("batch",)),

@@ -14,9 +14,11 @@ from edgegru_export.onnx_fixed_point import FixedPointGraph
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
+from edgegru_runtime.front_end import OUTSIDE, behind_front_end
 from edgegru_runtime.integer_arithmetic import Integers
 from edgegru_runtime.integer_layers import Elementwise, Embedding, Gru, Head, Linear, Standardise
 from edgegru_runtime.integer_reference import IntegerReference
+from edgegru_runtime.log_mel import IntegerLogMel
 from edgegru_runtime.model_config import GATE_ACTIVATIONS, STATIC_SCHEMES, ConvolutionNode, EmbeddingNode, Node
 from edgegru_runtime.operands import operand_bits
 
@@ -36,12 +38,12 @@ class _Step:
     """Walks the artifact's nodes and keeps, by node name, their values and their operands: int64 (batch, size)."""
 
     def __init__(self, artifact: Artifact) -> None:
-        self.artifact, self.config = artifact, artifact.config
+        self.artifact, self.config = artifact, behind_front_end(artifact.config)
         self.reference = IntegerReference(artifact)
         self.graph = FixedPointGraph()
         self.values: dict[str, str] = {}
         self.operands: dict[str, str] = {}
-        config = artifact.config
+        config = self.config
         self.heads = dict(zip([output.node for output in config.outputs], output_names(config), strict=True))
         self.states = dict(zip([node.name for node in config.state_nodes], state_input_names(config), strict=True))
 
@@ -49,6 +51,7 @@ class _Step:
         for node in self.config.nodes:
             self.graph.scope = node.name
             layer = self.reference.layers.get(node.name)
+            assert not isinstance(layer, IntegerLogMel), OUTSIDE
             if isinstance(layer, Head):
                 self.head(layer, node.name, self.values[node.inputs[0]])
             else:

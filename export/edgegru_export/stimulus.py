@@ -6,12 +6,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_runtime.artifact import Artifact
-from edgegru_runtime.model_config import EmbeddingNode, StandardiseNode
+from edgegru_runtime.model_config import EmbeddingNode, LogMelNode, StandardiseNode
 from edgegru_runtime.operands import operand_limit
 
 CORRELATION = 0.9  # of one step with the next: sensor streams are smooth, and memory is exercised
 LEVELS = (0.0, 0.5, 1.0, 2.0, 4.0, 100.0, 1e6)  # in standard deviations; an int8 operand saturates above a few
 LONGEST_HOLD = 24  # steps a level is held: long enough for a state to settle near it
+LOUDNESS = 1 / 16  # standard deviation of sound, of full scale
 SEED = 20240
 
 
@@ -22,7 +23,7 @@ def gaussian_input(artifact: Artifact, steps: int) -> NDArray[np.float32]:
     row numbers of its table, in every scheme.
     """
     generator = np.random.default_rng(SEED)
-    noise = generator.standard_normal((steps, artifact.config.input.size))
+    noise = generator.standard_normal((steps, artifact.config.input.step_size))
     walk = np.empty_like(noise)
     walk[0] = noise[0]
     for step in range(1, steps):
@@ -35,7 +36,7 @@ def jumping_input(artifact: Artifact, steps: int) -> NDArray[np.float32]:
     the calibrated range, so that integers saturate and every gate is driven to both ends; or beyond the table.
     """
     generator = np.random.default_rng(SEED)
-    values = np.empty((steps, artifact.config.input.size))
+    values = np.empty((steps, artifact.config.input.step_size))
     for channel in range(values.shape[1]):
         step = 0
         while step < steps:
@@ -48,6 +49,8 @@ def jumping_input(artifact: Artifact, steps: int) -> NDArray[np.float32]:
 def _raw(artifact: Artifact, values: NDArray[np.float64], *, inside: bool) -> NDArray[np.float32]:
     """Standard deviations in the units of the model's input, ``inside``: kept in the range that it distinguishes."""
     first, quantization = artifact.config.nodes[0], artifact.config.quantization
+    if isinstance(first, LogMelNode):  # a usual loudness, and with the largest levels far beyond full scale
+        return (values * (first.full_scale * LOUDNESS)).astype(np.float32)
     if isinstance(first, EmbeddingNode):  # a table's middle counts as its mean, a quarter of it as a deviation
         last = first.num_embeddings - 1
         rows = last / 2 + values * (first.num_embeddings / 4)

@@ -60,7 +60,7 @@ def _refuse_wide_operands(config: ModelConfig) -> None:
     """Raises ExportError where 8 bits would lose what the model's 16 bits are for; those of the input may be."""
     if config.scheme == "static-w8a16":
         raise ExportError("an int8 state was allowed for a static-w8a16 model, expected static-w8a8")
-    first = config.nodes[0]
+    first = config.entry
     for name in operand_names(config) if config.static else ():
         beside_others = any(
             isinstance(node, ConcatenateNode) or (isinstance(node, ConvolutionNode) and node.state_size)

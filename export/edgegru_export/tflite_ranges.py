@@ -127,7 +127,8 @@ class Rows:
 
     def often(self, reach: Floats) -> Floats:
         """What rows often reach, where numbers are independent of each other."""
-        columns = self.weight.astype(np.float64).reshape(len(self.weight), -1) * reach
+        weights = self.weight.astype(np.float64).reshape(len(self.weight), -1)
+        columns = weights * np.tile(reach, weights.shape[1] // len(reach))
         return np.asarray(np.sqrt(np.sum(columns**2, axis=1)) * self.scale / 2 + np.abs(self.bias))
 
     def over(self, unit: Floats) -> Rows:

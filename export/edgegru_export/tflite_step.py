@@ -23,6 +23,7 @@ from edgegru_export.metadata import (
 from edgegru_export.tflite_model import FLOAT, FLOAT32_TYPE, INT32_TYPE, RELU, Model, Subgraph, TensorKind, Value
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
+from edgegru_runtime.front_end import OUTSIDE, behind_front_end
 from edgegru_runtime.integer_arithmetic import coarser
 from edgegru_runtime.model_config import (
     ConcatenateNode,
@@ -33,6 +34,7 @@ from edgegru_runtime.model_config import (
     HeadNode,
     LayerNormalisationNode,
     LinearNode,
+    LogMelNode,
     Node,
     StandardiseNode,
 )
@@ -54,7 +56,7 @@ class StepBuilder(ABC, Generic[NodeValue]):
         if artifact.config.scheme not in self.schemes:
             known = " or ".join(self.schemes)
             raise ExportError(f"the model's scheme is {artifact.config.scheme}, and this TFLite form needs {known}")
-        self.artifact, self.config = artifact, artifact.config
+        self.artifact, self.config = artifact, behind_front_end(artifact.config)
         self.state_kind = state_kind
         self.model = Model()
         self.graph: Subgraph = self.model.add_subgraph(STEP)
@@ -114,7 +116,7 @@ class StepBuilder(ABC, Generic[NodeValue]):
         assert state in STATES
         config, graph = self.config, self.graph
         names_in, names_out = state_input_names(config), state_output_names(config)
-        inputs = {"x": graph.input("x", (1, config.input.size), FLOAT)}
+        inputs = {"x": graph.input("x", (1, config.input.step_size), FLOAT)}
         shapes = {name: (1, node.state_size) for name, node in zip(names_in, config.state_nodes, strict=True)}
         variables: dict[str, Value] = {}
         if state == "io":
@@ -171,6 +173,8 @@ class StepBuilder(ABC, Generic[NodeValue]):
                     values[node.name] = self.concatenate(node, sources)
                 case HeadNode():
                     outputs[node.name] = self.head(node, sources[0], names[node.name])
+                case LogMelNode():
+                    raise AssertionError(OUTSIDE)
                 case _:
                     assert_never(node)
         return {names[node]: outputs[node] for node in declared}, next_states

@@ -23,11 +23,11 @@ from edgegru_export.metadata import output_names, state_input_names, state_outpu
 from edgegru_export.stimulus import gaussian_input, jumping_input
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.container import read_file
-from edgegru_runtime.engine import Engine, build_engine
+from edgegru_runtime.engine import Engine, build_engine, file_engine
 from edgegru_runtime.errors import ArtifactError, VerificationError
-from edgegru_runtime.exported import EXPORTED_SUFFIXES, ExportedFile
+from edgegru_runtime.exported import EXPORTED_SUFFIXES, ExportedFile, read_exported
+from edgegru_runtime.front_end import behind_front_end
 from edgegru_runtime.integer_reference import IntegerReference
-from edgegru_runtime.model import Model, load
 from edgegru_runtime.model_config import ConvolutionNode, GruNode, LinearNode, ModelConfig
 from edgegru_runtime.plan import PLAN_SUFFIX, make_plan
 from edgegru_runtime.reference import Reference
@@ -139,17 +139,18 @@ def verify(
     verify_identity(artifact)
     if suffix == PLAN_SUFFIX:
         return _verify_plan(name, artifact, steps)
-    model = load(name)
-    exported = model.source
-    assert isinstance(exported, ExportedFile)
+    exported = read_exported(name)
+    engine = file_engine(exported)
     _check_metadata(exported, artifact)
+    if exported.front_end is not None:  # the rest is about the file, which has the feature for its input
+        artifact = Artifact(exported.inner, artifact.tensors)
     if exported.engine == "onnxruntime" and artifact.config.scheme == "float32":
         _check_formulation(exported, artifact)
-    report = VerificationReport(name, model.engine_name, steps, artifact.config.identity, ())
+    report = VerificationReport(name, engine.name, steps, artifact.config.identity, ())
     if exported.engine == "litert" and artifact.config.scheme != "float32":
-        report = _verify_rounded(report, model, exported, artifact)
+        report = _verify_rounded(report, engine, exported, artifact)
     else:
-        report = replace(report, deviations=tuple(_deviations(model.engine, exported, artifact, steps)))
+        report = replace(report, deviations=tuple(_deviations(engine, exported, artifact, steps)))
     if exported.engine == "litert":
         report = replace(report, operators=_operators(name))
     if not report.passed:
@@ -181,6 +182,13 @@ def _check_metadata(exported: ExportedFile, artifact: Artifact) -> None:
     for part in ("scheme", "input", "nodes", "outputs", "decision"):
         if getattr(found, part) != getattr(expected, part):
             raise VerificationError(f"{exported.path}: its metadata and the model differ in {part}; export it again")
+    if expected.front_end is not None:
+        assert exported.front_end is not None
+        for table, tensor in exported.front_end.items():
+            if bytes(tensor.data) != bytes(artifact.tensors[f"{expected.front_end.name}.{table}"].data):
+                differing = f"its metadata and the model differ in the front end's {table}"
+                raise VerificationError(f"{exported.path}: {differing}; export it again")
+        expected = behind_front_end(expected)
     names = tuple(zip(state_input_names(expected), state_output_names(expected), strict=True))
     if exported.states != names:
         raise VerificationError(f"{exported.path}: the states are called {exported.states}, expected {names}")
@@ -295,7 +303,7 @@ def _dynamic_deviations(engine: Engine, artifact: Artifact, steps: int) -> Itera
 
 
 def _verify_rounded(
-    report: VerificationReport, model: Model, exported: ExportedFile, artifact: Artifact
+    report: VerificationReport, engine: Engine, exported: ExportedFile, artifact: Artifact
 ) -> VerificationReport:
     """TFLite files that round in their own way: file and reference are compared with the same third."""
     inputs = gaussian_input(artifact, report.steps)
@@ -303,11 +311,11 @@ def _verify_rounded(
     expected = run_steps(Reference(dequantized), dequantized, inputs)
     reference = IntegerReference(artifact) if artifact.config.static else Reference(artifact)
     own = run_steps(reference, artifact, inputs)
-    found = run_steps(model.engine, artifact, inputs, states=exported.state == "io")
+    found = run_steps(engine, artifact, inputs, states=exported.state == "io")
     one_step = None
     if artifact.config.static and exported.state == "io":
         first = inputs[: tolerances.SINGLE_STEPS]
-        one_step = measure_one_step(model.engine, exported, artifact, first)
+        one_step = measure_one_step(engine, exported, artifact, first)
     return replace(
         report,
         deviations=tuple(_held_to_reference(found, expected, own, artifact.config, exported.state_dtype)),

@@ -18,7 +18,9 @@ from tests.builders import (
     random_config,
     random_floats,
     random_integer_artifact,
+    random_integers,
     with_initial_states,
+    with_log_mel,
 )
 
 GOOD_FLOAT = artifact_bytes(random_artifact(0, 2, (3, 2), output_size=3, hidden_linear=(4, "relu")))
@@ -32,6 +34,8 @@ GOOD_DYNAMIC = artifact_bytes(quantized(_MIXED, "dynamic-w8"))
 GOOD_EMBEDDING = artifact_bytes(quantized(mixed_artifact(0, embedding=True)))
 GOOD_INITIAL_STATE = artifact_bytes(random_floats(with_initial_states(random_config(2, (3,))), 0))
 GOOD_NORMALISED = artifact_bytes(quantized(random_floats(normalised(random_config(2, (3,))), 0), "dynamic-w8"))
+GOOD_SOUND = artifact_bytes(random_floats(with_log_mel(random_config(3, (4,))), 0))
+GOOD_INTEGER_SOUND = artifact_bytes(random_integers(with_log_mel(random_config(3, (4,))), 0))
 GOOD_WIDE = artifact_bytes(quantized(random_artifact(0, 2, (3,), hidden_linear=(600, "tanh")), "static-w8a16"))
 
 
@@ -57,7 +61,7 @@ class Parts:
     def write(self, tensor: str, index: int, value: float) -> None:
         """Overwrite one number of a tensor."""
         entry = self.header[tensor]
-        code = {"F32": "<f", "I8": "<b", "I32": "<i"}[entry["dtype"]]
+        code = {"F32": "<f", "I8": "<b", "I16": "<h", "I32": "<i"}[entry["dtype"]]
         struct.pack_into(code, self.body, entry["data_offsets"][0] + index * struct.calcsize(code), value)
 
     def add_tensor(self, name: str, dtype: str, shape: list[int], size: int) -> None:

@@ -15,7 +15,16 @@ from edgegru_runtime import Model
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.model_config import STATIC_SCHEMES
 from edgegru_runtime.plan import make_plan
-from tests.builders import drawn_config, drawn_float_config, drawn_keep, quantized, random_floats, random_integers
+from tests.builders import (
+    drawn_config,
+    drawn_float_config,
+    drawn_keep,
+    quantized,
+    random_config,
+    random_floats,
+    random_integers,
+    with_log_mel,
+)
 
 SIZES = (1, 2, 3, 5)
 MODELS = 60
@@ -30,6 +39,8 @@ def main(folder: Path) -> None:
         rng = np.random.default_rng(seed)
         scheme = ("float32", "dynamic-w8", *STATIC_SCHEMES, *STATIC_SCHEMES)[seed % 6]
         config = (drawn_config if scheme in STATIC_SCHEMES else drawn_float_config)(rng, SIZES)
+        if seed % 10 == 9:
+            config = with_log_mel(random_config(3, (2,)), 4, 10, 16)
         artifact = random_floats(config, seed)
         if scheme == "dynamic-w8":
             artifact = quantized(artifact, scheme)

@@ -16,7 +16,14 @@ from edgegru.quantization import quantize_artifact
 from edgegru_export.saving import save_artifact
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.integer_reference import IntegerReference
-from tests.builders import mixed_artifact, random_artifact, random_config, random_floats, with_initial_states
+from tests.builders import (
+    mixed_artifact,
+    random_artifact,
+    random_config,
+    random_floats,
+    with_initial_states,
+    with_log_mel,
+)
 
 FOLDER = Path(__file__).parent / "integer"
 STEPS = 40
@@ -57,12 +64,19 @@ CASES: dict[str, tuple[Artifact, str, dict[str, str]]] = {  # the float model, t
         {"conv0": W8A8},
     ),
     "sigmoid_candidate": (random_artifact(17, 3, (8,), reset="before", candidate="sigmoid"), W8A8, {}),
+    "log_mel": (random_floats(with_log_mel(random_config(5, (8,)), 20, 50, 64), 18), W8A8, {"standardise": W8A16}),
+    "log_mel_without_overlap": (random_floats(with_log_mel(random_config(4, (7,)), 33, 31, 32, 32768.0), 19), W8A16, {}),
 }
 
 
 def inputs(artifact: Artifact, seed: int) -> np.ndarray:
     """Samples (STEPS, input_size) like the data, the last of them far outside the calibrated range."""
     rng = np.random.default_rng(seed)
+    front_end = artifact.config.front_end
+    if front_end is not None:  # sound, louder and quieter, at last far beyond full scale
+        loudness = front_end.full_scale * 2.0 ** rng.uniform(-14, -3, (STEPS, 1))
+        loudness[-5:] *= 1e4
+        return (rng.normal(0, 1, (STEPS, front_end.input_size)) * loudness).astype(np.float32)
     if "standardise.mean" not in artifact.tensors:  # an embedding: rows of its table, then beyond it
         return np.concatenate([rng.integers(0, 12, (STEPS - 5, 1)), [[-1], [12], [-1e9], [1e9], [3.4]]]).astype("f4")
     x = np.cumsum(rng.normal(0, 0.3, (STEPS, artifact.config.input.size)), axis=0)

@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from edgegru.augmentation import augment, check_augmentation, random_rotation, rotate, stretch
+from edgegru.augmentation import (
+    augment,
+    augment_features,
+    check_augmentation,
+    random_rotation,
+    rotate,
+    stretch,
+    surround,
+)
 from edgegru.configuration import AugmentationConfig
 from edgegru.data import LabelledSequence
 from edgegru_runtime.errors import ConfigError
@@ -18,7 +28,7 @@ MEAN, STD = np.array([1.0, 2.0, 3.0], np.float32), np.array([1.0, 10.0, 0.1], np
 
 def one(config: AugmentationConfig, seed: int = 0) -> tuple[LabelledSequence, LabelledSequence]:
     (sequence,) = random_sequences([200], 3)
-    (changed,) = augment([sequence], config, MEAN, STD, np.random.default_rng(seed))
+    (changed,) = augment([sequence], config, MEAN, STD, 100.0, np.random.default_rng(seed))
     assert changed.x.dtype == np.float32
     return sequence, changed
 
@@ -109,13 +119,64 @@ def test_same_generator_same_epoch() -> None:
 
 
 def test_rotation_needs_triples() -> None:
-    check_augmentation(AugmentationConfig(rotation=10), random_dataset(input_size=6))
+    check_augmentation(AugmentationConfig(rotation=10), random_dataset(input_size=6), False)
     with pytest.raises(ConfigError, match=r"augmentation.rotation .* 4 channels"):
-        check_augmentation(AugmentationConfig(rotation=10), random_dataset(input_size=4))
+        check_augmentation(AugmentationConfig(rotation=10), random_dataset(input_size=4), False)
 
 
 @pytest.mark.parametrize("name", ["scale", "time_stretch", "rotation"])
 def test_what_would_falsify_a_forecast_is_refused(name: str) -> None:
-    check_augmentation(AugmentationConfig(noise=0.1, channel_dropout=0.1), random_dataset("forecast"))
+    check_augmentation(AugmentationConfig(noise=0.1, channel_dropout=0.1), random_dataset("forecast"), False)
     with pytest.raises(ConfigError, match=f"augmentation.{name} changes what is to be predicted"):
-        check_augmentation(AugmentationConfig(**{name: 0.1}), random_dataset("forecast"))
+        check_augmentation(AugmentationConfig(**{name: 0.1}), random_dataset("forecast"), False)
+
+
+def test_snr_is_the_ratio_of_a_recording_to_its_noise() -> None:
+    ratios = []
+    for seed in range(50):
+        sequence, changed = one(AugmentationConfig(snr=15.0), seed)
+        noise = changed.x - sequence.x
+        level = [10 * np.log10(np.mean(sequence.x[:, c] ** 2) / np.mean(noise[:, c] ** 2)) for c in range(3)]
+        np.testing.assert_allclose(level, np.mean(level), atol=2)
+        ratios.append(np.mean(level))
+    assert 14 < min(ratios) < 22 and 50 < max(ratios) < 61
+
+
+def test_silence_is_in_front_and_behind_and_has_no_target() -> None:
+    lengths = []
+    for seed in range(50):
+        sequence, changed = one(AugmentationConfig(silence=0.3), seed)
+        counted = np.flatnonzero(changed.mask)
+        before, behind = counted[0], len(changed.x) - 1 - counted[-1]
+        np.testing.assert_array_equal(changed.x[before : before + 200], sequence.x)
+        np.testing.assert_array_equal(changed.target[before : before + 200], sequence.target)
+        assert not changed.x[:before].any() and not changed.x[before + 200 :].any()
+        lengths += [before, behind]
+    assert 0 <= min(lengths) < 3 and 26 < max(lengths) < 30  # of 30 steps
+
+
+def test_the_last_step_that_alone_counts_is_behind_the_silence() -> None:
+    (sequence,) = random_sequences([20], 3)
+    changed = surround(replace(sequence, mask=np.arange(20) == 19), 4, 7)
+    assert np.flatnonzero(changed.mask).tolist() == [30]
+    assert changed.target[30] == sequence.target[19]
+    assert not surround(replace(sequence, mask=np.zeros(20, np.bool_)), 1, 1).mask.any()
+
+
+def test_band_gain_is_a_smooth_gain_that_stays() -> None:
+    (sequence,) = random_sequences([30], 17)
+    (changed,) = augment_features([sequence], AugmentationConfig(band_gain=1.5), np.random.default_rng(0))
+    gain = changed.x - sequence.x
+    np.testing.assert_allclose(gain, np.broadcast_to(gain[0], gain.shape), atol=1e-5)
+    assert np.abs(np.diff(gain[0], 2)[[0, 1, 4, 5, 8, 9]]).max() < 1e-5  # straight between five points
+    assert 0.1 < gain[0].std() < 4
+    (same,) = augment_features([sequence], AugmentationConfig(), np.random.default_rng(0))
+    assert same is sequence
+
+
+def test_augmentations_of_sound_need_what_they_change() -> None:
+    with pytest.raises(ConfigError, match="augmentation.silence is in seconds, but the rate is not known"):
+        check_augmentation(AugmentationConfig(silence=0.1), replace(random_dataset(), rate=None), False)
+    with pytest.raises(ConfigError, match="augmentation.band_gain changes the bands of a front end, but"):
+        check_augmentation(AugmentationConfig(band_gain=1.0), random_dataset(), False)
+    check_augmentation(AugmentationConfig(band_gain=1.0), random_dataset(), True)

@@ -19,7 +19,7 @@ from edgegru_runtime import Model, read_artifact
 from tests.builders import random_artifact
 from tests.host.recordings_on_disk import write_labelled_folder
 
-OWN = ("train", "evaluate", "tune", "quantize", "export", "verify", "import")
+OWN = ("train", "compare", "evaluate", "tune", "quantize", "export", "verify", "import")
 HANDED_OVER = ("run", "info", "bench")
 UNSET = click.Option(["--unset"]).default  # what click calls a default that nobody gave
 ONLY_ON_THE_COMMAND_LINE = {"as_json", "print_config"}  # how to print, not what to do

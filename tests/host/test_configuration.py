@@ -78,7 +78,7 @@ def test_file_is_read_with_its_sections(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("toml", "message"),
     [
-        ("[modell]", "unknown section: 'modell'; known are data, model"),
+        ("[modell]", "unknown section: 'modell'; known are data, front_end"),
         ("[model]\nhidden = 1", "unknown key in [model]: 'hidden'; known are hidden_size"),
         ("[decision]\nsmooth = 1", "unknown key in [decision]: 'smooth'; known are threshold"),
         ("model = 3", "model is 3, expected a section [model]"),
@@ -147,4 +147,4 @@ def test_every_setting_says_what_it_means() -> None:
 def test_documentation_shows_the_defaults() -> None:
     printed = config_to_toml(TrainConfig())
     page = Path(__file__).parents[2] / "docs" / "training.md"
-    assert f"```toml\n{printed[printed.index('[model]') :].rstrip()}\n```" in page.read_text("utf-8")
+    assert f"```toml\n{printed[printed.index('[front_end]') :].rstrip()}\n```" in page.read_text("utf-8")

@@ -11,10 +11,12 @@ import torch
 from numpy.typing import NDArray
 
 from edgegru.configuration import NetworkConfig, TrainConfig
+from edgegru.data import DataConfig
 from edgegru.freezing import freeze
 from edgegru.network import Network
+from edgegru.network_input import NetworkInput
 from edgegru_export.saving import save_artifact
-from edgegru_runtime import load
+from edgegru_runtime import Model, load
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.model_config import GruNode
 from tests.training_data import random_dataset
@@ -27,6 +29,10 @@ SHAPES = [
     {"hidden_size": 65, "bias": False},
     {"hidden_size": 15, "input_layers": (7, 5), "input_activation": "tanh"},
     {"hidden_size": 9, "num_layers": 2, "output_layers": (8,), "output_activation": "relu"},
+    {"hidden_size": 6, "convolution_size": 5, "convolution_kernel": 4, "input_layers": (7,)},
+    {"hidden_size": 6, "convolution_size": 5, "convolution_kernel": 1, "convolution_activation": "tanh"},
+    {"hidden_size": 6, "skip_steps": 9},
+    {"hidden_size": 6, "skip_steps": 1, "convolution_size": 3, "num_layers": 2},
 ]
 
 
@@ -103,6 +109,30 @@ def test_artifact_says_what_the_data_are(tmp_path: Path) -> None:
     assert config.data["format"] == "auto"
     assert config.provenance == {"seed": 0}
     np.testing.assert_array_equal(artifact.array("standardise.mean"), dataset.mean)
+
+
+def test_convolution_and_skip_read_the_standardised_input() -> None:
+    _, artifact = make("forecast", convolution_size=5, convolution_kernel=4, skip_steps=9)
+    nodes = {node.name: node for node in artifact.config.nodes}
+    assert [*nodes] == ["standardise", "convolution", "gru0", "dense", "skip", "sum", "output"]
+    assert nodes["convolution"].inputs == nodes["skip"].inputs == ("standardise",)
+    assert nodes["sum"].inputs == ("dense", "skip") and nodes["output"].inputs == ("sum",)
+    assert (artifact.array("skip.weight").shape, "skip.bias" in artifact.tensors) == ((4, 9, 3), False)
+
+
+def test_steps_of_several_samples_have_the_scale_of_their_channels() -> None:
+    config = TrainConfig(data=DataConfig(samples_per_step=2), model=NetworkConfig(hidden_size=5))
+    dataset = random_dataset()
+    given = NetworkInput(config, dataset)
+    network = Network(config.model, torch.from_numpy(given.mean), torch.from_numpy(given.std), 4, seed=0)
+    artifact = freeze(network, config, dataset, {})
+    assert (artifact.config.input.size, artifact.config.input.samples_per_step, given.mean.shape) == (3, 2, (6,))
+    np.testing.assert_array_equal(artifact.array("standardise.mean"), np.tile(dataset.mean, 2))
+    x = inputs(8).reshape(4, 6)
+    with torch.no_grad():
+        outputs, _ = network(torch.from_numpy(x).unsqueeze(0), network.zero_state(1))
+    found = np.asarray(Model(artifact).stream().run(x))
+    np.testing.assert_allclose(found, torch.softmax(outputs[0], dim=1).numpy(), atol=TOLERANCE)
 
 
 def test_label_targets_end_in_softmax_and_forecasts_carry_their_horizon() -> None:

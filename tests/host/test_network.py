@@ -68,9 +68,20 @@ def test_reset_before_learns_by_the_same_gradients_as_its_equations() -> None:
     assert torch.autograd.gradcheck(outputs, parameters)
 
 
-@pytest.mark.parametrize("reset", ["after", "before"])
-def test_state_goes_on_where_it_stood(reset: str) -> None:
-    model = network(reset=reset, num_layers=2, input_layers=(5,), output_layers=(6,), hidden_size=4)
+FORMS = {
+    "after": {"reset": "after"},
+    "before": {"reset": "before"},
+    "convolution": {"convolution_size": 5, "convolution_kernel": 3},
+    "convolution of one step": {"convolution_size": 5, "convolution_kernel": 1},
+    "skip": {"skip_steps": 6},
+    "all": {"convolution_size": 5, "convolution_kernel": 2, "skip_steps": 7},
+}
+
+
+@pytest.mark.parametrize("form", FORMS)
+def test_state_goes_on_where_it_stood(form: str) -> None:
+    model = network(num_layers=2, input_layers=(5,), output_layers=(6,), hidden_size=4, **FORMS[form])
+    randomise(model)
     x = torch.randn(2, 9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     whole, last = model(x, model.zero_state(2))
     assert whole.shape == (2, 9, 4)
@@ -80,11 +91,13 @@ def test_state_goes_on_where_it_stood(reset: str) -> None:
     torch.testing.assert_close(end, last, rtol=0, atol=1e-12)
 
 
-def test_padding_does_not_touch_the_state() -> None:
-    model = network(num_layers=2, hidden_size=4)
+@pytest.mark.parametrize("form", FORMS)
+def test_padding_does_not_touch_the_state(form: str) -> None:
+    model = network(num_layers=2, hidden_size=4, **FORMS[form])
+    randomise(model)
     generator = torch.Generator().manual_seed(0)
     x = torch.randn(3, 6, 3, dtype=torch.float64, generator=generator)
-    state = [torch.randn(3, 4, dtype=torch.float64, generator=generator) for _ in range(2)]
+    state = [torch.randn(h.shape, dtype=torch.float64, generator=generator) for h in model.zero_state(3)]
     _, padded = model(x, state, torch.tensor([6, 2, 0]))
     for lane, length in ((0, 6), (1, 2)):
         _, alone = model(x[lane : lane + 1, :length], [h[lane : lane + 1] for h in state])
@@ -92,6 +105,35 @@ def test_padding_does_not_touch_the_state() -> None:
             torch.testing.assert_close(h[lane], expected[0], rtol=0, atol=1e-12)
     for h, before in zip(padded, state, strict=True):
         torch.testing.assert_close(h[2], before[2], rtol=0, atol=0)
+
+
+def test_convolution_and_skip_see_the_latest_steps_alone() -> None:
+    """Against sums written out; the GRU's share of the output is taken out by weights of zero."""
+    model = network(convolution_size=4, convolution_kernel=3, convolution_activation="relu", skip_steps=5)
+    randomise(model)
+    x = torch.randn(9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    seen, standardised = [], (x - model.mean) / model.std
+    model.gru_layers[0].register_forward_pre_hook(lambda _, given: seen.append(given[0][0]))
+    with torch.no_grad():
+        model.dense.weight.zero_()
+        outputs, _ = model(x.unsqueeze(0), model.zero_state(1))
+    for t in range(9):
+        value, added = model.convolution.bias.clone(), model.dense.bias.clone()
+        for k in range(3):
+            if t - k >= 0:
+                value = value + model.convolution.weight[:, :, 2 - k] @ standardised[t - k]
+        for k in range(5):
+            if t - k >= 0:
+                added = added + model.skip.weight[:, :, 4 - k] @ standardised[t - k]
+        torch.testing.assert_close(seen[0][t], value.relu(), rtol=0, atol=1e-12)
+        torch.testing.assert_close(outputs[0, t], added, rtol=0, atol=1e-12)
+
+
+def test_the_skip_adds_nothing_at_first() -> None:
+    plain, skipping = network(), network(skip_steps=5)
+    x = torch.randn(1, 9, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
+    outputs = [model(x, model.zero_state(1))[0] for model in (plain, skipping)]
+    torch.testing.assert_close(*outputs, rtol=0, atol=0)
 
 
 def test_inputs_are_standardised() -> None:

@@ -93,6 +93,15 @@ def switches(
     return found
 
 
+def relative(memory: int, values: Sequence[int]) -> list[int]:
+    """Smoothed scores in units of the peak before each of them."""
+    peak, found = 2**31, []
+    for v in values:
+        found.append(floor(Fraction(v * 2**31 + floor(Fraction(peak, 2)), peak)))
+        peak = max(v * 2**16, peak - floor(Fraction(peak, memory)), 2**31)
+    return found
+
+
 def score(measured: Sequence[float], predicted: Sequence[float], scale: Sequence[float]) -> float | None:
     total: float | None = None
     for m, p, s in zip(measured, predicted, scale, strict=True):

@@ -65,6 +65,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
             draw(st.lists(TEXT.filter(bool), min_size=size, max_size=size, unique=True).map(tuple)),
             draw(st.lists(TEXT, min_size=size, max_size=size).map(tuple)),
             draw(st.none() | scales),
+            draw(st.integers(1, 16384 // size)),
         ),
         outputs=(
             OutputConfig("output", "forecast", draw(texts), draw(st.just(()) | texts), draw(st.integers(0, 16384))),

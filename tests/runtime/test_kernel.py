@@ -32,9 +32,11 @@ from tests.builders import (
     mixed_artifact,
     quantized,
     random_artifact,
+    random_config,
     random_floats,
     random_integer_artifact,
     random_integers,
+    with_log_mel,
 )
 
 STEPS = 40
@@ -246,6 +248,30 @@ def test_a_long_step_lets_other_threads_work(hidden_size: int, lets: bool) -> No
         go.release()
         for _ in range(100):
             stream.step([1, 2, 3])
+        assert bool(worked) is lets
+    finally:
+        sys.setswitchinterval(interval)
+    thread.join()
+
+
+@pytest.mark.parametrize(("fft_size", "rows", "lets"), [(8, 2, False), (16384, 2, True)])
+def test_a_long_spectrum_lets_other_threads_work(fft_size: int, rows: int, lets: bool) -> None:
+    model = KernelEngine(random_floats(with_log_mel(random_config(1, (3,)), 4, 5, fft_size), 0))
+    stream, worked, go = model.stream(), [], threading.Lock()
+    samples = np.ones((rows, 4), np.float32)
+
+    def work() -> None:
+        go.acquire()
+        worked.append(stream.steps)
+
+    go.acquire()
+    thread, interval = threading.Thread(target=work), sys.getswitchinterval()
+    thread.start()
+    sys.setswitchinterval(1000)
+    try:
+        go.release()
+        for _ in range(50):
+            stream.run(samples)
         assert bool(worked) is lets
     finally:
         sys.setswitchinterval(interval)

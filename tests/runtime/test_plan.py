@@ -13,14 +13,17 @@ from tests.builders import (
     normalised,
     quantized,
     random_artifact,
+    random_config,
     random_floats,
     random_integer_artifact,
+    random_integers,
+    with_log_mel,
 )
 
 NONE = 0xFFFFFFFF
 NAMES = (
     *("standardise", "embedding", "operand", "linear", "taps", "gru"),
-    *("add", "multiply", "copy", "softmax", "sigmoid", "identity", "layer_normalisation"),
+    *("add", "multiply", "copy", "softmax", "sigmoid", "identity", "layer_normalisation", "log_mel"),
 )
 
 CODES = ("linear", "relu", "tanh", "sigmoid", "hard_sigmoid_5", "hard_sigmoid_6")  # of activations
@@ -50,6 +53,9 @@ def models() -> list[Artifact]:
         random_floats(normalised(mixed.config), 0),
         quantized(mixed, "dynamic-w8"),
         quantized(mixed),
+        random_floats(with_log_mel(random_config()), 0),
+        random_integers(with_log_mel(random_config()), 0),
+        random_integers(with_log_mel(random_config(), 20, 20), 0, "static-w8a16"),
         quantized(mixed, "static-w8a16"),
         quantized(mixed_artifact(embedding=True, reset="before", candidate="relu", head="identity")),
         random_integer_artifact(hidden_sizes=(4, 5), hidden_linear=(3, "tanh"), head="sigmoid", octaves=4),
@@ -63,17 +69,21 @@ def test_a_plan_has_the_form_of_the_document(model: Artifact) -> None:
     config = model.config
     assert header["identity"] == config.identity
     assert (header["input_size"], header["scheme"]) == (
-        config.input.size,
+        config.input.step_size,
         {"float32": 0, "dynamic-w8": 2}.get(config.scheme, 1),
     )
-    assert vectors[0] == (0, config.input.size)
-    assert all((kind == 0) == (index == 0 or not config.static) for index, (kind, _) in enumerate(vectors))
+    assert vectors[0] == (0, config.input.step_size)
+    features = {words[1] for name, words in operations if name == "log_mel"}
+    floats = {0, *features} if config.static else set(range(len(vectors)))
+    assert {index for index, (kind, _) in enumerate(vectors) if kind == 0} == floats
     kinds = [name for name, _ in operations]
     for kind in NAMES:
         if kind in ("operand", "taps", "copy"):
             continue
-        found = sum(node.kind == kind or (kind == "linear" and node.kind == "convolution") for node in config.nodes)
-        assert kinds.count(kind) == found
+        expected = sum(node.kind == kind or (kind == "linear" and node.kind == "convolution") for node in config.nodes)
+        if kind == "standardise":
+            expected += config.static * len(features)  # which makes integers of samples
+        assert kinds.count(kind) == expected
     assert len(data) % 4 == 0
     assert plan == make_plan(model)
 
@@ -84,7 +94,7 @@ def test_vectors_are_written_once_before_they_are_read(model: Artifact) -> None:
     filled = [0] * len(vectors)
     filled[0] = vectors[0][1]
     for name, words in operations:
-        reads = {"standardise": (), "embedding": (), "add": words[:2], "multiply": words[:2]}.get(name, words[:1])
+        reads = {"standardise": words[3:4], "embedding": (), "add": words[:2], "multiply": words[:2]}.get(name, words[:1])
         assert all(filled[vector] == vectors[vector][1] for vector in reads)
         if name == "copy":
             assert filled[words[1]] == words[2]
@@ -93,6 +103,10 @@ def test_vectors_are_written_once_before_they_are_read(model: Artifact) -> None:
             written = [vector for vector in words[1:3] if vector != NONE]
             assert not any(filled[vector] for vector in written)
             for vector in written:
+                filled[vector] = vectors[vector][1]
+        elif name == "log_mel":
+            assert not any(filled[vector] for vector in words[1:3])
+            for vector in words[1:3]:
                 filled[vector] = vectors[vector][1]
         elif name not in ("softmax", "sigmoid", "identity"):
             written = {"standardise": 0, "embedding": 0, "add": 2, "multiply": 2}.get(name, 1)

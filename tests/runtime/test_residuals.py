@@ -18,9 +18,10 @@ from edgegru_export.saving import artifact_bytes
 from edgegru_runtime import ArtifactError, InputError, StateError
 from edgegru_runtime.artifact import parse_artifact
 from edgegru_runtime.config_json import config_to_json, parse_config
-from edgegru_runtime.decisions import Decisions, decide_scores, scores, target_names
+from edgegru_runtime.decisions import Decisions, changed_decision, decide_scores, scores, target_names
 from edgegru_runtime.model_config import DecisionConfig, ModelConfig, OutputConfig, ResidualConfig
 from edgegru_runtime.residuals import Residuals, score, scored_labels
+from edgegru_runtime.smoothing import RecentPeak
 from tests.builders import changed, random_config, random_floats
 from tests.runtime import document_deciding as document
 
@@ -169,10 +170,47 @@ def test_scores_decide_a_whole_recording_as_steps_do() -> None:
         decide_scores(FORECAST, DecisionConfig(), [1.0])
 
 
+def remembering(memory: float, **settings: Any) -> DecisionConfig:
+    return scored(residual=ResidualConfig("output", SCALE, memory), **settings)
+
+
+def test_a_score_is_compared_with_the_peak_of_those_before() -> None:
+    decision = remembering(4.0, threshold=1.5, threshold_off=1.5)
+    # The score is |m| · √2: a peak of 1 to begin with; then 4√2, which fades by a quarter a step.
+    measured = [0.0, 4.0, 4.0, 7.0, 7.0, 7.0]
+    assert stepped(VALUE, decision, measured) == [(1, True, 4), (2, False, 0.707), (3, True, 1.237), (4, False, 0.707)]
+    fading = [4.0, 0.0, 0.0, 0.0, 3.0]  # 4√2 · (3/4)³ = 1.6875 √2 are left
+    assert stepped(VALUE, decision, fading)[-1] == (4, True, round(3 / 1.6875 / sqrt(2), 3))
+    assert stepped(VALUE, decision, [0.1] * 9 + [1.0]) == []  # 1 is the smallest peak
+    decisions = Decisions(VALUE, decision)
+    for _ in range(2):
+        assert [len(decisions.step(index, (), [4.0, 0.0], ([0.0, 0.0],))) for index in range(3)] == [1, 1, 0]
+        decisions.reset()
+
+
+@given(
+    st.lists(st.integers(0, 2**31 - 1) | st.integers(0, 2**18), min_size=1, max_size=30),
+    st.integers(1, 2**31 - 1) | st.integers(1, 20),
+)
+def test_the_peak_is_the_equation_of_the_document(values: list[int], memory: int) -> None:
+    peak = RecentPeak(memory)
+    assert [peak.add(value) for value in values] == document.relative(memory, values)
+    assert peak.peak < 2**47
+
+
+def test_a_memory_is_a_time() -> None:
+    at_2_hz = random_config(3, output_size=2, head="identity", rate=2.0)
+    measured = [4.0, 0.0, 0.0, 0.0, 3.0]
+    assert stepped(at_2_hz, remembering(2.0, threshold=1.5), measured) == stepped(
+        VALUE, remembering(4.0, threshold=1.5), measured
+    )
+
+
 @pytest.mark.parametrize("config", [FORECAST, VALUE], ids=["forecast", "value"])
+@pytest.mark.parametrize("memory", [0.0, 3.0])
 @given(st.lists(st.floats(-10, 10), min_size=1, max_size=12), st.integers(0, 12))
-def test_what_is_saved_goes_on_alike(config: ModelConfig, values: list[float], cut: int) -> None:
-    decision = scored(threshold=2.0, threshold_off=1.0, smoothing="mean:2", warm_up=1)
+def test_what_is_saved_goes_on_alike(memory: float, config: ModelConfig, values: list[float], cut: int) -> None:
+    decision = remembering(memory, threshold=2.0, threshold_off=1.0, smoothing="mean:2", warm_up=1)
     before, after = Decisions(config, decision), Decisions(config, decision)
 
     def step(decisions: Decisions, index: int) -> list[Any]:
@@ -208,6 +246,11 @@ def test_a_broken_state_is_refused(broken: Any) -> None:
     with pytest.raises(StateError, match="the saved"):
         decisions.restore({"settings": before["settings"], "deciders": [broken]})
     assert decisions.saved() == before
+    remembers = Decisions(FORECAST, remembering(3.0))
+    for peak in (None, True, 2.0**31, 2**31 - 1, 2**47):
+        broken = {"settings": remembers.saved()["settings"], "deciders": [[[[0], [0], [0], [0], []], None, None, peak]]}
+        with pytest.raises(StateError, match="the saved peak of the scores is"):
+            remembers.restore(broken)
     with pytest.raises(StateError, match="the saved prediction does not fit"):
         Residuals(VALUE, "output").restore([1.0, 2.0])
 
@@ -256,3 +299,7 @@ def test_residuals_travel_in_the_model_file() -> None:
     config = changed(FORECAST, decision=decision)
     assert parse_artifact(artifact_bytes(random_floats(config, 0))).config.decision == decision
     assert config_to_json(config)["decision"]["residual"] == {"output": "output", "scale": [0.5, 2.0]}
+    config = changed(FORECAST, decision=remembering(2000.0))
+    assert config_to_json(config)["decision"]["residual"]["memory"] == 2000
+    assert parse_artifact(artifact_bytes(random_floats(config, 0))).config.decision == config.decision
+    assert changed_decision(config.decision, {"threshold": 5.0}).residual == config.decision.residual

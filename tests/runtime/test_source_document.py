@@ -6,6 +6,7 @@ import json
 import re
 import subprocess
 import sys
+import wave
 from pathlib import Path
 
 import pytest
@@ -14,7 +15,7 @@ from edgegru_export.saving import save_artifact
 from edgegru_runtime.sources.opening import _KINDS
 from edgegru_runtime.sources.sockets import CONNECT_SECONDS, MAX_PEERS
 from edgegru_runtime.sources.source import Waits
-from tests.builders import random_artifact
+from tests.builders import in_blocks, random_artifact, random_config, random_floats
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
 COMMANDS = re.findall(r"^\$ (.*)$", DOCUMENT, re.MULTILINE)
@@ -23,11 +24,16 @@ COMMANDS = re.findall(r"^\$ (.*)$", DOCUMENT, re.MULTILINE)
 @pytest.fixture(autouse=True)
 def _model_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_artifact(random_artifact(0, 3, (5,)), tmp_path / "model.safetensors")
+    sound = in_blocks(random_config(160, rate=8000), 160)
+    save_artifact(random_floats(sound, 0), tmp_path / "sound.safetensors")
+    with wave.open(str(tmp_path / "hello.wav"), "wb") as file:
+        file.setparams((1, 2, 8000, 0, "NONE", ""))
+        file.writeframes(bytes(2 * 200))
     monkeypatch.chdir(tmp_path)
 
 
 def test_there_are_commands() -> None:
-    assert len(COMMANDS) == 5
+    assert len(COMMANDS) == 8
 
 
 @pytest.mark.parametrize("command", COMMANDS)

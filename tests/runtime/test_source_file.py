@@ -259,9 +259,11 @@ def test_a_wrong_header_is_named_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "wav"}, "format is 'wav', expected one of auto, csv, jsonl, s16le, f32le"),
+        ({"format": "mp3"}, "format is 'mp3', expected one of auto, csv, jsonl, s16le, f32le, wav"),
         ({"channels": 3}, "channels is given and the format is auto, expected s16le or f32le"),
-        ({"scale": 2.0}, "scale is given and the format is auto, expected s16le or f32le"),
+        ({"scale": 2.0}, "scale is given and the format is auto, expected s16le, f32le or wav"),
+        ({"channels": 1, "format": "wav"}, "channels is given and the format is wav, expected s16le or f32le"),
+        ({"targets": ("a",), "format": "wav"}, "targets is given and the format is wav, expected CSV or JSONL"),
         ({"streams": 2, "format": "csv"}, "streams is given and the format is csv, expected s16le or f32le"),
         ({"columns": ("a",), "format": "s16le"}, "columns is given and the format is s16le, expected CSV or JSONL"),
         ({"columns": ("a",), "format": "jsonl"}, "columns is given and the format is jsonl, expected CSV"),

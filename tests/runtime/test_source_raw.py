@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from edgegru_runtime.errors import InputError
-from edgegru_runtime.record import Frame, Item, Record, Refusal
+from edgegru_runtime.record import Block, Frame, Item, Record, Refusal
 from edgegru_runtime.sources.raw import RawReader
 from edgegru_runtime.sources.source import SourceOptions
 from tests.builders import random_config
@@ -106,6 +106,49 @@ def test_any_pieces_give_the_same(numbers: bytes, format: str, streams: int, sca
     whole = outcome([numbers])
     assert outcome([numbers[start:stop] for start, stop in pairwise(cuts)]) == whole
     assert outcome([bytes([byte]) for byte in numbers]) == whole
+
+
+@given(
+    numbers=st.lists(st.integers(0, 255), max_size=200).map(bytes),
+    format=st.sampled_from(["s16le", "f32le"]),
+    scale=st.sampled_from([1.0, 0.25]),
+    at_once=st.integers(2, 5),
+    begun=st.integers(0, 7),
+    data=st.data(),
+)
+def test_samples_at_once_are_those_one_by_one(
+    numbers: bytes, format: str, scale: float, at_once: int, begun: int, data: st.DataObject
+) -> None:
+    def outcome(pieces: list[bytes], at_once: int) -> list[str]:
+        raw = reader(format, scale=scale, samples_at_once=at_once)
+        raw.resumed(1000, begun)
+        found: list[object] = []
+        for item in [item for piece in pieces for item in raw.feed(piece)] + raw.finish(complete=True):
+            if not isinstance(item, Block):
+                found.append(item)
+                continue
+            assert (item.place - item.samples) // at_once == (item.place - 1) // at_once, "it reaches over a step"
+            size = (item.end - 1000) // (item.place - begun)
+            for number in range(item.samples):
+                record = item.sample(number)
+                end = item.end - (item.samples - 1 - number) * size
+                found.append(record._replace(x=[float(value) for value in record.x], end=end))
+        return [str(item) for item in found]
+
+    whole = outcome([numbers], 1)
+    cuts = sorted({0, len(numbers), *data.draw(st.lists(st.integers(0, len(numbers)), max_size=20))})
+    assert outcome([numbers[start:stop] for start, stop in pairwise(cuts)], at_once) == whole
+    assert outcome([bytes([byte]) for byte in numbers], at_once) == whole
+
+
+def test_samples_at_once_lie_where_the_bytes_were_read() -> None:
+    data = INTEGERS * 2
+    first, second = reader("s16le", samples_at_once=2).feed(data)
+    assert isinstance(first, Block) and isinstance(second, Block)
+    assert (first.samples, first.place, first.end, first.xs.obj is data) == (2, 2, 12, True)
+    assert first.xs.tolist() == second.xs.tolist() == [1, -2, 3, 32767, -32768, 0]
+    (one, two) = reader("f32le", samples_at_once=2).feed(FLOATS)
+    assert isinstance(one, Record) and isinstance(two, Record), "what is not finite is looked at one by one"
 
 
 @given(st.lists(st.floats(width=32), min_size=6, max_size=6))

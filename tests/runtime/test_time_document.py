@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 from edgegru_export.saving import save_artifact
+from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.conditioning import ON_GAP, ON_NAN
 from edgegru_runtime.counters import NAMES
 from edgegru_runtime.model_config import (
@@ -33,23 +34,30 @@ EXAMPLES = re.findall(r"```console\n\$ (.*)\n((?:.*\n)*?)```\n(?:\n```json\n(.*)
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where ``model.safetensors`` gives back its one channel, at 10 Hz."""
-    nodes = (
-        StandardiseNode("standardise", ("x",), 1),
-        GruNode("gru", ("standardise",), 1, 1),  # all its weights are 0, and so is its h
-        ElementwiseNode("sum", ("standardise", "gru"), 1, "add"),
-        LinearNode("dense", ("sum",), 1, 1),
-        HeadNode("output", ("dense",), 1, "identity"),
-    )
-    output = OutputConfig("output", "step_value", ("c0",))
-    config = ModelConfig("float32", "", InputConfig(1, ("c0",), ("",), 10.0), nodes, (output,))
-    shapes = {"weight_ih": (3, 1), "weight_hh": (3, 1), "bias_ih": 3, "bias_hh": 3}
-    arrays = {f"gru.{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
-    arrays |= {"standardise.mean": np.zeros(1, np.float32), "standardise.std": np.ones(1, np.float32)}
-    arrays |= {"dense.weight": np.ones((1, 1), np.float32), "dense.bias": np.zeros(1, np.float32)}
+    """Where ``model.safetensors`` and ``blocks.safetensors`` give back their one channel, at 10 Hz."""
     made = tmp_path_factory.mktemp("document")
-    save_artifact(from_arrays(config, arrays), made / "model.safetensors")
+    save_artifact(giving_back(1), made / "model.safetensors")
+    save_artifact(giving_back(3), made / "blocks.safetensors")
     return made
+
+
+def giving_back(samples: int) -> Artifact:
+    """A model that gives back the samples of its step."""
+    nodes = (
+        StandardiseNode("standardise", ("x",), samples),
+        GruNode("gru", ("standardise",), samples, samples),  # all its weights are 0, and so is its h
+        ElementwiseNode("sum", ("standardise", "gru"), samples, "add"),
+        LinearNode("dense", ("sum",), samples, samples),
+        HeadNode("output", ("dense",), samples, "identity"),
+    )
+    output = OutputConfig("output", "step_value", tuple(f"sample {i}" for i in range(samples)))
+    config = ModelConfig("float32", "", InputConfig(1, ("c0",), ("",), 10.0, samples), nodes, (output,))
+    wide = (3 * samples, samples)
+    shapes = {"weight_ih": wide, "weight_hh": wide, "bias_ih": 3 * samples, "bias_hh": 3 * samples}
+    arrays = {f"gru.{name}": np.zeros(shape, np.float32) for name, shape in shapes.items()}
+    arrays |= {"standardise.mean": np.zeros(samples, np.float32), "standardise.std": np.ones(samples, np.float32)}
+    arrays |= {"dense.weight": np.eye(samples, dtype=np.float32), "dense.bias": np.zeros(samples, np.float32)}
+    return from_arrays(config, arrays)
 
 
 @pytest.mark.parametrize(("command", "output", "counted"), EXAMPLES, ids=range(len(EXAMPLES)))

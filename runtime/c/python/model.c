@@ -4,10 +4,10 @@
 #include <string.h>
 
 /* Bytes of a model that a kernel gets through in some 20 microseconds. */
-static size_t read_in_20_us(const char *kernel) {
+static double read_in_20_us(const char *kernel) {
     static const struct {
         const char *kernel;
-        size_t bytes;
+        double bytes;
     } measured[] = {{"avx512", 2000000}, {"avx2", 1200000}, {"sse2", 300000}, {"portable", 40000}};
     for (size_t i = 0; i < sizeof measured / sizeof *measured; i++)
         if (strcmp(kernel, measured[i].kernel) == 0)
@@ -16,14 +16,14 @@ static size_t read_in_20_us(const char *kernel) {
 }
 
 static PyObject *model_new(PyTypeObject *type, PyObject *arguments, PyObject *keywords) {
-    static char *names[] = {"plan", "kernel", NULL};
+    static char *names[] = {"plan", "kernel", "besides", NULL};
     const char *plan, *kernel = NULL;
-    Py_ssize_t bytes;
+    Py_ssize_t bytes, besides = 0;
     size_t size;
     egru_status status;
     ModelObject *self;
     allocfunc allocate = (allocfunc)PyType_GetSlot(type, Py_tp_alloc);
-    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y#|z", names, &plan, &bytes, &kernel))
+    if (!PyArg_ParseTupleAndKeywords(arguments, keywords, "y#|zn", names, &plan, &bytes, &kernel, &besides))
         return NULL;
     self = (ModelObject *)allocate(type, 0);
     if (!self)
@@ -42,7 +42,8 @@ static PyObject *model_new(PyTypeObject *type, PyObject *arguments, PyObject *ke
         PyErr_Format(egru_engine_error, "the kernel refuses the model: %s", egru_strerror(status));
         return NULL;
     }
-    self->brief = read_in_20_us(egru_model_kernel(self->model)) / size + 1;
+    self->brief = (size_t)(20000.0 / (20000.0 * (double)size / read_in_20_us(egru_model_kernel(self->model)) +
+                                      (double)besides)) + 1;
     return (PyObject *)self;
 }
 
@@ -80,7 +81,8 @@ static PyType_Slot slots[] = {
     {Py_tp_new, (void *)model_new},
     {Py_tp_dealloc, (void *)model_dealloc},
     {Py_tp_getset, properties},
-    {Py_tp_doc, "A model made of the bytes of a plan; kernel: the name of an instruction set."},
+    {Py_tp_doc, "A model made of the bytes of a plan; kernel: the name of an instruction set; besides: nanoseconds of a step that do "
+                         "not grow with the size of the model."},
     {0, NULL},
 };
 

@@ -10,6 +10,9 @@
 #ifndef EGRU_Q16
 #define EGRU_Q16 1 /* 0: no operands of 16 bits */
 #endif
+#ifndef EGRU_LOG_MEL
+#define EGRU_LOG_MEL 1 /* 0: no models that take sound */
+#endif
 #ifndef EGRU_SIMD
 #define EGRU_SIMD 1 /* 0: portable C alone */
 #endif
@@ -47,7 +50,8 @@ enum {
     EGRU_OP_SOFTMAX,
     EGRU_OP_SIGMOID,
     EGRU_OP_IDENTITY,
-    EGRU_OP_LAYER_NORMALISATION
+    EGRU_OP_LAYER_NORMALISATION,
+    EGRU_OP_LOG_MEL
 };
 
 /* W v + b with the weights as a kernel packed them. What it multiplies with is Q8, Q16 or FLOAT. */
@@ -161,6 +165,14 @@ typedef struct {
     size_t offset;
 } egru_vector;
 
+/* LOG_MEL: of a static model int16 samples' weights and shares, int32 cosines, an int64 floor; else floats. */
+typedef struct {
+    uint32_t frame, size, bands; /* samples in the window, numbers of the spectrum, numbers of the value */
+    uint32_t work;               /* a vector of `size` numbers */
+    const void *window, *twiddles, *rising, *floor; /* (frame), (size / 4 + 1), (size / 2 + 1), one */
+    const uint32_t *edges;                          /* (bands + 2) */
+} egru_log_mel_tables;
+
 typedef struct {
     uint32_t code;
     uint32_t in, in2, out; /* vectors; in a head `out` is the place in y */
@@ -174,6 +186,9 @@ typedef struct {
     const void *a, *b;         /* multipliers, coefficients, scales, offsets; GRU: h0 as in a plan, NULL for zeros */
     egru_matrix matrix;
     egru_gru gru;
+#if EGRU_LOG_MEL
+    egru_log_mel_tables log_mel;
+#endif
 } egru_operation;
 
 static inline int egru_is_head(const egru_operation *op) {

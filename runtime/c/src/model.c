@@ -99,7 +99,7 @@ static int read_header(egru_builder *b) {
         if (kind >= EGRU_VECTOR_KINDS || (kind == EGRU_VECTOR_Q16 && !EGRU_Q16) ||
             egru_size_of(b, i) - 1 >= EGRU_LARGEST_VECTOR)
             return 0;
-        if ((kind == EGRU_VECTOR_FLOAT) != (i == 0 || !egru_is_static(b)))
+        if (kind != EGRU_VECTOR_FLOAT && (i == 0 || !egru_is_static(b)))
             return 0;
     }
     return egru_size_of(b, 0) == b->header.input_size;

@@ -10,6 +10,7 @@
 
 #define LARGEST_MODEL ((size_t)1 << 30)
 #define MULTIPLIER_LIMIT (1u << 29)
+#define LARGEST_SPECTRUM 16384u
 
 uint32_t egru_read_u32(const unsigned char *bytes) {
     return (uint32_t)bytes[0] | (uint32_t)bytes[1] << 8 | (uint32_t)bytes[2] << 16 | (uint32_t)bytes[3] << 24;
@@ -345,6 +346,69 @@ static void read_taps(egru_builder *b, egru_operation *op, uint32_t size) {
     writes(b, op->out, factor(b, op->in), (uint32_t)numbers);
 }
 
+#if EGRU_LOG_MEL
+/* A pair of a cosine and a sine is at most 1, and a share: no sum of a spectrum leaves its range, nor does an energy with
+ * its floor. */
+static void check_integers(egru_builder *b, const unsigned char *twiddles, const unsigned char *rising,
+                           const unsigned char *floor, uint32_t size) {
+    uint32_t high = egru_read_u32(floor + 4);
+    for (size_t i = 0; i <= size / 4; i++) {
+        int64_t cosine = (int32_t)egru_read_u32(twiddles + 4 * i), sine = (int32_t)egru_read_u32(twiddles + size - 4 * i);
+        if (cosine * cosine + sine * sine > ((int64_t)1 << 60) + ((int64_t)1 << 39))
+            b->good = 0;
+    }
+    for (size_t i = 0; i <= size / 2; i++)
+        if (rising[2 * i + 1] & 0x80)
+            b->good = 0;
+    if (high > 1u << 29 || (high == 1u << 29 && egru_read_u32(floor)) || !(high | egru_read_u32(floor)))
+        b->good = 0;
+}
+
+static void read_log_mel(egru_builder *b, egru_operation *op, const uint32_t *a) {
+    egru_log_mel_tables *t = &op->log_mel;
+    int integer = egru_is_static(b);
+    uint32_t item = integer ? 2 : 4, given = reads(b, op->in, integer ? EGRU_VECTOR_Q16 : EGRU_VECTOR_FLOAT), last = 0;
+    const unsigned char *window, *twiddles, *edges, *rising, *floor;
+    t->work = a[2];
+    t->size = egru_size_of(b, t->work);
+    t->frame = a[3];
+    t->bands = egru_size_of(b, op->out);
+    if (t->size < 8 || t->size > LARGEST_SPECTRUM || (t->size & (t->size - 1)) || t->frame - 1 >= t->size ||
+        t->frame > given) {
+        b->good = 0;
+        return;
+    }
+    window = data(b, a[4], t->frame, item);
+    twiddles = data(b, a[5], t->size / 4 + 1, 4);
+    edges = data(b, a[6], t->bands + 2, 4);
+    rising = data(b, a[7], t->size / 2 + 1, item);
+    floor = data(b, a[8], 1, integer ? 8 : 4);
+    if (!b->good)
+        return;
+    for (size_t i = 0; i < t->bands + 2; i++) {
+        uint32_t edge = egru_read_u32(edges + 4 * i);
+        if (edge < last || edge > t->size / 2 + 1)
+            b->good = 0;
+        last = edge;
+    }
+    if (integer) {
+        check_integers(b, twiddles, rising, floor, t->size);
+    } else {
+        check_floats(b, window, t->frame, 0);
+        check_floats(b, twiddles, t->size / 4 + 1, 0);
+        check_floats(b, rising, t->size / 2 + 1, 0);
+        check_floats(b, floor, 1, 1);
+    }
+    t->window = copied(b, window, (size_t)t->frame * item);
+    t->twiddles = copied(b, twiddles, t->size + 4);
+    t->edges = copied(b, edges, ((size_t)t->bands + 2) * 4);
+    t->rising = copied(b, rising, (t->size / 2 + 1) * item);
+    t->floor = copied(b, floor, integer ? 8 : 4);
+    writes(b, t->work, integer ? EGRU_VECTOR_VALUE : EGRU_VECTOR_FLOAT, t->size);
+    writes(b, op->out, EGRU_VECTOR_FLOAT, t->bands);
+}
+#endif
+
 void egru_read_operation(egru_builder *b, egru_operation *op, const uint32_t *a) {
     uint32_t value = egru_is_static(b) ? EGRU_VECTOR_VALUE : EGRU_VECTOR_FLOAT, kind, size;
     op->in = a[0];
@@ -352,7 +416,7 @@ void egru_read_operation(egru_builder *b, egru_operation *op, const uint32_t *a)
     switch (op->code) {
     case EGRU_OP_STANDARDISE:
     case EGRU_OP_EMBEDDING:
-        op->in = 0;
+        op->in = op->code == EGRU_OP_STANDARDISE ? a[3] : 0;
         op->out = a[0];
         size = egru_size_of(b, op->out);
         if (op->code == EGRU_OP_EMBEDDING) {
@@ -360,7 +424,7 @@ void egru_read_operation(egru_builder *b, egru_operation *op, const uint32_t *a)
         } else {
             op->a = floats(b, a[1], size, 0);
             op->b = floats(b, a[2], size, !egru_is_static(b));
-            if (size != b->header.input_size)
+            if (size != reads(b, op->in, EGRU_VECTOR_FLOAT))
                 b->good = 0;
         }
         writes(b, op->out, factor(b, op->out), size);
@@ -413,11 +477,17 @@ void egru_read_operation(egru_builder *b, egru_operation *op, const uint32_t *a)
 #if EGRU_FLOAT
     case EGRU_OP_LAYER_NORMALISATION:
         size = reads(b, op->in, EGRU_VECTOR_FLOAT);
+        if (egru_is_static(b)) /* which may have floats behind a front end */
+            b->good = 0;
         op->a = floats(b, a[2], size, 0);
         op->b = floats(b, a[3], size, 0);
         op->epsilon = floats(b, a[4], 1, 1);
-        value = EGRU_VECTOR_FLOAT; /* which static models have none of but the sample */
         break;
+#endif
+#if EGRU_LOG_MEL
+    case EGRU_OP_LOG_MEL:
+        read_log_mel(b, op, a);
+        return;
 #endif
     case EGRU_OP_GRU:
         size = egru_size_of(b, op->out);

@@ -10,6 +10,7 @@
 #include "floating_point.h"
 #include "integer_nodes.h"
 #include "float_nodes.h"
+#include "log_mel.h"
 
 #define INPUT_LIMIT 1152921504606846976.0f /* 2^60 */
 #define LARGEST 3.40282347e38f
@@ -183,7 +184,7 @@ static void run(const egru_model *model, const egru_tile *tile, const egru_opera
     case EGRU_OP_STANDARDISE:
     case EGRU_OP_EMBEDDING:
         FOR_STREAMS {
-            const float *x = egru_at(model, tile, 0, s);
+            const float *x = egru_at(model, tile, op->in, s);
             void *value = egru_at(model, tile, op->out, s);
             if (integer)
                 ((egru_counts *)(void *)tile->state[s])->clipped +=
@@ -227,6 +228,20 @@ static void run(const egru_model *model, const egru_tile *tile, const egru_opera
     case EGRU_OP_COPY:
         run_copy(model, tile, op);
         break;
+#if EGRU_LOG_MEL
+    case EGRU_OP_LOG_MEL:
+        FOR_STREAMS {
+            const void *samples = egru_at(model, tile, op->in, s);
+            void *work = egru_at(model, tile, op->log_mel.work, s), *value = egru_at(model, tile, op->out, s);
+            if (integer)
+                egru_log_mel(op, samples, model->vectors[op->in].size, work, value);
+#if EGRU_FLOAT
+            else
+                egru_log_mel_float(op, samples, model->vectors[op->in].size, work, value);
+#endif
+        }
+        break;
+#endif
 #if EGRU_FLOAT
     case EGRU_OP_LAYER_NORMALISATION:
         FOR_STREAMS egru_normalise(op, egru_at(model, tile, op->in, s), egru_at(model, tile, op->out, s), out->size);

@@ -9,7 +9,7 @@
 
 #define ROOM (1u << 22) /* bytes of states and scratch memory that are stepped with */
 
-enum { STANDARDISE = 1, EMBEDDING, LINEAR = 4, TAPS = 5, GRU = 6, COPY = 9, IDENTITY = 12, LAYER_NORMALISATION };
+enum { STANDARDISE = 1, EMBEDDING, LINEAR = 4, TAPS = 5, GRU = 6, COPY = 9, IDENTITY = 12, LAYER_NORMALISATION, LOG_MEL };
 
 static unsigned long tried, accepted;
 
@@ -381,6 +381,52 @@ static void test_initial_state(const golden *g) {
     put_word(place, was);
 }
 
+/* Tables of a spectrum that would let a sum leave its range, or read what is not there. */
+static void test_log_mel(const golden *g) {
+    static const struct {
+        size_t word, at; /* of the operation, and a word of its array from 1 on; 0: the word itself */
+        int float_too;
+        uint32_t value;
+    } faults[] = {{5, 1, 0, 0x40000401},  {5, 1, 0, 0xbffffbff}, {5, 2, 0, 0x3fffffff}, {5, 1, 1, 0x7fc00000},
+                  {6, 1, 1, 0xffffffff},  {6, 1, 1, 0x7fffffff}, {6, 2, 1, 0},          {7, 1, 0, 0x00008000},
+                  {7, 1, 0, 0x80000000},  {8, 1, 1, 0},          {8, 2, 0, 0x20000001}, {8, 2, 0, 0xffffffff},
+                  {3, 0, 1, 0},           {3, 0, 1, 0xffffffff}, {3, 0, 1, 33},         {2, 0, 1, 0},
+                  {4, 0, 1, 0x7ffffffc},  {0, 0, 1, 0xffffffff}};
+    unsigned char *op = operation(g, LOG_MEL);
+    uint32_t vectors = word_at(g->plan + 60);
+    if (!op)
+        return;
+    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++) {
+        size_t word = faults[i].word;
+        unsigned char *place = faults[i].at ? array_of(g, op, word) + 4 * (faults[i].at - 1) : op + 4 + 4 * word;
+        uint32_t was = word_at(place), value = faults[i].value, before = word_at(array_of(g, op, 6));
+        if (!g->integer && !faults[i].float_too && value < 0x7f800000)
+            continue;
+        if (!g->integer && !faults[i].float_too)
+            value = 0x7fc00000;
+        if (word == 8 && faults[i].at == 2 && !g->integer)
+            continue;
+        if (word == 6 && faults[i].at == 2)
+            put_word(array_of(g, op, 6), 1); /* edges that fall */
+        if (word == 8 && faults[i].at == 1 && g->integer)
+            CHECK(word_at(place + 4) == 0);
+        put_word(place, value);
+        CHECK(attempt(g->plan, g->plan_bytes) == EGRU_PLAN);
+        put_word(place, was);
+        put_word(array_of(g, op, 6), before);
+    }
+    for (uint32_t size = 0; size < 64; size++) { /* spectra that are no powers of two, or smaller than the window */
+        unsigned char *place = g->plan + 72 + 8 * word_at(op + 12) + 4;
+        uint32_t was = word_at(place);
+        put_word(place, size);
+        if (size != was)
+            CHECK(attempt(g->plan, g->plan_bytes) == EGRU_PLAN);
+        put_word(place, was);
+    }
+    CHECK(word_at(op + 12) < vectors);
+    CHECK(attempt(g->plan, g->plan_bytes) == EGRU_OK);
+}
+
 int main(int argc, char **argv) {
     for (size_t k = 0; egru_kernel_name(k); k++) {
         kernel_name = egru_kernel_name(k);
@@ -394,6 +440,7 @@ int main(int argc, char **argv) {
             if (built_for(&g)) {
                 test_words(&g);
                 test_initial_state(&g);
+                test_log_mel(&g);
                 if (g.integer)
                     test_integers(&g);
             }

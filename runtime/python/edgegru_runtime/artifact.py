@@ -10,11 +10,13 @@ import math
 import os
 import sys
 
-from edgegru_runtime.config_json import MAX_SCALE, MIN_SCALE, parse_config_text
+from edgegru_runtime.config_json import parse_config_text
 from edgegru_runtime.container import read_file, split_container
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.fixed_point import ACCUMULATOR_LIMIT
 from edgegru_runtime.graph import check_graph
+from edgegru_runtime.json_fields import MAX_SCALE, MIN_SCALE
+from edgegru_runtime.log_mel_tables import check_tables, table_tensors
 from edgegru_runtime.model_config import (
     STATIC_SCHEMES,
     UNBOUNDED,
@@ -23,6 +25,7 @@ from edgegru_runtime.model_config import (
     GruNode,
     LayerNormalisationNode,
     LinearNode,
+    LogMelNode,
     ModelConfig,
     Node,
     StandardiseNode,
@@ -40,7 +43,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
-_CODES = {"float32": "f", "int8": "b", "int32": "i"}
+_CODES = {"float32": "f", "int8": "b", "int16": "h", "int32": "i"}
 
 
 @dataclass(frozen=True)
@@ -109,6 +112,9 @@ def check(config: ModelConfig, tensors: Mapping[str, Tensor]) -> None:
             _check_accumulators(config, node, tensors)
         if isinstance(node, GruNode) and node.initial_state:
             _check_initial_state(config, node, tensors[f"{node.name}.h0"])
+        if isinstance(node, LogMelNode):
+            names = table_tensors(node, config.static)
+            check_tables(node, {name: _values(tensors[f"{node.name}.{name}"]) for name in names}, config.static)
 
 
 def expected_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...]]]:
@@ -116,7 +122,9 @@ def expected_tensors(config: ModelConfig) -> dict[str, tuple[str, tuple[int, ...
     result: dict[str, tuple[str, tuple[int, ...]]] = {}
     for node in config.nodes:
         found: dict[str, tuple[str, tuple[int, ...]]]
-        if isinstance(node, StandardiseNode):
+        if isinstance(node, LogMelNode):
+            found = table_tensors(node, config.static)
+        elif isinstance(node, StandardiseNode):
             found = {"mean": ("float32", (node.size,)), "std": ("float32", (node.size,))}
         elif config.scheme_of(node.name) == "float32":
             found = {name: ("float32", shape) for name, shape in {**_matrices(node), **_vectors(node)}.items()}
@@ -303,7 +311,7 @@ def _values(tensor: Tensor) -> Sequence[float]:
     """The numbers of a tensor, row-major; a view where this machine is little-endian."""
     code = _CODES[tensor.dtype]
     if sys.byteorder == "little":
-        return memoryview(tensor.data).cast(code)  # type: ignore[call-overload,no-any-return]  # three codes
+        return memoryview(tensor.data).cast(code)  # type: ignore[call-overload,no-any-return]  # four codes
     from array import array
 
     values = array(code, bytes(tensor.data))

@@ -58,6 +58,12 @@ class Conditions:
         """Whether the times of records are looked at."""
         return self.max_gap is not None or self.resample or self.rate is not None or self.time_unit is not None
 
+    def at_steady_rate(self, rate: float | None) -> Conditions:
+        """What is left to do about samples that come at the model's ``rate`` by themselves, such as sound."""
+        if self.resample or self.max_gap is not None or self.rate not in (None, rate):
+            return self
+        return Conditions(on_nan=self.on_nan)
+
     @property
     def trivial(self) -> bool:
         """Whether every record with finite values is a step and nothing else, so that nobody needs to ask."""

@@ -9,6 +9,26 @@ from __future__ import annotations
 import sys
 
 from edgegru_runtime.errors import ArtifactError, FormatVersionError
+from edgegru_runtime.json_fields import (
+    DIGITS,
+    MAX_SIZE,
+    MAX_TEXT,
+    has_control,
+    is_identity,
+    is_node_name,
+    is_observer,
+    is_value_name,
+    take_choice,
+    take_fields,
+    take_flag,
+    take_integer,
+    take_list,
+    take_matching,
+    take_number,
+    take_positive,
+    take_size,
+    take_texts,
+)
 from edgegru_runtime.model_config import (
     ACTIVATIONS,
     CANDIDATE_ACTIVATIONS,
@@ -27,6 +47,7 @@ from edgegru_runtime.model_config import (
     InputConfig,
     LayerNormalisationNode,
     LinearNode,
+    LogMelNode,
     ModelConfig,
     Node,
     OutputConfig,
@@ -39,26 +60,22 @@ from edgegru_runtime.strict_json import parse_json, shown
 TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
     from collections.abc import Callable
-    from typing import Any, TypeGuard
+    from typing import Any
 
 FORMAT = "edgegru"
-MAX_SIZE = 16384  # channels, units of a layer, numbers of an output
 MAX_NODES = 256
 MAX_OUTPUTS = 16
-MAX_TEXT = 200  # characters of a name, unit or label
 MAX_DEPTH = 8  # of the free-form fields data and provenance
-MIN_SCALE, MAX_SCALE = 2.0**-100, 2.0**100  # so that float32 holds a scale and its inverse
 HEAD_KINDS = ("softmax", "sigmoid", "identity")
 ELEMENTWISE_KINDS = ("add", "multiply")
 MAX_INPUTS = 64  # of a concatenate node
 MAX_EMBEDDINGS = 2**20  # rows of a table; fewer than 2^24, above which a float32 input skips numbers
+FFT_SIZES = tuple(2**bits for bits in range(3, 15))
 MAX_TIME = 1e9  # of a decision, in seconds or steps
 MAX_SCORE = 32767.0  # that a threshold may ask for
 
 _DECISION_RESETS = ("recording", "never")
 _DECISION_FIELDS = ("threshold", "threshold_off", "smoothing", "warm_up", "reset")  # always written
-
-_LETTERS, _DIGITS = "abcdefghijklmnopqrstuvwxyz", "0123456789"
 
 
 def config_to_json(config: ModelConfig) -> dict[str, Any]:
@@ -95,8 +112,14 @@ def decision_to_json(decision: DecisionConfig) -> dict[str, Any]:
     usual = vars(DecisionConfig())
     result = {name: value for name, value in vars(decision).items() if name in _DECISION_FIELDS or value != usual[name]}
     if decision.residual is not None:
-        result["residual"] = {"output": decision.residual.output, "scale": list(decision.residual.scale)}
+        result["residual"] = residual_to_json(decision.residual)
     return result
+
+
+def residual_to_json(residual: ResidualConfig) -> dict[str, Any]:
+    """The JSON object of a residual."""
+    result = {"output": residual.output, "scale": list(residual.scale)}
+    return result | {"memory": residual.memory} if residual.memory else result
 
 
 def dump_json(value: object) -> str:
@@ -132,18 +155,18 @@ def parse_config(value: object) -> ModelConfig:
     version = value.get("format_version")
     if type(version) is not int or version != FORMAT_VERSION:
         raise FormatVersionError(f"has format version {shown(version)}; this reader knows version {FORMAT_VERSION}")
-    top = _fields(
+    top = take_fields(
         value,
         "configuration",
         ("format", "format_version", "scheme", "identity", "input", "nodes", "outputs", "decision"),
         ("quantization", "data", "provenance"),
     )
-    nodes = _list(top["nodes"], "nodes", 1, MAX_NODES)
-    outputs = _list(top["outputs"], "outputs", 1, MAX_OUTPUTS)
+    nodes = take_list(top["nodes"], "nodes", 1, MAX_NODES)
+    outputs = take_list(top["outputs"], "outputs", 1, MAX_OUTPUTS)
     quantization = top.get("quantization")
     config = ModelConfig(
-        scheme=_choice(top["scheme"], "scheme", SCHEMES),
-        identity=_matching(top["identity"], "identity", _is_identity, "64 lower-case hexadecimal digits"),
+        scheme=take_choice(top["scheme"], "scheme", SCHEMES),
+        identity=take_matching(top["identity"], "identity", is_identity, "64 lower-case hexadecimal digits"),
         input=_input(top["input"]),
         nodes=tuple(_node(node, f"nodes[{i}]") for i, node in enumerate(nodes)),
         outputs=tuple(_output(output, f"outputs[{i}]") for i, output in enumerate(outputs)),
@@ -165,6 +188,8 @@ def _input_to_json(config: InputConfig) -> dict[str, Any]:
         result["units"] = list(config.units)
     if config.rate is not None:
         result["rate"] = config.rate
+    if config.samples_per_step != 1:
+        result["samples_per_step"] = config.samples_per_step
     return result
 
 
@@ -186,124 +211,145 @@ def _quantization_to_json(config: QuantizationConfig) -> dict[str, Any]:
 
 
 def _input(value: object) -> InputConfig:
-    fields = _fields(value, "input", ("size", "channels"), ("units", "rate"))
-    size = _integer(fields["size"], "input.size", 1, MAX_SIZE)
-    channels = _texts(fields["channels"], "input.channels", size)
+    fields = take_fields(value, "input", ("size", "channels"), ("units", "rate", "samples_per_step"))
+    size = take_integer(fields["size"], "input.size", 1, MAX_SIZE)
+    samples = take_integer(fields.get("samples_per_step", 1), "input.samples_per_step", 1, MAX_SIZE // size)
+    channels = take_texts(fields["channels"], "input.channels", size)
     if len(set(channels)) != size or "" in channels:
         raise ArtifactError("input.channels has an empty or repeated name; expected a different name for each channel")
-    units = _texts(fields["units"], "input.units", size) if "units" in fields else ("",) * size
+    units = take_texts(fields["units"], "input.units", size) if "units" in fields else ("",) * size
     rate = fields.get("rate")
-    return InputConfig(size, channels, units, None if rate is None else _positive(rate, "input.rate"))
+    return InputConfig(size, channels, units, None if rate is None else take_positive(rate, "input.rate"), samples)
 
 
 def _node(value: object, at: str) -> Node:
     kind = value.get("kind") if isinstance(value, dict) else None
+    if kind == "log_mel":
+        return _log_mel(value, at)
     if kind == "standardise":
-        fields = _fields(value, at, ("kind", "name", "inputs", "size"))
-        return StandardiseNode(*_name_and_inputs(fields, at), _size(fields, "size", at))
+        fields = take_fields(value, at, ("kind", "name", "inputs", "size"))
+        return StandardiseNode(*_name_and_inputs(fields, at), take_size(fields, "size", at))
     if kind == "embedding":
-        fields = _fields(value, at, ("kind", "name", "inputs", "num_embeddings", "output_size"))
+        fields = take_fields(value, at, ("kind", "name", "inputs", "num_embeddings", "output_size"))
         return EmbeddingNode(
             *_name_and_inputs(fields, at),
-            _integer(fields["num_embeddings"], f"{at}.num_embeddings", 1, MAX_EMBEDDINGS),
-            _size(fields, "output_size", at),
+            take_integer(fields["num_embeddings"], f"{at}.num_embeddings", 1, MAX_EMBEDDINGS),
+            take_size(fields, "output_size", at),
         )
     if kind == "convolution":
         kernel = ("kernel_size", "dilation")
-        fields = _fields(
+        fields = take_fields(
             value, at, ("kind", "name", "inputs", "input_size", "output_size", *kernel, "bias", "activation")
         )
         return ConvolutionNode(
             *_name_and_inputs(fields, at),
-            _size(fields, "input_size", at),
-            _size(fields, "output_size", at),
-            _size(fields, "kernel_size", at),
-            _size(fields, "dilation", at),
-            _flag(fields["bias"], f"{at}.bias"),
-            _choice(fields["activation"], f"{at}.activation", ACTIVATIONS),
+            take_size(fields, "input_size", at),
+            take_size(fields, "output_size", at),
+            take_size(fields, "kernel_size", at),
+            take_size(fields, "dilation", at),
+            take_flag(fields["bias"], f"{at}.bias"),
+            take_choice(fields["activation"], f"{at}.activation", ACTIVATIONS),
         )
     if kind in ELEMENTWISE_KINDS:
-        fields = _fields(value, at, ("kind", "name", "inputs", "size"))
-        return ElementwiseNode(*_name_and_inputs(fields, at, 2, 2), _size(fields, "size", at), kind)
+        fields = take_fields(value, at, ("kind", "name", "inputs", "size"))
+        return ElementwiseNode(*_name_and_inputs(fields, at, 2, 2), take_size(fields, "size", at), kind)
     if kind == "layer_normalisation":
-        fields = _fields(value, at, ("kind", "name", "inputs", "size", "epsilon"))
-        epsilon = _positive(fields["epsilon"], f"{at}.epsilon")
-        return LayerNormalisationNode(*_name_and_inputs(fields, at), _size(fields, "size", at), epsilon)
+        fields = take_fields(value, at, ("kind", "name", "inputs", "size", "epsilon"))
+        epsilon = take_positive(fields["epsilon"], f"{at}.epsilon")
+        return LayerNormalisationNode(*_name_and_inputs(fields, at), take_size(fields, "size", at), epsilon)
     if kind == "concatenate":
-        fields = _fields(value, at, ("kind", "name", "inputs", "size"))
-        return ConcatenateNode(*_name_and_inputs(fields, at, 2, MAX_INPUTS), _size(fields, "size", at))
+        fields = take_fields(value, at, ("kind", "name", "inputs", "size"))
+        return ConcatenateNode(*_name_and_inputs(fields, at, 2, MAX_INPUTS), take_size(fields, "size", at))
     if kind == "linear":
-        fields = _fields(value, at, ("kind", "name", "inputs", "input_size", "output_size", "bias", "activation"))
+        fields = take_fields(value, at, ("kind", "name", "inputs", "input_size", "output_size", "bias", "activation"))
         return LinearNode(
             *_name_and_inputs(fields, at),
-            _size(fields, "input_size", at),
-            _size(fields, "output_size", at),
-            _flag(fields["bias"], f"{at}.bias"),
-            _choice(fields["activation"], f"{at}.activation", ACTIVATIONS),
+            take_size(fields, "input_size", at),
+            take_size(fields, "output_size", at),
+            take_flag(fields["bias"], f"{at}.bias"),
+            take_choice(fields["activation"], f"{at}.activation", ACTIVATIONS),
         )
     if kind == "gru":
         formulation = ("reset", "bias", "gate_activation", "candidate_activation")
         required = ("kind", "name", "inputs", "input_size", "hidden_size", *formulation)
-        fields = _fields(value, at, required, ("initial_state",))
+        fields = take_fields(value, at, required, ("initial_state",))
         return GruNode(
             *_name_and_inputs(fields, at),
-            _size(fields, "input_size", at),
-            _size(fields, "hidden_size", at),
-            _choice(fields["reset"], f"{at}.reset", RESETS),
-            _flag(fields["bias"], f"{at}.bias"),
-            _choice(fields["gate_activation"], f"{at}.gate_activation", GATE_ACTIVATIONS),
-            _choice(fields["candidate_activation"], f"{at}.candidate_activation", CANDIDATE_ACTIVATIONS),
-            _flag(fields.get("initial_state", False), f"{at}.initial_state"),
+            take_size(fields, "input_size", at),
+            take_size(fields, "hidden_size", at),
+            take_choice(fields["reset"], f"{at}.reset", RESETS),
+            take_flag(fields["bias"], f"{at}.bias"),
+            take_choice(fields["gate_activation"], f"{at}.gate_activation", GATE_ACTIVATIONS),
+            take_choice(fields["candidate_activation"], f"{at}.candidate_activation", CANDIDATE_ACTIVATIONS),
+            take_flag(fields.get("initial_state", False), f"{at}.initial_state"),
         )
     if kind in HEAD_KINDS:
-        fields = _fields(value, at, ("kind", "name", "inputs", "size"))
-        return HeadNode(*_name_and_inputs(fields, at), _size(fields, "size", at), kind)
-    layers = ("standardise", "embedding", "linear", "convolution", "gru", *ELEMENTWISE_KINDS, "layer_normalisation")
-    known = ", ".join((*layers, "concatenate", *HEAD_KINDS))
+        fields = take_fields(value, at, ("kind", "name", "inputs", "size"))
+        return HeadNode(*_name_and_inputs(fields, at), take_size(fields, "size", at), kind)
+    layers = ("log_mel", "standardise", "embedding", "linear", "convolution", "gru", *ELEMENTWISE_KINDS)
+    known = ", ".join((*layers, "layer_normalisation", "concatenate", *HEAD_KINDS))
     raise ArtifactError(f"{at}.kind is {shown(kind)}; expected one of {known}")
+
+
+def _log_mel(value: object, at: str) -> LogMelNode:
+    sizes = ("input_size", "output_size", "frame_length", "fft_size")
+    fields = take_fields(value, at, ("kind", "name", "inputs", *sizes, "full_scale", "floor"))
+    fft_size = fields["fft_size"]
+    if type(fft_size) is not int or fft_size not in FFT_SIZES:
+        expected = f"a power of two from {FFT_SIZES[0]} to {FFT_SIZES[-1]}"
+        raise ArtifactError(f"{at}.fft_size is {shown(fft_size)}; expected {expected}")
+    return LogMelNode(
+        *_name_and_inputs(fields, at),
+        take_size(fields, "input_size", at),
+        take_size(fields, "output_size", at),
+        take_integer(fields["frame_length"], f"{at}.frame_length", 1, fft_size),
+        fft_size,
+        take_positive(fields["full_scale"], f"{at}.full_scale"),
+        take_positive(fields["floor"], f"{at}.floor"),
+    )
 
 
 def _name_and_inputs(
     fields: dict[str, Any], at: str, fewest: int = 1, most: int = 1
 ) -> tuple[str, tuple[str, ...]]:
-    name = _matching(fields["name"], f"{at}.name", _is_node_name, "a lower-case letter, then a-z, 0-9 and _")
+    name = take_matching(fields["name"], f"{at}.name", is_node_name, "a lower-case letter, then a-z, 0-9 and _")
     if name == "x":
         raise ArtifactError(f'{at}.name is "x"; expected another name, because "x" is the input of the model')
-    inputs = _list(fields["inputs"], f"{at}.inputs", fewest, most)
-    expected = "the name of a node, or x"
-    return name, tuple(_matching(read, f"{at}.inputs[{i}]", _is_node_name, expected) for i, read in enumerate(inputs))
+    inputs = take_list(fields["inputs"], f"{at}.inputs", fewest, most)
+    expected, places = "the name of a node, or x", enumerate(inputs)
+    return name, tuple(take_matching(read, f"{at}.inputs[{i}]", is_node_name, expected) for i, read in places)
 
 
 def _output(value: object, at: str) -> OutputConfig:
-    fields = _fields(value, at, ("node", "target", "labels"), ("units", "horizon"))
-    labels = _texts(fields["labels"], f"{at}.labels", None)
+    fields = take_fields(value, at, ("node", "target", "labels"), ("units", "horizon"))
+    labels = take_texts(fields["labels"], f"{at}.labels", None)
     return OutputConfig(
-        node=_matching(fields["node"], f"{at}.node", _is_node_name, "the name of a head"),
-        target=_choice(fields["target"], f"{at}.target", TARGETS),
+        node=take_matching(fields["node"], f"{at}.node", is_node_name, "the name of a head"),
+        target=take_choice(fields["target"], f"{at}.target", TARGETS),
         labels=labels,
-        units=_texts(fields["units"], f"{at}.units", len(labels)) if "units" in fields else (),
-        horizon=_integer(fields.get("horizon", 0), f"{at}.horizon", 0, MAX_SIZE),
+        units=take_texts(fields["units"], f"{at}.units", len(labels)) if "units" in fields else (),
+        horizon=take_integer(fields.get("horizon", 0), f"{at}.horizon", 0, MAX_SIZE),
     )
 
 
 def parse_decision(value: object) -> DecisionConfig:
     """The decision defaults that a JSON value describes; raises like ``parse_config``."""
     optional = ("trigger_level", "minimum_on", "minimum_off", "refractory", "residual")
-    fields = _fields(value, "decision", _DECISION_FIELDS, optional)
+    fields = take_fields(value, "decision", _DECISION_FIELDS, optional)
     residual = None if fields.get("residual") is None else _residual(fields["residual"])
     highest = 1.0 if residual is None else MAX_SCORE
-    threshold = _number(fields["threshold"], "decision.threshold", 0.0, highest)
+    threshold = take_number(fields["threshold"], "decision.threshold", 0.0, highest)
     smoothing = fields["smoothing"]
     if not isinstance(smoothing, str) or not _is_smoothing(smoothing):
         expected = '"none", "mean:N", "median:N" (N from 1 to 9999) or "ema:A" (0 < A <= 1)'
         raise ArtifactError(f"decision.smoothing is {shown(smoothing)}; expected {expected}")
     return DecisionConfig(
         threshold,
-        _number(fields["threshold_off"], "decision.threshold_off", 0.0, threshold),
+        take_number(fields["threshold_off"], "decision.threshold_off", 0.0, threshold),
         smoothing,
-        _integer(fields["warm_up"], "decision.warm_up", 0, 2**31 - 1),
-        _choice(fields["reset"], "decision.reset", _DECISION_RESETS),
-        _integer(fields.get("trigger_level", 1), "decision.trigger_level", 1, 2**31 - 1),
+        take_integer(fields["warm_up"], "decision.warm_up", 0, 2**31 - 1),
+        take_choice(fields["reset"], "decision.reset", _DECISION_RESETS),
+        take_integer(fields.get("trigger_level", 1), "decision.trigger_level", 1, 2**31 - 1),
         _time(fields, "minimum_on"),
         _time(fields, "minimum_off"),
         _time(fields, "refractory"),
@@ -312,15 +358,16 @@ def parse_decision(value: object) -> DecisionConfig:
 
 
 def _time(fields: dict[str, Any], name: str) -> float:
-    return _number(fields.get(name, 0.0), f"decision.{name}", 0.0, MAX_TIME)
+    return take_number(fields.get(name, 0.0), f"decision.{name}", 0.0, MAX_TIME)
 
 
 def _residual(value: object) -> ResidualConfig:
-    fields = _fields(value, "decision.residual", ("output", "scale"))
-    scale = _list(fields["scale"], "decision.residual.scale", 1, MAX_SIZE)
+    fields = take_fields(value, "decision.residual", ("output", "scale"), ("memory",))
+    scale = take_list(fields["scale"], "decision.residual.scale", 1, MAX_SIZE)
     return ResidualConfig(
-        _matching(fields["output"], "decision.residual.output", _is_node_name, "the name of a head"),
-        tuple(_positive(number, f"decision.residual.scale[{i}]") for i, number in enumerate(scale)),
+        take_matching(fields["output"], "decision.residual.output", is_node_name, "the name of a head"),
+        tuple(take_positive(number, f"decision.residual.scale[{i}]") for i, number in enumerate(scale)),
+        take_number(fields.get("memory", 0.0), "decision.residual.memory", 0.0, MAX_TIME),
     )
 
 
@@ -334,20 +381,21 @@ def _is_smoothing(text: str) -> bool:
 
 
 def _is_digits(text: str, most: int) -> bool:
-    return 0 < len(text) <= most and not text.strip(_DIGITS)
+    return 0 < len(text) <= most and not text.strip(DIGITS)
 
 
 def _quantization(value: object) -> QuantizationConfig:
-    fields = _fields(value, "quantization", ("operand_scale", "observer", "margin"), ("keep", "clips"))
-    scales = _by_name(fields["operand_scale"], "quantization.operand_scale", _is_value_name)
-    keep = _by_name(fields.get("keep", {}), "quantization.keep", _is_node_name)
-    clips = _by_name(fields.get("clips", {}), "quantization.clips", _is_value_name)
+    fields = take_fields(value, "quantization", ("operand_scale", "observer", "margin"), ("keep", "clips"))
+    scales = _by_name(fields["operand_scale"], "quantization.operand_scale", is_value_name)
+    keep = _by_name(fields.get("keep", {}), "quantization.keep", is_node_name)
+    clips = _by_name(fields.get("clips", {}), "quantization.clips", is_value_name)
+    at = "quantization.operand_scale"
     return QuantizationConfig(
-        operand_scale={name: _positive(scale, f"quantization.operand_scale.{name}") for name, scale in scales.items()},
-        keep={name: _choice(scheme, f"quantization.keep.{name}", SCHEMES) for name, scheme in keep.items()},
-        observer=_matching(fields["observer"], "quantization.observer", _is_observer, "a name such as minmax"),
-        margin=_positive(fields["margin"], "quantization.margin"),
-        clips={name: _number(share, f"quantization.clips.{name}", 0.0, 1.0) for name, share in clips.items()},
+        operand_scale={name: take_positive(scale, f"{at}.{name}") for name, scale in scales.items()},
+        keep={name: take_choice(scheme, f"quantization.keep.{name}", SCHEMES) for name, scheme in keep.items()},
+        observer=take_matching(fields["observer"], "quantization.observer", is_observer, "a name such as minmax"),
+        margin=take_positive(fields["margin"], "quantization.margin"),
+        clips={name: take_number(share, f"quantization.clips.{name}", 0.0, 1.0) for name, share in clips.items()},
     )
 
 
@@ -355,7 +403,7 @@ def _by_name(value: object, at: str, fits: Callable[[str], bool]) -> dict[str, A
     if not isinstance(value, dict):
         raise ArtifactError(f"{at} is {shown(value)}; expected an object")
     for name in value:
-        _matching(name, f"a name in {at}", fits, "the name of a value")
+        take_matching(name, f"a name in {at}", fits, "the name of a value")
     return value
 
 
@@ -377,107 +425,9 @@ def _check_free(value: object, at: str, depth: int) -> None:
         for inner in value:
             _check_free(inner, f"{at}[]", depth - 1)
     elif isinstance(value, str):
-        if _has_control(value):
+        if has_control(value):
             raise ArtifactError(f"{at} is {shown(value)}; expected no control characters")
     elif isinstance(value, float):  # a squared error in small units may be any size
-        _number(value, at, -sys.float_info.max, sys.float_info.max)
+        take_number(value, at, -sys.float_info.max, sys.float_info.max)
     elif isinstance(value, int) and not isinstance(value, bool):
-        _number(value, at, -float(2**63), float(2**63))
-
-
-def _fields(value: object, at: str, required: tuple[str, ...], optional: tuple[str, ...] = ()) -> dict[str, Any]:
-    if not isinstance(value, dict):
-        raise ArtifactError(f"{at} is {shown(value)}; expected an object")
-    known = (*required, *optional)
-    for name in value:
-        if name not in known:
-            raise ArtifactError(f"{at} has an unknown field {shown(name)}; expected only {', '.join(known)}")
-    for name in required:
-        if name not in value:
-            raise ArtifactError(f"{at} has no field {name!r}; expected {', '.join(required)}")
-    return value
-
-
-def _list(value: object, at: str, shortest: int, longest: int) -> list[Any]:
-    if not isinstance(value, list) or not shortest <= len(value) <= longest:
-        count = str(shortest) if shortest == longest else f"{shortest} to {longest}"
-        raise ArtifactError(f"{at} is {shown(value)}; expected a list of {count}")
-    return value
-
-
-def _texts(value: object, at: str, count: int | None) -> tuple[str, ...]:
-    texts = _list(value, at, *((1, MAX_SIZE) if count is None else (count, count)))
-    for text in texts:
-        if not isinstance(text, str) or len(text) > MAX_TEXT or _has_control(text):
-            raise ArtifactError(
-                f"{at} holds {shown(text)}; expected text of at most {MAX_TEXT} characters, none a control character"
-            )
-    return tuple(texts)
-
-
-def _matching(value: object, at: str, fits: Callable[[str], bool], expected: str) -> str:
-    if not isinstance(value, str) or not fits(value):
-        raise ArtifactError(f"{at} is {shown(value)}; expected {expected}")
-    return value
-
-
-def _is_node_name(text: str, besides: str = "_") -> bool:
-    """A lower-case letter, then up to 63 letters, digits and characters of ``besides``."""
-    return 0 < len(text) <= 64 and text[0] in _LETTERS and not text.strip(_LETTERS + _DIGITS + besides)
-
-
-def _is_value_name(text: str) -> bool:
-    return _is_node_name(text.removesuffix(".rh"))
-
-
-def _is_observer(text: str) -> bool:
-    return _is_node_name(text, "_.:-")
-
-
-def _is_identity(text: str) -> bool:
-    return len(text) == 64 and not text.strip(_DIGITS + "abcdef")
-
-
-def _has_control(text: str) -> bool:
-    """Whether a character would corrupt a terminal, or is none at all (half a surrogate pair)."""
-    if text.isascii() and text.isprintable():
-        return False
-    return any(c < " " or "\x7f" <= c <= "\x9f" or "\ud800" <= c <= "\udfff" for c in text)
-
-
-def _choice(value: object, at: str, choices: tuple[str, ...]) -> str:
-    if not isinstance(value, str) or value not in choices:
-        raise ArtifactError(f"{at} is {shown(value)}; expected one of {', '.join(choices)}")
-    return value
-
-
-def _flag(value: object, at: str) -> bool:
-    if not isinstance(value, bool):
-        raise ArtifactError(f"{at} is {shown(value)}; expected true or false")
-    return value
-
-
-def _integer(value: object, at: str, lowest: int, highest: int) -> int:
-    if type(value) is not int or not lowest <= value <= highest:  # True is an int to isinstance
-        raise ArtifactError(f"{at} is {shown(value)}; expected an integer from {lowest} to {highest}")
-    return value
-
-
-def _size(fields: dict[str, Any], name: str, at: str) -> int:
-    return _integer(fields[name], f"{at}.{name}", 1, MAX_SIZE)
-
-
-def _number(value: object, at: str, lowest: float, highest: float) -> float:
-    if not _is_number(value) or not lowest <= value <= highest:  # also false for NaN
-        raise ArtifactError(f"{at} is {shown(value)}; expected a number from {lowest:g} to {highest:g}")
-    return float(value)
-
-
-def _positive(value: object, at: str) -> float:
-    if not _is_number(value) or not MIN_SCALE <= value <= MAX_SCALE:
-        raise ArtifactError(f"{at} is {shown(value)}; expected a number from 2^-100 to 2^100")
-    return float(value)
-
-
-def _is_number(value: object) -> TypeGuard[int | float]:
-    return isinstance(value, (int, float)) and not isinstance(value, bool)
+        take_number(value, at, -float(2**63), float(2**63))

@@ -26,6 +26,7 @@ HAPPENINGS = (
     "clock_steps",
     "rate_mismatches",
     "clipped",
+    "cut_off",
     "controls",
     "events",
     "results_dropped",
@@ -42,11 +43,11 @@ class Counters:
     time; ``dropped_overflow`` by a full queue; ``refused``: no record at all; ``unfinished``: the run was stopped
     before its turn; ``lost``: its step was lost by a crash, as the next run found.
 
-    What happens: ``steps`` are taken, ``filled`` of them in the place of missing samples; ``gaps`` between times,
+    What happens: ``steps`` are taken; samples are ``filled`` in for those that are missing; ``gaps`` between times,
     ``long_gaps`` that are too long to fill, ``clock_steps``: the clock was set back, came or went; ``resets`` of the
     stream; ``rate_mismatches`` between input and model; ``clipped`` input values outside the calibrated range;
-    ``controls``: messages that steer the run; ``events``: labels switched on or off;
-    ``results_dropped`` by a full buffer on their way out.
+    ``cut_off``: samples that entered, but were too few for a step before a reset or the end; ``controls``: messages
+    that steer the run; ``events``: labels switched on or off; ``results_dropped`` by a full buffer on their way out.
     """
 
     __slots__ = NAMES
@@ -71,6 +72,7 @@ class Counters:
     clock_steps: int
     rate_mismatches: int
     clipped: int
+    cut_off: int
     controls: int
     events: int
     results_dropped: int

@@ -11,12 +11,12 @@ from collections.abc import Callable, Mapping, Sequence
 from math import ceil
 from typing import Any
 
-from edgegru_runtime.config_json import decision_to_json, parse_decision
+from edgegru_runtime.config_json import decision_to_json, parse_decision, residual_to_json
 from edgegru_runtime.errors import ArtifactError, InputError, StateError
 from edgegru_runtime.model_config import DecisionConfig, ModelConfig, ResidualConfig
 from edgegru_runtime.residuals import Residuals, check_residual, score
 from edgegru_runtime.result import Event
-from edgegru_runtime.smoothing import UNIT, fixed, fixed_values, make_smoothing
+from edgegru_runtime.smoothing import UNIT, RecentPeak, fixed, fixed_values, make_smoothing
 
 ANOMALY = "anomaly"  # the label of a score
 _MAX_STEPS = 2**31 - 1  # that a time can last
@@ -38,7 +38,7 @@ def changed_decision(decision: DecisionConfig, changes: Mapping[str, Any]) -> De
     """
     fields = decision_to_json(decision) | dict(changes)
     if isinstance(fields.get("residual"), ResidualConfig):
-        fields["residual"] = {"output": fields["residual"].output, "scale": list(fields["residual"].scale)}
+        fields["residual"] = residual_to_json(fields["residual"])
     threshold = fields["threshold"]
     if "threshold_off" not in changes and type(threshold) in (int, float):
         were_equal = decision.threshold_off == decision.threshold
@@ -71,7 +71,7 @@ class _Decider(ABC):
     step: _Step
 
     def __init__(self, config: ModelConfig, decision: DecisionConfig, place: int, labels: Sequence[str]) -> None:
-        rate = config.input.rate
+        rate = config.input.step_rate
         self._place, self._labels = place, labels
         self._threshold, self._threshold_off = fixed(decision.threshold), fixed(decision.threshold_off)
         self._warm_up, self._trigger_level = decision.warm_up, decision.trigger_level
@@ -223,6 +223,8 @@ class _AnomalyDecider(_LabelDecider):
     def __init__(self, config: ModelConfig, decision: DecisionConfig, residual: ResidualConfig) -> None:
         self._residuals = Residuals(config, residual.output, decision.warm_up)
         self._scale = residual.scale
+        memory = steps_of(residual.memory, config.input.step_rate)
+        self._peak = RecentPeak(memory) if memory else None
         self.score: float | None = None
         super().__init__(config, decision, self._residuals.place, (ANOMALY,))
         self.step = self._score_step
@@ -235,17 +237,28 @@ class _AnomalyDecider(_LabelDecider):
         self.score = score(residuals, self._scale)
         return self.decide(index, [fixed(self.score)])
 
+    def switch(self, index: int, values: Sequence[int]) -> _Events:
+        return super().switch(index, values if self._peak is None else [self._peak.add(value) for value in values])
+
     def reset(self) -> None:
         super().reset()
         self._residuals.reset()
+        if self._peak is not None:
+            self._peak.reset()
         self.score = None
 
     def saved(self) -> list[Any]:
-        return [super().saved(), self._residuals.saved(), self.score]
+        peak = [] if self._peak is None else [self._peak.peak]
+        return [super().saved(), self._residuals.saved(), self.score, *peak]
 
     def restore(self, value: Any) -> None:
-        if not (isinstance(value, list) and len(value) == 3 and type(value[2]) in (int, float, type(None))):
-            raise StateError("the saved decisions of a score are no list of three")
+        size = 3 if self._peak is None else 4
+        if not (isinstance(value, list) and len(value) == size and type(value[2]) in (int, float, type(None))):
+            raise StateError(f"the saved decisions of a score are no list of {size}")
+        if self._peak is not None:
+            if type(value[3]) is not int:
+                raise StateError("the saved peak of the scores is no integer")
+            self._peak.restore(value[3])
         super().restore(value[0])
         self._residuals.restore(value[1])
         self.score = value[2]
@@ -255,8 +268,8 @@ class Decisions:
     """The decisions on one stream, for all outputs of its model; of values only their residuals decide.
 
     ``step(index, x, target, outputs)`` returns what a step switches on and off. ``index`` counts the steps since the
-    reset; ``x``: the sample (channels,); ``target``: the measured values that ``target_names`` asks for, None where
-    there are none; ``outputs``: what the step gave, a sequence for each output.
+    reset; ``x``: the sample (channels,), of a block the last one; ``target``: the measured values that ``target_names``
+    asks for, None where there are none; ``outputs``: what the step gave, a sequence for each output.
 
     Raises InputError where ``decision`` asks for residuals that the model cannot have.
     """
@@ -267,7 +280,7 @@ class Decisions:
         self._deciders = [_decider(config, decision, place) for place in range(len(config.outputs))]
         self._deciding = [decider for decider in self._deciders if decider is not None]
         self._scored = next((decider for decider in self._deciding if isinstance(decider, _AnomalyDecider)), None)
-        self._settings = decision_to_json(decision) | {"rate": config.input.rate}
+        self._settings = decision_to_json(decision) | {"rate": config.input.step_rate}
         del self._settings["reset"]  # says when ``reset`` is called, not what is decided
         self.active = bool(self._deciding)  # whether anything is decided at all
         self.step: _Step = self._deciding[0].step if len(self._deciding) == 1 else self._step  # with one call less
@@ -338,8 +351,8 @@ def scores(
 ) -> list[float | None]:
     """The score of every step of a recording, None where there is none.
 
-    ``samples`` (steps, channels); ``targets`` (steps, labels), where ``target_names`` asks for them; ``predictions``
-    (steps, labels) of the output that is scored.
+    ``samples`` (steps, channels), the last ones of blocks; ``targets`` (steps, labels), where ``target_names`` asks for
+    them; ``predictions`` (steps, labels) of the output that is scored.
     """
     residual = _fitting_residual(config, decision)
     residuals = Residuals(config, residual.output, decision.warm_up)

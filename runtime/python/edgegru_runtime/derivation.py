@@ -17,6 +17,7 @@ from edgegru_runtime.model_config import (
     GruNode,
     HeadNode,
     LinearNode,
+    LogMelNode,
     Node,
     StandardiseNode,
 )
@@ -108,6 +109,8 @@ class Derivation:
     def _derive(self, node: Node) -> None:
         artifact, name = self._artifact, node.name
         match node:
+            case LogMelNode():
+                self.scale[name] = [2.0**-fx.LOG_MEL_BITS] * node.output_size
             case StandardiseNode():
                 self.scale[name] = operand_scales(artifact, name)
                 mean, std = (artifact.numbers(f"{name}.{field}") for field in ("mean", "std"))

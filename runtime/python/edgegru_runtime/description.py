@@ -90,13 +90,14 @@ def description_text(description: dict[str, Any]) -> str:
     units = [f" [{unit}]" if unit else "" for unit in channels["units"]]
     rate = "at an unknown rate" if channels["rate"] is None else f"at {channels['rate']:g} Hz"
     named = ", ".join(name + unit for name, unit in zip(channels["channels"], units, strict=True))
+    block = f", {channels['samples_per_step']} samples a step" if channels["samples_per_step"] > 1 else ""
     weight_bytes = description["weight_bytes"]
     export = description.get("export")
     kind = description["kind"] + (f" ({', '.join(export.values())})" if export else "")
     lines = [
         f"{description['file']}: {kind}, {description['scheme']}, runs on {description['engine']}",
         f"identity    {description['identity']}",
-        f"input       {channels['size']} channels {rate}: {named}",
+        f"input       {channels['size']} channels {rate}{block}: {named}",
     ]
     for output in description["outputs"]:
         horizon = f", {output['horizon']} steps ahead" if output["horizon"] else ""
@@ -120,7 +121,8 @@ def _table(layers: list[dict[str, Any]]) -> list[str]:
     for layer in layers:
         size_in = layer.get("input_size", layer.get("num_embeddings", layer.get("size")))
         size_out = layer.get("output_size", layer.get("hidden_size", layer.get("size")))
-        form = [layer["activation"]] if "activation" in layer else []
+        form = [f"window {layer['frame_length']}, FFT {layer['fft_size']}"] if "fft_size" in layer else []
+        form += [layer["activation"]] if "activation" in layer else []
         form += [f"kernel {layer['kernel_size']}, dilation {layer['dilation']}"] if "kernel_size" in layer else []
         form += [layer["gate_activation"]] if layer.get("gate_activation", "sigmoid") != "sigmoid" else []
         form += [layer["candidate_activation"]] if layer.get("candidate_activation", "tanh") != "tanh" else []

@@ -108,6 +108,16 @@ def _artifact_engine(artifact: Artifact, name: str) -> Engine:
 
 
 def _exported_engine(source: ExportedFile) -> Engine:
+    engine = file_engine(source)
+    if source.front_end is None:
+        return engine
+    from edgegru_runtime.front_end_engine import FrontEndEngine
+
+    return FrontEndEngine(source.config, source.front_end, engine)
+
+
+def file_engine(source: ExportedFile) -> Engine:
+    """What runs an exported file alone, whose input is the feature where the model has a front end."""
     if source.engine == "onnxruntime":
         from edgegru_runtime.onnxruntime_engine import OnnxRuntimeEngine
 

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from typing import Any
 
     from edgegru_runtime.model_config import StateNode
+    from edgegru_runtime.tensor import Tensor
 
 METADATA_KEY = b"edgegru"
 EXPORTED_SUFFIXES = {".onnx": "onnx", ".tflite": "tflite"}
@@ -49,7 +50,7 @@ class ExportedFile:
     "variables" (inside the file); ``state_dtype``: "float32", "int32" (as the integer reference holds them), "int16" or
     "int8"; ``states``: the names of the input and the output of every state, in execution order; ``shifts``: how many
     bits the numbers of each are coarser than the reference's; ``initial``: what a stream begins with, the bytes of a
-    saved state.
+    saved state; ``front_end``: the tables of the model's front end, which is not in the file.
     """
 
     path: str
@@ -61,6 +62,16 @@ class ExportedFile:
     states: tuple[tuple[str, str], ...]
     shifts: tuple[int, ...]
     initial: tuple[bytes, ...]
+    front_end: dict[str, Tensor] | None = None
+
+    @property
+    def inner(self) -> ModelConfig:
+        """The model that is in the file: its input is the feature, where there is a front end."""
+        if self.front_end is None:
+            return self.config
+        from edgegru_runtime.front_end import behind_front_end  # as below: few models have one
+
+        return behind_front_end(self.config)
 
     @property
     def engine(self) -> str:
@@ -276,12 +287,18 @@ def _exported(path: str, file_format: str, config: ModelConfig, section: Any) ->
     floating = not config.static
     if floating != (section["state_dtype"] == "float32"):
         raise ArtifactError(f"the metadata has scheme {config.scheme} and a state of {section['state_dtype']}")
+    front_end, inner = None, config
+    if config.front_end is not None:
+        from edgegru_runtime.front_end import behind_front_end, parse_tables
+
+        front_end = parse_tables(config.front_end, config.static, section.get("front_end"))
+        inner = behind_front_end(config)
     states = section.get("states")
-    if not isinstance(states, list) or len(states) != len(config.state_nodes):
+    if not isinstance(states, list) or len(states) != len(inner.state_nodes):
         raise ArtifactError(f"the metadata's export.states is {shown(states)}; expected one for each state")
     names, shifts, initial = [], [], []
     coarse = section["state_dtype"] in ("int16", "int8")
-    for state, node in zip(states, config.state_nodes, strict=True):
+    for state, node in zip(states, inner.state_nodes, strict=True):
         expected_shape = [1, node.state_size]
         if not isinstance(state, dict) or state.get("node") != node.name or state.get("shape") != expected_shape:
             raise ArtifactError(f"the metadata's export.states has no {node.name} {expected_shape} in its place")
@@ -295,7 +312,7 @@ def _exported(path: str, file_format: str, config: ModelConfig, section: Any) ->
         shifts.append(shift)
         initial.append(_initial_state(config, node, state.get("initial")))
     drive = (section["form"], section["state"], section["state_dtype"])
-    return ExportedFile(path, config, file_format, *drive, tuple(names), tuple(shifts), tuple(initial))
+    return ExportedFile(path, config, file_format, *drive, tuple(names), tuple(shifts), tuple(initial), front_end)
 
 
 def _initial_state(config: ModelConfig, node: StateNode, numbers: Any) -> bytes:

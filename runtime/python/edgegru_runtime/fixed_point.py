@@ -32,6 +32,12 @@ OUTPUT_LIMIT = 2**24  # integers up to here are exact in float32
 ACCUMULATOR_LIMIT = 2**31  # |Σ w q + b| stays below
 MULTIPLIER_LIMIT = 2**29  # the sum of two accumulators, each times a multiplier, stays below 2^61
 MAX_SHIFT = 61
+SAMPLE_BITS = 15  # fractional bits of a sample and of a window in front of a spectrum, int16: 1 is full scale
+TWIDDLE_BITS = 30  # of a cosine
+SPECTRUM_BITS = 30  # of a number of a spectrum over its size, whose square is an energy
+FILTER_BITS = 15  # of a bin's share in a band
+LOG_MEL_BITS = 16  # of the logarithm of an energy
+LOG_MEL_LIMIT = 2**61  # of an energy, and of the floor that is added to it
 LOG2_E = 1549082005  # round(log2(e) · 2^30)
 LOG2_E_SHIFT = 30
 
@@ -63,6 +69,9 @@ EXP2_C1 = (
 EXP2_C2 = (
     13, 12, 12, 11, 11, 13, 11, 9, 10, 10, 7, 9, 9, 6, 9, 8,
 )
+# log2(1 + f) = f (c1 + f (c2 + …)), 30 fractional bits, largest error 0.65 · 2^-16 where the result has 16 of them.
+LOG2_C = (1548920839, -771102598, 491289709, -298398591, 130779510, -27747045)
+LOG2_SERIES = (2.885390081777927, 0.961796693925976, 0.5770780163555854, 0.412198583111132, 0.3205988979753252)
 # fmt: on
 
 
@@ -90,6 +99,11 @@ def float32(value: float) -> float:
         return float(struct.unpack("<f", struct.pack("<f", value))[0])
     except OverflowError:
         return math.copysign(math.inf, value)
+
+
+def log_mel_floor(floor: float, fft_size: int) -> int:
+    """The floor of an energy in its integer units: ``2^-60 fft_size²`` of full scale squared."""
+    return round(math.ldexp(floor, 2 * SPECTRUM_BITS - 2 * (fft_size.bit_length() - 1)))
 
 
 def input_coefficients(

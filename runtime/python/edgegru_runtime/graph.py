@@ -12,6 +12,7 @@ from edgegru_runtime.model_config import (
     HeadNode,
     LayerNormalisationNode,
     LinearNode,
+    LogMelNode,
     ModelConfig,
     Node,
     OutputConfig,
@@ -20,7 +21,7 @@ from edgegru_runtime.model_config import (
 )
 
 INPUT = "x"
-InputNode = StandardiseNode | EmbeddingNode  # what reads the input
+EntryNode = StandardiseNode | EmbeddingNode  # what reads the input, or a front end's value
 # What a head may read.
 _HEAD_SOURCES = (LinearNode, ConvolutionNode, GruNode, ElementwiseNode, LayerNormalisationNode)
 # What each kind of head may be asked for: class probabilities, or values.
@@ -37,16 +38,7 @@ def check_graph(config: ModelConfig) -> None:
     for name in names:
         if names.count(name) > 1:
             raise ArtifactError(f"node name {name!r} is used {names.count(name)} times; expected unique names")
-    first = config.nodes[0]
-    readers = sum(isinstance(node, InputNode) for node in config.nodes)
-    if readers != 1 or not isinstance(first, InputNode):
-        raise ArtifactError(
-            f"nodes hold {readers} nodes of kind standardise or embedding and begin with {first.kind!r} {first.name!r};"
-            " expected exactly one of them, in the first place"
-        )
-    width = first.size if isinstance(first, StandardiseNode) else 1
-    if width != config.input.size:
-        raise ArtifactError(f"node {first.name!r} reads {width} values; expected the input's {config.input.size}")
+    _check_first(config)
     if not any(isinstance(node, GruNode) for node in config.nodes):
         raise ArtifactError("nodes hold no gru; expected at least one")
 
@@ -59,9 +51,39 @@ def check_graph(config: ModelConfig) -> None:
     _check_all_used(config)
 
 
+def _check_first(config: ModelConfig) -> None:
+    """One node reads the input; where that is a front end, a standardise node alone reads its value."""
+    first, front_end = config.nodes[0], config.front_end
+    for node in config.nodes[1:]:
+        if isinstance(node, LogMelNode):
+            raise ArtifactError(f"front end {node.name!r} is not the first node; expected it in the first place")
+    behind = config.nodes if front_end is None else config.nodes[1:]
+    entries = sum(isinstance(node, EntryNode) for node in behind)
+    if entries != 1 or not isinstance(behind[0], EntryNode):
+        where = "the first place" if front_end is None else f"the place behind {first.name!r}"
+        begin = f"begin with {first.kind!r} {first.name!r}" if front_end is None else "have a front end"
+        raise ArtifactError(
+            f"nodes hold {entries} nodes of kind standardise or embedding and {begin}; expected exactly one of them, in"
+            f" {where}"
+        )
+    step, size = config.input.step_size, config.input.size
+    if front_end is None:
+        width = first.size if isinstance(first, StandardiseNode) else 1
+    else:
+        width = front_end.input_size
+        readers = [node for node in config.nodes if front_end.name in node.inputs]
+        if len(readers) != 1 or not isinstance(readers[0], StandardiseNode):
+            found = ", ".join(repr(node.name) for node in readers) or "nobody"
+            raise ArtifactError(f"front end {first.name!r} is read by {found}; expected one standardise node")
+        if size != 1:
+            raise ArtifactError(f"front end {first.name!r} reads an input of {size} channels; expected one channel")
+    if width != step:
+        raise ArtifactError(f"node {first.name!r} reads {width} values; expected the input's {step}")
+
+
 def _check_input(node: Node, earlier: dict[str, Node], names: list[str]) -> None:
     widths = []
-    if isinstance(node, InputNode):
+    if not earlier:
         if node.inputs[0] != INPUT:
             raise ArtifactError(f"node {node.name!r} reads {node.inputs[0]!r}; expected x in the first node only")
         return
@@ -83,6 +105,7 @@ def _check_input(node: Node, earlier: dict[str, Node], names: list[str]) -> None
         if node.size != sum(widths):
             raise ArtifactError(f"node {node.name!r} has size {node.size}; expected the {sum(widths)} of its inputs")
         return
+    assert not isinstance(node, (LogMelNode, EmbeddingNode))  # which are in the first place
     taken = node.input_size if isinstance(node, ProductNode) else node.size
     for read, width in zip(node.inputs, widths, strict=True):
         if taken != width:

@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from edgegru_runtime.derivation import Derivation
 from edgegru_runtime.integer_arithmetic import Integers, Rescaling, clamp
 from edgegru_runtime.integer_layers import Elementwise, Embedding, Gru, Head, Linear, Standardise
+from edgegru_runtime.log_mel import IntegerLogMel, tables_of
 from edgegru_runtime.model_config import (
     ConcatenateNode,
     ConvolutionNode,
@@ -25,6 +26,7 @@ from edgegru_runtime.model_config import (
     HeadNode,
     LayerNormalisationNode,
     LinearNode,
+    LogMelNode,
     Node,
     StandardiseNode,
 )
@@ -32,7 +34,7 @@ from edgegru_runtime.model_config import (
 if TYPE_CHECKING:
     from edgegru_runtime.artifact import Artifact
 
-Layer = Standardise | Embedding | Linear | Gru | Elementwise | Head
+Layer = IntegerLogMel | Standardise | Embedding | Linear | Gru | Elementwise | Head
 
 
 @dataclass
@@ -75,6 +77,14 @@ class IntegerReference:
         for node in self._nodes:
             name, layer, place = node.name, self.layers.get(node.name), self._places.get(node.name, -1)
             match layer:
+                case IntegerLogMel():
+                    samples, clipped = layer.samples(sample)
+                    state.clipped += clipped
+                    if place >= 0:
+                        samples = np.concatenate([state.numbers[place], samples])
+                        state.numbers[place] = samples[len(sample) :]
+                    values[name] = layer(samples[np.newaxis, -len(layer.window) :])[0]
+                    sample = (values[name] * self.scale[name]).astype(np.float32)  # exactly: what the next node reads
                 case Standardise() | Embedding():
                     values[name], clipped = layer(sample)
                     operands[name] = values[name]
@@ -131,6 +141,8 @@ class IntegerReference:
 
 def _layer(artifact: Artifact, node: Node, derived: Derivation) -> Layer | None:
     match node:
+        case LogMelNode():
+            return IntegerLogMel(node, tables_of(artifact, node))
         case StandardiseNode():
             return Standardise(artifact, node, derived)
         case EmbeddingNode():

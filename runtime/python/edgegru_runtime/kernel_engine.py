@@ -24,15 +24,15 @@ class KernelEngine:
 
     def __init__(self, artifact: Artifact, instructions: str | None = None) -> None:
         self.config = config = artifact.config
-        self.model = _kernel.Model(make_plan(artifact), instructions)
+        self.model = _kernel.Model(make_plan(artifact), instructions, _front_end_ns(config))
         self._sizes = [4 * node.state_size for node in config.state_nodes]
         outputs = tuple(config.node(output.node).output_size for output in config.outputs)
-        self._arguments = self.model, config.input.channels, outputs
+        self._arguments = self.model, config.input.number_names, outputs
 
     def stream(self, model: Model | None = None) -> KernelStream:
         """A new stream."""
         stream = KernelStream(*self._arguments)
-        stream.config, stream.output_sizes, stream.channels = self.config, self._arguments[2], self._arguments[1]
+        stream.config, stream.output_sizes, stream.number_names = self.config, self._arguments[2], self._arguments[1]
         if model is not None:
             stream.model = model
         return stream
@@ -65,12 +65,18 @@ class KernelEngine:
         return state.clipped
 
 
+def _front_end_ns(config: ModelConfig) -> int:
+    """What a step takes in front of the network, about, so that long ones let other threads work."""
+    front_end = config.front_end
+    return 0 if front_end is None else front_end.fft_size * front_end.fft_size.bit_length()
+
+
 class KernelStream(_kernel.Stream):
     """A stream of the kernel: ``stream.Stream`` is the contract."""
 
     model: Model
     config: ModelConfig
-    channels: tuple[str, ...]
+    number_names: tuple[str, ...]
     output_sizes: tuple[int, ...]
 
     def run(self, xs: object) -> Any:
@@ -78,7 +84,7 @@ class KernelStream(_kernel.Stream):
 
         parts, listed = self.run_rows(xs), isinstance(xs, (list, tuple))
         if parts is None:  # something that needs words or a second look
-            taken = read_samples(xs, self.channels)
+            taken = read_samples(xs, self.number_names)
             parts, listed = self.run_rows(taken.rows), not taken.from_buffer
             assert parts is not None
             self.count_saturated(sum(taken.saturated))

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from math import inf
 from typing import Any
 
 from edgegru_runtime.conditioning import Conditioning
 from edgegru_runtime.decisions import Decisions
 from edgegru_runtime.errors import StateError
+from edgegru_runtime.model_config import InputConfig
 from edgegru_runtime.result import Event
 from edgegru_runtime.stream import Stream
 
@@ -16,10 +18,11 @@ class Lane:
     """A sensor's stream and what stands before and behind it.
 
     ``index`` is the number of its next step, counted from the last reset; ``place`` where its stream stands among those
-    that step together.
+    that step together. ``block`` holds the numbers of samples that are still too few for a step.
     """
 
     __slots__ = (
+        "block",
         "conditioning",
         "decide",
         "decisions",
@@ -35,6 +38,7 @@ class Lane:
 
     def __init__(self, key: str, place: int, stream: Stream, conditioning: Conditioning, decisions: Decisions) -> None:
         self.key, self.place, self.pending = key, place, False
+        self.block: list[float] | None = None  # None: none
         self.left: list[Event] = []  # that resets have caused and no result has told yet
         self.conditioning, self.take = conditioning, conditioning.take
         self.attach(stream, decisions)
@@ -44,6 +48,26 @@ class Lane:
         self.stream, self.decisions, self.index = stream, decisions, stream.steps
         self.step: Callable[[Any], Any] = stream.step
         self.decide: Callable[..., Any] = decisions.step
+
+    def add(self, xs: Sequence[float], size: int) -> Sequence[float] | None:
+        """Add samples to the block, as numbers one behind another; the block where it is whole now, else None.
+
+        A whole one has ``size`` numbers, and ``xs`` no more; what the block does not need begins the next one.
+        """
+        missing = size - len(self.block or ())
+        if len(xs) == size == missing:
+            return xs
+        block = self.block or []
+        block += xs[:missing]
+        whole = len(block) == size
+        self.block = list(xs[missing:]) if whole else block
+        return block if whole else None
+
+    def drop(self) -> int:
+        """Begin another block, and return how many numbers were in the unfinished one."""
+        dropped = len(self.block or ())
+        self.block = None
+        return dropped
 
     def reset(self) -> int:
         """Begin anew, and return how many values the stream had saturated.
@@ -60,10 +84,18 @@ class Lane:
 
     def saved(self) -> list[Any]:
         """What is remembered besides the stream's state, for ``restore``."""
-        return [self.key, self.conditioning.saved(), [self.decisions.saved(), self.left]]
+        return [self.key, self.conditioning.saved(), [self.decisions.saved(), self.left], self.block or []]
 
-    def restore(self, state: bytes, conditioning: Any, decisions: Any, warn: Callable[[str], None]) -> None:
-        """Continue as a lane that was saved. Raises StateError where the stream's state does not fit.
+    def restore(
+        self,
+        input: InputConfig,
+        state: bytes,
+        conditioning: Any,
+        decisions: Any,
+        block: Any,
+        warn: Callable[[str], None],
+    ) -> None:
+        """Continue as a lane that was saved. Raises StateError where the stream's state does not fit, or the block.
 
         Conditions or decisions of other settings begin anew, and ``warn`` is told.
         """
@@ -74,6 +106,9 @@ class Lane:
             self.left = [Event(*event) for event in left]
         except (TypeError, ValueError):
             raise StateError("the saved decisions of a sensor are damaged") from None
+        if not _is_unfinished(block, input):
+            raise StateError("the saved samples of a sensor that are too few for a step are damaged")
+        self.block = block
         for part, value, what in (
             (self.conditioning, conditioning, "times and held values"),
             (self.decisions, decisions, "decisions"),
@@ -82,3 +117,13 @@ class Lane:
                 part.restore(value)
             except StateError as error:
                 warn(f"{what} begin anew: {error}")
+
+
+def _is_unfinished(block: Any, input: InputConfig) -> bool:
+    """Whether these are the numbers of whole samples, and too few for a step."""
+    return (
+        isinstance(block, list)
+        and len(block) < input.step_size
+        and len(block) % input.size == 0
+        and all(type(number) in (int, float) and abs(number) < inf for number in block)
+    )

@@ -31,11 +31,11 @@ class _Session:
 
     def __init__(self, source: ExportedFile) -> None:
         self.path = source.path
-        config = source.config
+        config = source.inner
         outputs = [config.node(output.node).output_size for output in config.outputs]
         sizes = [node.state_size for node in config.state_nodes]
         floats = np.dtype(np.float32)
-        expected_in = {"x": (config.input.size, floats)}
+        expected_in = {"x": (config.input.step_size, floats)}
         expected_out = {"y" if index == 0 else f"y{index}": (size, floats) for index, size in enumerate(outputs)}
         if source.state == "io":
             state_dtype = np.dtype(source.state_dtype)
@@ -95,7 +95,7 @@ class LitertEngine:
         """Raises ArtifactError where the file is no TFLite model, or not the one its metadata describes."""
         self._source = source
         self._turn = Lock()
-        self._limits = [_saved_limit(source.config, node) for node in source.config.state_nodes if source.config.static]
+        self._limits = [_saved_limit(source.inner, node) for node in source.inner.state_nodes if source.inner.static]
         try:
             self._session = _Session(source)
         except ImportError as error:  # tflite-runtime with a NumPy that it was not built for says so only here

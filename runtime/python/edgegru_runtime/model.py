@@ -39,8 +39,8 @@ class Model:
 
     @property
     def input_size(self) -> int:
-        """Numbers in a sample."""
-        return self.config.input.size
+        """Numbers that a step takes."""
+        return self.config.input.step_size
 
     @property
     def output_sizes(self) -> tuple[int, ...]:

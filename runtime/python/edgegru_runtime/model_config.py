@@ -26,17 +26,65 @@ TARGETS = ("step_label", "recording_label", "step_labels", "step_value", "record
 
 @dataclass(frozen=True)
 class InputConfig:
-    """The one input of a model: ``size`` channels sampled together."""
+    """The one input of a model: ``size`` channels sampled together, of which a step takes ``samples_per_step``."""
 
     size: int
     channels: tuple[str, ...]  # one name a channel
     units: tuple[str, ...]  # one unit a channel, "" where unknown
     rate: float | None  # samples per second, None where the data declared none
+    samples_per_step: int = 1
+
+    @property
+    def step_size(self) -> int:
+        """Numbers that a step takes: (samples_per_step, size), the oldest sample first."""
+        return self.samples_per_step * self.size
+
+    @property
+    def number_names(self) -> tuple[str, ...]:
+        """What the numbers of a step are called: as their channels, in blocks with the sample's place, ``NAME[0]``."""
+        if self.samples_per_step == 1:
+            return self.channels
+        return tuple(f"{name}[{place}]" for place in range(self.samples_per_step) for name in self.channels)
+
+    @property
+    def step_rate(self) -> float | None:
+        """Steps per second, None where the data declared no rate."""
+        return None if self.rate is None else self.rate / self.samples_per_step
+
+
+@dataclass(frozen=True)
+class LogMelNode:
+    """log2 of the energies in ``output_size`` bands of a spectrum, of one channel of sound (docs/front-ends.md).
+
+    Reads the input ``x``: the ``input_size`` newest samples. Keeps the samples before them that its window of
+    ``frame_length`` samples still covers, zero at first. Tensors ``window``: (frame_length,), ``twiddles``: (fft_size /
+    4 + 1,), ``edges``: (output_size + 2,) and ``rising``: (fft_size / 2 + 1,).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    input_size: int  # samples from one frame to the next
+    output_size: int
+    frame_length: int  # samples in the window
+    fft_size: int  # a power of two, at least frame_length
+    full_scale: float  # what a sample of full scale is: 32768 for those of 16 bits as they are
+    floor: float  # added to each energy, so that silence has a logarithm
+    kind: str = "log_mel"
+
+    @property
+    def frames(self) -> int:
+        """How many past values of ``input_size`` samples it keeps."""
+        return -(-self.frame_length // self.input_size) - 1
+
+    @property
+    def state_size(self) -> int:
+        """Numbers kept between steps: (frames, input_size), the oldest first."""
+        return self.frames * self.input_size
 
 
 @dataclass(frozen=True)
 class StandardiseNode:
-    """``(x - mean) / std`` of the input ``x``. Tensors ``mean``, ``std``: (size,) float32."""
+    """``(x - mean) / std`` of the input ``x``, or of a front end's value. Tensors ``mean``, ``std``: (size,)."""
 
     name: str
     inputs: tuple[str, ...]
@@ -198,10 +246,11 @@ class HeadNode:
         return self.size
 
 
-StateNode = ConvolutionNode | GruNode  # what remembers something from step to step
+StateNode = LogMelNode | ConvolutionNode | GruNode  # what remembers something from step to step
 ProductNode = LinearNode | ConvolutionNode | GruNode  # what multiplies a matrix with the value it reads
 Node = (
-    StandardiseNode
+    LogMelNode
+    | StandardiseNode
     | EmbeddingNode
     | ProductNode
     | ElementwiseNode
@@ -234,6 +283,7 @@ class ResidualConfig:
 
     output: str  # the node of a "forecast" or "step_value"
     scale: tuple[float, ...]  # the usual size of a residual, in units of the data: one a label, of the first step ahead
+    memory: float = 0.0  # time in which a peak of the score, which later ones are compared with, fades; 0: none are
 
 
 @dataclass(frozen=True)
@@ -291,6 +341,17 @@ class ModelConfig:
             if node.name == name:
                 return node
         raise KeyError(name)
+
+    @property
+    def front_end(self) -> LogMelNode | None:
+        """What makes features of samples, in front of all other nodes; None where samples are features."""
+        first = self.nodes[0]
+        return first if isinstance(first, LogMelNode) else None
+
+    @property
+    def entry(self) -> Node:
+        """The node whose value all later ones build on: a standardise or embedding node, behind the front end."""
+        return self.nodes[0 if self.front_end is None else 1]
 
     @property
     def state_nodes(self) -> tuple[StateNode, ...]:

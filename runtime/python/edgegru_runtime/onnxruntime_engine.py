@@ -38,7 +38,7 @@ class OnnxRuntimeEngine:
     def __init__(self, source: ExportedFile) -> None:
         """Raises ArtifactError where the file is no ONNX model, or not the one its metadata describes."""
         self._source = source
-        config = source.config
+        config = source.inner
         options = onnxruntime.SessionOptions()
         options.intra_op_num_threads = options.inter_op_num_threads = 1
         options.execution_mode = onnxruntime.ExecutionMode.ORT_SEQUENTIAL
@@ -58,7 +58,7 @@ class OnnxRuntimeEngine:
         type_name, self.state_dtype = _DTYPES[source.state_dtype]
         time = (1,) if source.form == "sequence" else ()
         sizes = [config.node(output.node).output_size for output in config.outputs]
-        self.x_shape = (*time, 1, config.input.size)
+        self.x_shape = (*time, 1, config.input.step_size)
         self.output_shapes = [(*time, 1, size) for size in sizes]
         self.output_names = ["y" if index == 0 else f"y{index}" for index in range(len(sizes))]
         self.state_sizes = [node.state_size for node in config.state_nodes]

@@ -20,7 +20,7 @@ from edgegru_runtime.errors import InputError, StateError
 from edgegru_runtime.lane import Lane
 from edgegru_runtime.model import Model
 from edgegru_runtime.model_config import DecisionConfig
-from edgegru_runtime.record import Control, Frame, Item, Record, Refusal
+from edgegru_runtime.record import Block, Control, Frame, Item, Record, Refusal
 from edgegru_runtime.result import Event, Result
 from edgegru_runtime.stream import matrix
 
@@ -73,10 +73,12 @@ class Pipeline:
         self._write, self._warn, self._dump, self._observe, self._timed = write, warn, dump, observe, timed
         self._emit_all = handling.emit == "all"
         self._clipped = 0  # by streams before their resets
-        self._gathered: list[tuple[Lane, Record]] = []
-        self._reset_every = _reset_steps(handling, model.config.input.rate)
+        self._gathered: list[tuple[Lane, Record, Sequence[float]]] = []  # the last: what the step takes
+        self._reset_every = _reset_steps(handling, model.config.input.step_rate)
+        self._channels, self._block_size = model.config.input.size, model.config.input.step_size
+        self._in_blocks = model.config.input.samples_per_step > 1
         self._adopt(model, decision)
-        self._plain = self._new_conditioning().trivial and self._reset_every is None
+        self._plain = self._new_conditioning().trivial and self._reset_every is None and not self._in_blocks
         if not handling.keyed:
             self._lane("")
 
@@ -100,10 +102,11 @@ class Pipeline:
             else:
                 self._clipped += lane.stream.clipped
                 self.counters.resets += 1
+                self._drop(lane)
                 lane.conditioning.forget()
             lane.attach(stream, decisions)
 
-    def restore(self, lanes: Sequence[tuple[str, bytes, Any, Any]]) -> None:
+    def restore(self, lanes: Sequence[tuple[str, bytes, Any, Any, Any]]) -> None:
         """Continue with the sensors of a saved session.
 
         Raises StateError where a stream's state does not fit; all of them then begin anew.
@@ -111,8 +114,8 @@ class Pipeline:
         if not self._handling.keyed and [key for key, *_ in lanes] != [""]:
             raise StateError(f"has the states of {len(lanes)} sensors by name, expected one of a single sensor")
         try:
-            for key, state, conditioning, decisions in lanes:
-                self._lane(key).restore(state, conditioning, decisions, self._warn)
+            for key, state, conditioning, decisions, block in lanes:
+                self._lane(key).restore(self.model.config.input, state, conditioning, decisions, block, self._warn)
         except StateError:
             self.lanes.clear()
             self._adopt(self.model, self._decision)
@@ -124,6 +127,11 @@ class Pipeline:
     def count_clipped(self) -> None:
         """Bring the counter of saturated values up to date."""
         self.counters.clipped = self._clipped + sum(lane.stream.clipped for lane in self.lanes.values())
+
+    def cut_off(self) -> None:
+        """No more samples come: those that wait for others to make a step with are given up, and counted."""
+        for lane in self.lanes.values():
+            self._drop(lane)
 
     def take(self, items: Sequence[Item]) -> None:
         """Everything that these items ask for. ``end`` and ``place`` are then behind the last one that was taken.
@@ -158,7 +166,17 @@ class Pipeline:
         if reset:
             self._reset(lane)
         for sample in samples:
-            self._advance(lane, sample)
+            x = lane.add(sample.x, self._block_size) if self._in_blocks else sample.x
+            if x is not None:
+                self._advance(lane, sample, x)
+
+    def _take_block(self, lane: Lane, block: Block) -> None:
+        """Samples of which each one enters as it is."""
+        self.counters.processed += block.samples
+        x = lane.add(block.xs, self._block_size)
+        if x is not None:
+            begun = len(lane.block or ()) // self._channels  # of the next block
+            self._advance(lane, block.sample(block.samples - 1 - begun), x)
 
     def _conditioned(self, lane: Lane, record: Record) -> tuple[bool, Iterable[Record]]:
         """Whether to reset the stream, and the samples to step it with: none for a record that is refused."""
@@ -172,23 +190,23 @@ class Pipeline:
         """A record that needs no conditions."""
         self.counters.processed += 1
         try:
-            self._advance(lane, record)
+            self._advance(lane, record, record.x)
         except InputError as error:
             self.counters.processed -= 1
             self._refuse(record, error)
 
-    def _advance(self, lane: Lane, sample: Record) -> None:
-        """One step of a single stream."""
+    def _advance(self, lane: Lane, sample: Record, x: Sequence[float]) -> None:
+        """One step of a single stream, with the numbers ``x`` of all that it takes; ``sample``: the last one."""
         index = lane.index
         if index == self._reset_every:
-            self._reset(lane)
+            self._begin_anew(lane)
             index = 0
         if self._timed is None:
-            result = lane.step(sample.x)
+            result = lane.step(x)
             step_us = None
         else:
             began = perf_counter_ns()
-            result = lane.step(sample.x)
+            result = lane.step(x)
             elapsed = perf_counter_ns() - began
             self._timed(elapsed * 1e-9)
             step_us = elapsed / 1e3
@@ -249,12 +267,15 @@ class Pipeline:
             self._gather(lane, sample)
 
     def _gather(self, lane: Lane, sample: Record) -> None:
+        x = lane.add(sample.x, self._block_size) if self._in_blocks else sample.x
+        if x is None:
+            return
         if lane.pending:
             self._step_together()
         if lane.index == self._reset_every:
-            self._reset(lane)
+            self._begin_anew(lane)
         lane.pending = True
-        self._gathered.append((lane, sample))
+        self._gathered.append((lane, sample, x))
         if not self._handling.together:
             self._step_together()
 
@@ -265,19 +286,21 @@ class Pipeline:
             return
         assert self._streams is not None
         flat = array("f")
-        for lane, sample in gathered:
+        for lane, _, x in gathered:
             lane.pending = False
-            flat.extend(sample.x)
+            flat.extend(x)
         began = perf_counter_ns()
-        result = self._streams.step(matrix(flat, self.model.input_size), which=[lane.place for lane, _ in gathered])
+        result = self._streams.step(matrix(flat, self.model.input_size), which=[lane.place for lane, _, _ in gathered])
         self._finish_together(gathered, result, perf_counter_ns() - began)
 
-    def _finish_together(self, gathered: Sequence[tuple[Lane, Record]], result: Any, elapsed: int) -> None:
+    def _finish_together(
+        self, gathered: Sequence[tuple[Lane, Record, Sequence[float]]], result: Any, elapsed: int
+    ) -> None:
         step_us = None
         if self._timed is not None:
             step_us = elapsed / 1e3 / len(gathered)
             self._timed(step_us * 1e-6)
-        for (lane, sample), outputs in zip(gathered, self._by_stream(result), strict=True):
+        for (lane, sample, _), outputs in zip(gathered, self._by_stream(result), strict=True):
             index = lane.index
             lane.index = index + 1
             self._finish(lane, sample, index, outputs, step_us)
@@ -334,7 +357,9 @@ class Pipeline:
         return zip(*rows, strict=True)
 
     def _take_other(self, item: Item) -> None:
-        if isinstance(item, Refusal):
+        if isinstance(item, Block):
+            self._take_block(self.lanes[""], item)
+        elif isinstance(item, Refusal):
             self._refuse(item, item.reason)
         elif isinstance(item, Control):
             self.counters.controls += 1
@@ -362,7 +387,15 @@ class Pipeline:
             self._step_together()  # what came before is not lost
             raise InputError(f"{self._name}, {self._unit} {item.place}: {reason}")
 
+    def _drop(self, lane: Lane) -> None:
+        self.counters.cut_off += lane.drop() // self._channels
+
     def _reset(self, lane: Lane) -> None:
+        self._drop(lane)
+        self._begin_anew(lane)
+
+    def _begin_anew(self, lane: Lane) -> None:
+        """Reset the stream, in between two steps."""
         self._clipped += lane.reset()
         self.counters.resets += 1
 
@@ -383,9 +416,11 @@ class Pipeline:
 
 def records_in(item: Item) -> int:
     """How many records an item stands for."""
-    if item.__class__ is Frame:
-        return len(item.xs)
-    return int(item.__class__ is not Control)
+    if item.__class__ is Record:
+        return 1
+    if isinstance(item, Block):
+        return item.samples
+    return len(item.xs) if isinstance(item, Frame) else int(not isinstance(item, Control))
 
 
 def _reset_steps(handling: Handling, rate: float | None) -> int | None:

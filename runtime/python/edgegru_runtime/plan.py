@@ -8,6 +8,7 @@ from __future__ import annotations
 import struct
 
 from edgegru_runtime.derivation import Derivation, Multipliers
+from edgegru_runtime.fixed_point import SAMPLE_BITS, log_mel_floor
 from edgegru_runtime.model_config import (
     ConcatenateNode,
     ConvolutionNode,
@@ -17,6 +18,7 @@ from edgegru_runtime.model_config import (
     HeadNode,
     LayerNormalisationNode,
     LinearNode,
+    LogMelNode,
     Node,
     StandardiseNode,
 )
@@ -42,7 +44,7 @@ _WITH_INITIAL_STATE = 2
 _STANDARDISE, _EMBEDDING, _OPERAND, _LINEAR, _TAPS, _GRU, _ADD, _MULTIPLY, _COPY, _SOFTMAX, _SIGMOID, _IDENTITY = range(
     1, 13
 )
-_LAYER_NORMALISATION = 13
+_LAYER_NORMALISATION, _LOG_MEL = 13, 14
 _HEADS = {"softmax": _SOFTMAX, "sigmoid": _SIGMOID, "identity": _IDENTITY}
 
 
@@ -58,7 +60,7 @@ class _Plan:
         self._artifact, self._config = artifact, artifact.config
         self._static = artifact.config.static
         self._derived = Derivation(artifact) if self._static else None
-        self._vectors: list[tuple[int, int]] = [(_FLOAT, self._config.input.size)]  # kind and size; the first is x
+        self._vectors: list[tuple[int, int]] = [(_FLOAT, self._config.input.step_size)]  # kind and size; the first is x
         self._operations: list[tuple[int, ...]] = []
         self._data = bytearray()
         self._values: dict[str, int] = {}  # the vector of a node's value
@@ -80,7 +82,7 @@ class _Plan:
             body += struct.pack(f"<{_WORDS}I", *words, *[0] * (_WORDS - len(words)))
         start = _HEADER.size + len(body)
         counts = len(self._vectors), len(self._operations), start
-        sizes = self._config.input.size, self._output_size, _SCHEMES[self._config.scheme]
+        sizes = self._config.input.step_size, self._output_size, _SCHEMES[self._config.scheme]
         identity = bytes.fromhex(self._config.identity)
         head = _HEADER.pack(b"EGRUPLAN", PLAN_VERSION, start + len(self._data), identity, *sizes, *counts)
         return bytes(head + body + self._data)
@@ -154,7 +156,10 @@ class _Plan:
     def _lower(self, node: Node) -> None:
         name, derived = node.name, self._derived
         match node:
+            case LogMelNode():
+                self._lower_log_mel(node)
             case StandardiseNode():
+                source = self._values.get(node.inputs[0], 0)
                 vector = self._value(node, operand=True)
                 if derived is None:
                     coefficients = self._tensor(f"{name}.mean"), self._tensor(f"{name}.std")
@@ -162,7 +167,7 @@ class _Plan:
                     self._operands[name] = vector
                     a, b = derived.coefficients[name]
                     coefficients = self._floats(a), self._floats(b)
-                self._add(_STANDARDISE, vector, *coefficients)
+                self._add(_STANDARDISE, vector, *coefficients, source)
             case EmbeddingNode():
                 vector = self._value(node, operand=True)
                 rows, shift = self._tensor(f"{name}.weight_scale"), 0
@@ -194,6 +199,28 @@ class _Plan:
                     self._values[name] = self._side_by_side(values, _VALUE if self._static else _FLOAT)
             case HeadNode():
                 self._lower_head(node)
+
+    def _lower_log_mel(self, node: LogMelNode) -> None:
+        """Samples, in static schemes made integers, behind those that are kept; then the features, which are floats."""
+        if not self._static:
+            frame, kind, numbers = 0, _FLOAT, _FLOAT
+            weights = self._artifact.numbers(f"{node.name}.window")
+            window = self._floats([weight / node.full_scale for weight in weights])
+            floor = self._floats((node.floor,))
+        else:
+            frame, kind, numbers = self._vector(_Q16, node.input_size), _Q16, _VALUE
+            slope = 2.0**SAMPLE_BITS / node.full_scale
+            coefficients = self._floats([slope] * node.input_size), self._floats([0.5] * node.input_size)
+            self._add(_STANDARDISE, frame, *coefficients, 0)
+            window = self._tensor(f"{node.name}.window")
+            floor = self._bytes(struct.pack("<q", log_mel_floor(node.floor, node.fft_size)))
+        if node.frames:
+            samples, frame = frame, self._vector(kind, (node.frames + 1) * node.input_size)
+            self._add(_TAPS, samples, frame, node.frames + 1, 1)
+        work = self._vector(numbers, node.fft_size)
+        self._values[node.name] = value = self._vector(_FLOAT, node.output_size)
+        tables = (self._tensor(f"{node.name}.{name}") for name in ("twiddles", "edges", "rising"))
+        self._add(_LOG_MEL, frame, value, work, node.frame_length, window, *tables, floor)
 
     def _needs_value(self, name: str) -> bool:
         """Whether the numbers of a concatenate node are read as a value, not only as its pieces' operands."""

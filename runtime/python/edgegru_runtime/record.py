@@ -44,4 +44,26 @@ class Frame(NamedTuple):
     end: int = 0
 
 
-Item = Record | Refusal | Control | Frame
+class Block(NamedTuple):
+    """Samples of one sensor in a row, at most those of a step; all are finite, and nobody looks at them one by one."""
+
+    xs: memoryview[float]  # or int16; the numbers of one sample behind those of another
+    samples: int
+    place: int = 0  # of the last one
+    end: int = 0
+    rate: float | None = None  # samples in a unit of time, from the first one of the input; None: they have no times
+
+    def sample(self, number: int) -> Record:
+        """One of them, counted from 0."""
+        size = len(self.xs) // self.samples
+        place = self.place - self.samples + 1 + number
+        t = None if self.rate is None else time_of(place, self.rate)
+        return Record(self.xs[number * size : (number + 1) * size], t, "", place)
+
+
+Item = Record | Refusal | Control | Frame | Block
+
+
+def time_of(place: int, rate: float) -> float:
+    """The time of the sample at ``place``, counted from 1, where the first one is at 0."""
+    return (place - 1) / rate

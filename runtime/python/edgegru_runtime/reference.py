@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_runtime.errors import EngineError
+from edgegru_runtime.log_mel import LogMel, tables_of
 from edgegru_runtime.model_config import (
     HARD_SIGMOIDS,
     ConcatenateNode,
@@ -31,6 +32,7 @@ from edgegru_runtime.model_config import (
     HeadNode,
     LayerNormalisationNode,
     LinearNode,
+    LogMelNode,
     Node,
     StandardiseNode,
 )
@@ -204,7 +206,9 @@ class Reference:
         self._layers: dict[str, Any] = {}  # what computes a node with tensors
         for node in self._nodes:
             tensors = _Tensors(artifact, node, dtype)
-            if isinstance(node, StandardiseNode):
+            if isinstance(node, LogMelNode):
+                self._layers[node.name] = LogMel(node, tables_of(artifact, node), dtype)
+            elif isinstance(node, StandardiseNode):
                 self._layers[node.name] = tensors.floats("mean"), tensors.floats("std")
             elif isinstance(node, EmbeddingNode):
                 self._layers[node.name] = _Embedding(tensors, node, dtype)
@@ -243,6 +247,11 @@ class Reference:
     def _value(self, node: Node, inputs: list[Floats], state: Floats | None, after: dict[str, Floats]) -> Floats:
         """The value of a node, from its inputs and its ``state``; the next state goes into ``after``."""
         match node:
+            case LogMelNode():
+                samples = inputs[0] if state is None else np.concatenate([state, inputs[0]])
+                if state is not None:
+                    after[node.name] = samples[node.input_size :]
+                return np.asarray(self._layers[node.name](samples[np.newaxis, -node.frame_length :])[0])
             case StandardiseNode():
                 mean, std = self._layers[node.name]
                 return np.asarray((inputs[0] - mean) / std)

@@ -69,8 +69,8 @@ class Residuals:
     ) -> list[float] | None:
         """The residuals of a step; None where nothing was predicted for it, or a number is missing or not finite.
 
-        ``index`` counts the steps since the reset; ``x``: the sample; ``target``: the measured values of the output's
-        labels; ``outputs``: what the step gave.
+        ``index`` counts the steps since the reset; ``x``: the sample, of a block the last one; ``target``: the measured
+        values of the output's labels; ``outputs``: what the step gave.
         """
         predicted: Sequence[float] | None = outputs[self.place] if index >= self._warm_up else None
         measured = target

@@ -21,14 +21,14 @@ from edgegru_runtime.timeline import TIME_UNITS
 from edgegru_runtime.watching import Watching
 
 DESCRIPTION = """\
-Stream samples through MODEL: one JSON line for each record of INPUT, written as soon as it is computed.
+Stream samples through MODEL: one JSON line for each step that they make, written as soon as it is computed.
 
 INPUT is a file, - for standard input (default), serial:DEVICE[:BAUD], tcp://HOST:PORT, tcp-listen://HOST:PORT,
 unix:PATH, unix-listen:PATH, mqtt://HOST/TOPIC, iio:DEVICE or iio-buffer:DEVICE.
 
 CSV needs a header that names the model's channels (any order, other columns are ignored), or --columns, or exactly its
 columns and no header. JSONL takes {"ax": 0.1, "ay": 0.2}, {"x": [0.1, 0.2]} or [0.1, 0.2]. A column or field t or
-timestamp is the record's time."""
+timestamp is the record's time. Sound is a file NAME.wav, or numbers of 16 bits in --format s16le or wav."""
 
 # Field of the decision → option, metavar, help.
 _DECISION_OPTIONS = {
@@ -120,11 +120,11 @@ def run_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _add_source(group: Any) -> None:
     group.add_argument("--source", metavar="INPUT", help="the same as INPUT")
-    group.add_argument("--format", choices=FORMATS, default="auto", help="auto: CSV or JSONL, by the first character")
+    group.add_argument("--format", choices=FORMATS, default="auto", help="auto: wav by the name, else CSV or JSONL")
     group.add_argument("--columns", metavar="A,B,C", type=_names, default=(), help="of CSV without a header, or of IIO")
     group.add_argument("--channels", metavar="N", type=_positive, help="in a raw sample; has to be the model's number")
     group.add_argument("--streams", metavar="N", type=_positive, default=1, help="sensors in a raw frame (default 1)")
-    group.add_argument("--scale", metavar="FACTOR", type=_number, default=1.0, help="raw numbers are multiplied by it")
+    group.add_argument("--scale", metavar="FACTOR", type=_number, default=1.0, help="for raw numbers and sound")
     group.add_argument("--streams-by", metavar="COLUMN", help="the column or field that names the sensor")
     group.add_argument(
         "--max-streams", metavar="N", type=_positive, default=Handling.max_streams, help="sensors that are accepted"

@@ -20,7 +20,7 @@ from edgegru_runtime.decisions import changed_decision, target_names
 from edgegru_runtime.errors import EdgegruError, InputError, StateError
 from edgegru_runtime.input_position import InputPosition
 from edgegru_runtime.model import Model, load
-from edgegru_runtime.model_config import DecisionConfig
+from edgegru_runtime.model_config import DecisionConfig, InputConfig
 from edgegru_runtime.pipeline import Handling, Pipeline, records_in
 from edgegru_runtime.record import Item
 from edgegru_runtime.recording import Recorder
@@ -33,7 +33,8 @@ from edgegru_runtime.signals import Signals, StoppedAtOnce
 from edgegru_runtime.sinks.jsonl import JsonLines
 from edgegru_runtime.sinks.opening import open_sink
 from edgegru_runtime.sinks.sink import Sink
-from edgegru_runtime.sources.opening import SourceOptions, open_source
+from edgegru_runtime.sources.opening import SourceOptions, format_of, open_source
+from edgegru_runtime.sources.source import STEADY_FORMATS
 from edgegru_runtime.standard_output import ReaderGone
 from edgegru_runtime.watching import Watch, Watching
 
@@ -130,12 +131,15 @@ class _Run:
         _check_files(options)
         self._file = None if options.keeping.file is None else self._opened_session(options.keeping.file)
         one_by_one = options.keeping.every_steps == 1  # of what cannot be read again nothing is read ahead
+        conditions, at_once = _looked_at(options, self._model.config.input)
+        self._save_every = options.keeping.every_steps and max(1, options.keeping.every_steps // at_once)  # items
         self._source = open_source(
             options.input,
             self._model.config,
             replace(
                 options.source,
                 journal=self._file,
+                samples_at_once=at_once,
                 chunk=1 if one_by_one and not os.path.isfile(options.input) else options.source.chunk,
                 targets=target_names(self._model.config, self._decision),
             ),
@@ -150,6 +154,7 @@ class _Run:
             self._decision,
             replace(
                 options.handling,
+                conditions=conditions,
                 skip_bad=self._source.live if options.handling.skip_bad is None else options.handling.skip_bad,
                 together=not one_by_one,
                 keyed=self._source.keyed,
@@ -241,11 +246,10 @@ class _Run:
         """Process what arrived, and save as often as asked for."""
         if self._recorder is not None:
             self._recorder.write(items)
-        every = self._options.keeping.every_steps
-        if every is None:
+        if self._save_every is None:
             self._process(items)
         else:
-            self._process_by(items, every)
+            self._process_by(items, self._save_every)
         self._watch.arrived()
 
     def _process_by(self, items: Sequence[Item], every: int) -> None:
@@ -433,6 +437,8 @@ class _Run:
 
     def _report(self, kind: object, error: BaseException | None, trace: object) -> None:
         """Show the counters at the end; a run that fails says why, and nothing else unless it was asked to."""
+        if self._file is None:
+            self._pipeline.cut_off()
         self._watch.show(self._pipeline)
         if self._options.counters or (error is None and self.counters.unusual):
             self._dump()
@@ -456,6 +462,19 @@ class _Waiting:
             self._input = input
         timeout = None if not dues else ceil(1000 * max(0.0, min(dues) - monotonic()))  # milliseconds, never too early
         self._poll.poll(timeout)
+
+
+def _looked_at(options: _Options, input: InputConfig) -> tuple[Conditions, int]:
+    """What is to be looked at in the records, and how many samples nobody looks at one by one.
+
+    Where a step takes many samples, those of sound and the like enter all at once: there can be thousands a second.
+    """
+    conditions, source = options.handling.conditions, options.source
+    if input.samples_per_step == 1 or format_of(options.input, source.format) not in STEADY_FORMATS:
+        return conditions, 1
+    conditions = conditions.at_steady_rate(input.rate)
+    singly = source.stamp or options.record is not None or options.keeping.every_steps == 1
+    return conditions, input.samples_per_step if conditions.trivial and not singly else 1
 
 
 def _check_files(options: _Options) -> None:

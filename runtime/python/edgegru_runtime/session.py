@@ -16,7 +16,7 @@ _LENGTH = struct.Struct("<I")
 class Session(NamedTuple):
     """What ``packed`` put together."""
 
-    lanes: Sequence[tuple[str, bytes, Any, Any]]  # key, the stream's state, of conditions, of decisions
+    lanes: Sequence[tuple[str, bytes, Any, Any, Any]]  # key, the stream's state, conditions, decisions, block
     counters: Any
     input: dict[str, Any] | None  # what ``Position`` wrote; None where the input cannot be read again
 
@@ -35,10 +35,11 @@ def unpacked(content: bytes, state_bytes: int) -> Session:
         (length,) = _LENGTH.unpack_from(content)
         described = json.loads(content[4 : 4 + length])
         states = content[4 + length :]
-        lanes = [
-            (str(key), states[place * state_bytes : (place + 1) * state_bytes], conditioning, decisions)
-            for place, (key, conditioning, decisions) in enumerate(described["lanes"])
-        ]
+        lanes: list[tuple[str, bytes, Any, Any, Any]] = []
+        for place, (key, conditioning, decisions, *others) in enumerate(described["lanes"]):
+            (block,) = others or ([],)  # saved by a version that knew no blocks
+            state = states[place * state_bytes : (place + 1) * state_bytes]
+            lanes.append((str(key), state, conditioning, decisions, block))
         session = Session(lanes, described["counters"], described["input"])
     except (struct.error, ValueError, TypeError, KeyError, RecursionError):
         raise StateError("the saved session is damaged") from None

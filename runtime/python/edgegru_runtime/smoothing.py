@@ -129,6 +129,33 @@ class ExponentialSmoothing:
         self._smoothed = list(numbers)
 
 
+class RecentPeak:
+    """What a score is in units of the peak of those before it, which is 1 at least and fades over ``memory`` steps.
+
+    A step takes the share ``1 / memory`` from the peak: after ``memory`` steps about a third of it is left.
+    """
+
+    LEAST = UNIT << _EXTRA_BITS  # as ``peak`` has it: with 31 fractional bits
+
+    def __init__(self, memory: int) -> None:
+        self._memory = memory
+        self.peak = self.LEAST
+
+    def add(self, value: int) -> int:
+        """Take in the score of a step, and return it in units of the peak before it."""
+        peak = self.peak
+        self.peak = max(value << _EXTRA_BITS, peak - peak // self._memory, self.LEAST)
+        return (value * self.LEAST + peak // 2) // peak
+
+    def reset(self) -> None:
+        self.peak = self.LEAST
+
+    def restore(self, number: int) -> None:
+        if not self.LEAST <= number <= LARGEST << _EXTRA_BITS:
+            raise StateError(f"the saved peak of the scores is {number}, expected {self.LEAST} or more, in range")
+        self.peak = number
+
+
 Smoothing = MeanSmoothing | MedianSmoothing | ExponentialSmoothing
 
 

@@ -15,8 +15,9 @@ offset bytes content
 then   4     CRC-32 (zlib) of all bytes before it
 ====== ===== ==================================================================
 
-A GRU's are h: in static schemes with 24 fractional bits (of full scale, where it is unbounded). A convolution's are the
-values that it still needs, the oldest first: in static schemes operands.
+A front end's are past samples, the oldest first: in static schemes integers of 16 bits. A GRU's are h: in static
+schemes with 24 fractional bits (of full scale, where it is unbounded). A convolution's are the values that it still
+needs, the oldest first: in static schemes operands.
 """
 
 from __future__ import annotations
@@ -25,8 +26,8 @@ import struct
 from zlib import crc32
 
 from edgegru_runtime.errors import StateError
-from edgegru_runtime.fixed_point import STATE_BITS, VALUE_LIMIT
-from edgegru_runtime.model_config import GruNode
+from edgegru_runtime.fixed_point import OPERAND_LIMIT, STATE_BITS, VALUE_LIMIT
+from edgegru_runtime.model_config import GruNode, LogMelNode
 from edgegru_runtime.operands import operand_limit
 from edgegru_runtime.plain_data import dataclass
 
@@ -105,5 +106,8 @@ def state_limit(config: ModelConfig, node: StateNode) -> tuple[float, str]:
         return (1 << STATE_BITS if config.static else 1.0 + 2.0**-20), "1"
     if not config.static:
         return 3.4028234663852886e38, "the largest float32"
-    limit = VALUE_LIMIT if isinstance(node, GruNode) else operand_limit(config, node.inputs[0])
+    if isinstance(node, GruNode):
+        limit = VALUE_LIMIT
+    else:
+        limit = OPERAND_LIMIT[16] if isinstance(node, LogMelNode) else operand_limit(config, node.inputs[0])
     return limit, str(limit)

@@ -44,7 +44,8 @@ class Stream(Protocol):
     def step(self, x: object, out: object = None) -> object:
         """Advance by one sample.
 
-        ``x``: input_size finite numbers in the units of the data: a sequence, or a buffer of float32, float64 or int16.
+        ``x``: input_size finite numbers in the units of the data: a sequence, or a buffer of float32, float64 or int16;
+        of a model that takes several samples a step, all of them, the oldest first.
         Returns the output as a list of floats, or with several outputs a tuple of lists in declared order. With
         ``out``, a writable float32 buffer of the output's size (several outputs: a tuple of buffers), fills and returns
         that. Raises InputError for a sample or buffer that does not fit, StateError where another thread is inside,
@@ -101,7 +102,7 @@ class EngineStream:
 
     def __init__(self, model: Model) -> None:
         self.model = model
-        self._channels = model.config.input.channels
+        self._names = model.config.input.number_names
         self._output_sizes = model.output_sizes
         self._use = _OneUser()
         self._state: Any = None  # the engine's; made when first needed, so that a stream exists without NumPy
@@ -109,7 +110,7 @@ class EngineStream:
         self._saturated = 0  # before the engine; the engine counts its own
 
     def step(self, x: object, out: object = None) -> Any:
-        row, saturated = read_sample(x, self._channels)
+        row, saturated = read_sample(x, self._names)
         targets = None if out is None else writable(out, self._output_sizes)
         with self._use:
             outputs = self._advance(row, saturated)
@@ -120,7 +121,7 @@ class EngineStream:
         return out
 
     def run(self, xs: object) -> Any:
-        taken = read_samples(xs, self._channels)
+        taken = read_samples(xs, self._names)
         with self._use:
             results = [self._advance(row, 0) for row in taken.rows]
             self._saturated += sum(taken.saturated)

@@ -108,7 +108,7 @@ class Streams:
     def _samples(self, xs: object, places: Sequence[int], chosen: bool) -> Samples:
         """A checked sample for each of the streams at ``places``; ``chosen``: these are not simply all."""
         try:
-            taken = read_samples(xs, self.model.config.input.channels)
+            taken = read_samples(xs, self.model.config.input.number_names)
         except InputError as error:
             row, colon, reason = str(error).partition(": ")
             number = row.removeprefix("row ")

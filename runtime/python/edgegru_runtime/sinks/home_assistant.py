@@ -98,7 +98,7 @@ class HomeAssistant:
         return entities
 
     def _values(self, output: OutputConfig, at: str, result_topic: str) -> list[tuple[str, str, dict[str, Any]]]:
-        rate = self._config.input.rate
+        rate = self._config.input.step_rate
         expires = ceil(max(_EXPIRES_AFTER, 10 / rate)) if rate else None
         units = output.units or ("",) * len(output.labels)
         entities = []

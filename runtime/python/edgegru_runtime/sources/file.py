@@ -84,7 +84,7 @@ class FileSource:
             reader.resumed(end, place)
             os.lseek(self._file, end, os.SEEK_SET)
         except InputError as error:
-            raise InputError(f"{self.name}, {self.unit} {self._intake.reader.place}: {error}") from None
+            raise self._located(error) from None
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {error.strerror}") from None
 
@@ -105,10 +105,15 @@ class FileSource:
             if self._journal is not None:
                 self._journal.hold(self._intake.reader.held())
         except InputError as error:
-            raise InputError(f"{self.name}, {self.unit} {self._intake.reader.place}: {error}") from None
+            raise self._located(error) from None
         except OSError as error:
             raise InputError(f"{self.name}: cannot be read: {error.strerror}") from None
         return items
+
+    def _located(self, error: InputError) -> InputError:
+        """With the name of the input, and the place, where any was reached."""
+        place = self._intake.reader.place
+        return InputError(f"{self.name}, {self.unit} {place}: {error}" if place else f"{self.name}: {error}")
 
     def _opened(self, path: str) -> int:
         if path != STANDARD_INPUT:

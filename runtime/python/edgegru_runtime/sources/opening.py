@@ -2,12 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from edgegru_runtime.errors import InputError
 from edgegru_runtime.model_config import ModelConfig
 from edgegru_runtime.sources.file import FileSource
-from edgegru_runtime.sources.source import FORMATS, RAW_FORMATS, Source, SourceOptions, Warn
+from edgegru_runtime.sources.source import (
+    FORMATS,
+    RAW_FORMATS,
+    STEADY_FORMATS,
+    TEXT_FORMATS,
+    Source,
+    SourceOptions,
+    Warn,
+)
 
-__all__ = ["SourceOptions", "open_source"]
+__all__ = ["SourceOptions", "format_of", "open_source"]
 
 _KINDS = (
     "serial:", "tcp://", "unix:", "tcp-listen://", "unix-listen:", "mqtt://", "mqtts://", "iio:", "iio-buffer:"
@@ -20,14 +30,15 @@ def open_source(spec: str, config: ModelConfig, options: SourceOptions, warn: Wa
     ``warn`` is told when a device or a peer is lost, and when it is back. Raises InputError where ``options`` do not
     fit the model or the kind of source, or it cannot be opened; EngineError where it needs a package.
     """
+    options = replace(options, format=format_of(spec, options.format))
     _check(options)
     kind = next((kind for kind in _KINDS if spec.startswith(kind)), None)
     if kind is None:
         if "://" in spec:
             raise InputError(f"{spec}: is no known kind of input, expected a file, -, or one of {', '.join(_KINDS)}")
-        source: Source = FileSource(spec, config, options)
         if options.replay_speed is None:
-            return source
+            return FileSource(spec, config, options)
+        source = FileSource(spec, config, replace(options, samples_at_once=1))
         if not source.resumable:  # what waits for its time would be lost where the run is stopped
             source.close()
             raise InputError(f"{source.name}: cannot be replayed, expected a file")
@@ -36,6 +47,8 @@ def open_source(spec: str, config: ModelConfig, options: SourceOptions, warn: Wa
         return ReplaySource(source, options.replay_speed, options.time_unit, options.rate or config.input.rate)
     if options.replay_speed is not None:
         raise InputError(f"{spec}: cannot be replayed, expected a file")
+    if options.format == "wav":
+        raise InputError(f"{spec}: sends no WAV, expected a file or a pipe, or s16le")
     if kind.startswith("mqtt"):
         from edgegru_runtime.sources.mqtt import MqttSource
 
@@ -59,15 +72,20 @@ def open_source(spec: str, config: ModelConfig, options: SourceOptions, warn: Wa
     return (ListenSource if "listen" in kind else ConnectSource)(spec, config, options, warn)
 
 
+def format_of(spec: str, format: str) -> str:
+    """The format of what ``spec`` names, where it is to be found out by the name: that of a WAV file."""
+    return "wav" if format == "auto" and spec.lower().endswith(".wav") else format
+
+
 def _check(options: SourceOptions) -> None:
     """What contradicts itself in options."""
     if options.format not in FORMATS:
         raise InputError(f"format is {options.format!r}, expected one of {', '.join(FORMATS)}")
-    raw = options.format in RAW_FORMATS
-    for name, for_raw in (("channels", True), ("streams", True), ("scale", True), ("columns", False),
-                          ("streams_by", False), ("targets", False)):  # fmt: skip
-        if getattr(options, name) != getattr(SourceOptions, name, None) and raw is not for_raw:
-            expected = " or ".join(RAW_FORMATS) if for_raw else "CSV or JSONL"
+    fitting: dict[str, tuple[str, ...]] = dict.fromkeys(("columns", "streams_by", "targets"), TEXT_FORMATS)
+    fitting |= {"channels": RAW_FORMATS, "streams": RAW_FORMATS, "scale": STEADY_FORMATS}
+    for name, formats in fitting.items():
+        if getattr(options, name) != getattr(SourceOptions, name, None) and options.format not in formats:
+            expected = "CSV or JSONL" if formats is TEXT_FORMATS else f"{', '.join(formats[:-1])} or {formats[-1]}"
             raise InputError(f"{name} is given and the format is {options.format}, expected {expected}")
     if options.columns and options.format == "jsonl":
         raise InputError("columns is given and the format is jsonl, expected CSV")

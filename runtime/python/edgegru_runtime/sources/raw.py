@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import sys
 from array import array
+from collections.abc import Iterable
+from itertools import repeat
+from math import isfinite
 from typing import Any
 
 from edgegru_runtime.errors import InputError
 from edgegru_runtime.model_config import ModelConfig
-from edgegru_runtime.record import Frame, Item, Record, Refusal
+from edgegru_runtime.record import Block, Frame, Item, Record, Refusal, Time, time_of
 from edgegru_runtime.sources.source import SourceOptions
 
 _TYPES = {"s16le": "h", "f32le": "f"}
@@ -18,19 +21,20 @@ class RawReader:
     """Frames of one sample for each of ``options.streams`` sensors, a number for each channel.
 
     A frame of one sensor is a Record, of several a Frame; float32 that need no scaling are not touched one by one.
-    Raises InputError where the number of channels is not the model's.
+    With ``options.samples_at_once`` those of one sensor come in Blocks, but for some that are not finite. ``rate``:
+    samples in a unit of time, where they have times. Raises InputError where the number of channels is not the model's.
     """
 
     unit = "frame"
     known = True
 
-    def __init__(self, config: ModelConfig, options: SourceOptions) -> None:
+    def __init__(self, config: ModelConfig, options: SourceOptions, rate: float | None = None) -> None:
         channels = config.input.size
         if options.channels not in (None, channels):
             raise InputError(f"the input has {options.channels} channels, expected {channels} as in the model")
         self.place = 0
         self._channels, self._streams, self._scale = channels, options.streams, options.scale
-        self._type = _TYPES[options.format]
+        self._type, self._rate, self._at_once = _TYPES[options.format], rate, options.samples_at_once
         self._sample_bytes = channels * array(self._type).itemsize
         self._frame_bytes = self._streams * self._sample_bytes
         self._end = 0
@@ -48,8 +52,13 @@ class RawReader:
             data = bytes(self._rest + data)
         count = len(data) // size
         self._rest = bytearray(data[count * size :])
-        numbers = self._numbers(memoryview(data)[: count * size])
-        items = self._records(numbers, count) if self._streams == 1 else self._frames(numbers, count)
+        frames = memoryview(data)[: count * size]
+        if self._streams > 1:
+            items = self._frames(self._numbers(frames), count)
+        elif self._at_once > 1:
+            items = self._blocks(frames, count)
+        else:
+            items = self._records(self._numbers(frames), self.place, self._end)
         self.place += count
         self._end += count * size
         return items
@@ -89,13 +98,33 @@ class RawReader:
         scale = self._scale
         return memoryview(array("f", numbers if scale == 1.0 else [scale * number for number in numbers]))
 
-    def _records(self, numbers: memoryview[float], count: int) -> list[Item]:
-        values, size, step = numbers.tolist(), self._channels, self._sample_bytes
-        first, end, new = self.place + 1, self._end, tuple.__new__
-        return [
-            new(Record, (values[at * size : (at + 1) * size], None, "", first + at, end + (at + 1) * step, None))
-            for at in range(count)
-        ]
+    def _records(self, numbers: memoryview[float], place: int, end: int) -> list[Item]:
+        """Samples that follow on ``place`` and ``end``."""
+        values, size, step, new, rate = numbers.tolist(), self._channels, self._sample_bytes, tuple.__new__, self._rate
+        samples = [values[at : at + size] for at in range(0, len(values), size)]
+        places = range(place + 1, place + 1 + len(samples))
+        ends = range(end + step, end + step + step * len(samples), step)
+        times: Iterable[Time] = repeat(None) if rate is None else [time_of(place, rate) for place in places]
+        rows = zip(samples, times, repeat(""), places, ends, repeat(None))
+        return [new(Record, row) for row in rows]
+
+    def _blocks(self, frames: memoryview, count: int) -> list[Item]:
+        """Cut where a step of a stream that took every sample of the input is whole."""
+        plain = sys.byteorder == "little" and self._scale == 1.0
+        numbers = frames.cast(self._type) if plain else self._numbers(frames)  # type: ignore[call-overload]  # h or f
+        items: list[Item] = []
+        place, last, size = self.place, self.place + count, self._channels
+        while place < last:
+            samples = min(self._at_once - place % self._at_once, last - place)
+            before = place - self.place
+            xs: Any = numbers[before * size : (before + samples) * size]
+            end = self._end + before * self._sample_bytes
+            if numbers.format == "h" or isfinite(sum(xs)):
+                items.append(Block(xs, samples, place + samples, end + samples * self._sample_bytes, self._rate))
+            else:
+                items += self._records(xs, place, end)
+            place += samples
+        return items
 
     def _frames(self, numbers: memoryview[float], count: int) -> list[Item]:
         rows: Any = numbers.cast("B").cast("f", (count * self._streams, self._channels))

@@ -16,7 +16,7 @@ class Reader(Protocol):
     What raises InputError does not name the input and the place: "the header has no ay; …".
     """
 
-    unit: str  # what it counts: "line" or "frame"
+    unit: str  # what it counts: "line", "frame" or "sample"
     place: int  # of the last one that was read
 
     @property
@@ -51,6 +51,10 @@ def new_reader(config: ModelConfig, options: SourceOptions, *, joins: bool = Fal
         from edgegru_runtime.sources.raw import RawReader
 
         return RawReader(config, options)
+    if options.format == "wav":
+        from edgegru_runtime.sources.wav import WavReader
+
+        return WavReader(config, options)
     from edgegru_runtime.sources.text import TextReader
 
     return TextReader(config, options, joins=joins)

@@ -11,7 +11,8 @@ from edgegru_runtime.record import Item, Record
 
 TEXT_FORMATS = ("auto", "csv", "jsonl")
 RAW_FORMATS = ("s16le", "f32le")
-FORMATS = (*TEXT_FORMATS, *RAW_FORMATS)
+STEADY_FORMATS = (*RAW_FORMATS, "wav")  # binary numbers at a steady rate
+FORMATS = (*TEXT_FORMATS, *STEADY_FORMATS)
 CHUNK_BYTES = 2**14  # what comes of them stays in a processor's cache
 
 Warn = Callable[[str], None]  # takes one sentence for whoever watches the run
@@ -42,6 +43,7 @@ class SourceOptions:
     streams_by: str | None = None  # the column or field that names the sensor
     targets: tuple[str, ...] = ()  # columns or fields with measured values of what the model predicts
     rate: float | None = None  # samples per second, for replaying records that have no time
+    samples_at_once: int = 1  # of binary numbers: handed out in blocks of as many samples
     chunk: int = CHUNK_BYTES  # bytes read at once; 1: nothing behind a record is taken before the next read()
     replay_speed: float | None = None  # of a file: N times as fast as it was recorded; None: as fast as possible
     stamp: bool = False  # records without a time get the time of their arrival
