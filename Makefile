@@ -2,6 +2,7 @@
 # make test         every test that needs nothing but PyPI
 # make test-system  the tests that need Python 3.11 with tflite-runtime, a browser, clang, an MQTT broker or systemd
 #                   (on Debian 12: apt-get install $(cat .ci/apt-packages.txt))
+# make examples     every example, small, on data that comes with dependencies or is made up
 # make wheels       source archive and wheels of edgegru-runtime for x86-64, aarch64, armv7l and armv6l, in dist/wheels
 # make lint, types  ruff; mypy
 # make clean        remove environments and everything generated
@@ -25,10 +26,16 @@ KERNEL := $(wildcard runtime/c/src/*.[ch] runtime/c/include/*.h runtime/c/python
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 export PIP_ROOT_USER_ACTION := ignore
 
-.PHONY: demo test test-system wheels lint types clean
+.PHONY: demo examples test test-system wheels lint types clean
 
 demo: $(INSTALLED)
 	$(VENV)/bin/python examples/japanese_vowels/demo.py
+
+examples: $(INSTALLED)
+	$(VENV)/bin/python examples/japanese_vowels/demo.py
+	$(VENV)/bin/python examples/spoken_digits/run.py
+	$(VENV)/bin/python examples/forecasting/run.py
+	$(VENV)/bin/python examples/anomalies/run.py
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -n $(WORKERS)

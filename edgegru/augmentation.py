@@ -1,4 +1,4 @@
-"""Random changes of training recordings, as sensors make them: gain, noise, tempo, a dead channel, another mount, a room.
+"""Random changes of training recordings, as sensors make them: gain, noise, tempo, a dead channel, a mount, a room.
 
 Drawn from the generator given, a recording at a time, in the order of the sequences. Everything is in raw units, in
 front of the standardisation, where it happens on a device.

@@ -69,15 +69,14 @@ def _bands(node: LogMelNode, rate: float, low: float, high: float) -> tuple[NDAr
 def integer_tables(node: LogMelNode, tables: Tables) -> Tables:
     """The tensors of a static scheme, made of float32 ones: the nearest integers."""
 
-    def nearest(name: str, bits: int, limit: int) -> NDArray[np.float64]:
-        return np.clip(np.round(tables[name].astype(np.float64) * 2.0**bits), -limit, limit)
+    def nearest(name: str, bits: int) -> NDArray[np.float64]:
+        return np.asarray(np.round(tables[name].astype(np.float64) * 2.0**bits))
 
-    largest = 2**15 - 1  # of int16
     return {
-        "window": nearest("window", fx.SAMPLE_BITS, largest).astype(np.int16),
-        "twiddles": nearest("twiddles", fx.TWIDDLE_BITS, 2**fx.TWIDDLE_BITS).astype(np.int32),
+        "window": nearest("window", fx.TWIDDLE_BITS).astype(np.int32),
+        "twiddles": nearest("twiddles", fx.TWIDDLE_BITS).astype(np.int32),
         "edges": tables["edges"].astype(np.int32),
-        "rising": nearest("rising", fx.FILTER_BITS, largest).astype(np.int16),
+        "rising": np.minimum(nearest("rising", fx.FILTER_BITS), 2**fx.FILTER_BITS - 1).astype(np.int16),
     }
 
 
@@ -88,7 +87,7 @@ def log_mel_features(samples: NDArray[np.float32], node: LogMelNode, tables: Tab
     """
     steps = len(samples) // node.input_size
     whole = samples[: steps * node.input_size].astype(np.float32)
-    if tables["window"].dtype == np.int16:
+    if tables["window"].dtype == np.int32:
         integer = IntegerLogMel(node, tables)
         values = integer(_frames(integer.samples(whole)[0], node))
         return np.asarray(values * 2.0**-fx.LOG_MEL_BITS, np.float32)  # exactly

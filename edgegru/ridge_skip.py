@@ -43,8 +43,9 @@ def fit_ridge_skip(
     """Fitted to all steps that count and have ``steps`` inputs, in standard deviations of inputs and targets.
 
     ``sequences``: of the training part, as the network reads them; ``mean``, ``std``: (channels,) of its
-    standardisation. First one map for all channels is fitted, then to each channel what it leaves: a strong ridge makes the channels
-    alike, not the forecast small. Raises ConfigError unless all channels are forecast, DataError without such a step.
+    standardisation. First one map for all channels is fitted, then to each channel what it leaves: a strong ridge makes
+    the channels alike, not the forecast small. Raises ConfigError unless all channels are forecast, DataError without
+    such a step.
     """
     channels, horizon = len(dataset.channels), dataset.horizon
     if dataset.target != "forecast" or len(dataset.labels) != horizon * channels or len(mean) != channels:

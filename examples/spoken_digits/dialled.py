@@ -19,7 +19,7 @@ def write_dialled(folder: Path, recordings: int = 8) -> Path:
     generator = np.random.default_rng(0)
     for line, name in enumerate(LINES):
         for row, keys in enumerate(KEYS):
-            for column, key in enumerate(keys.strip().rjust(2) if keys.startswith(" ") else keys):
+            for column, key in enumerate(keys):
                 for index in range(recordings if key != " " else 0):
                     t = np.arange(int(generator.uniform(0.25, 0.5) * RATE)) / RATE
                     tones = sum(np.sin(2 * np.pi * f * t) for f in (ROWS[row], COLUMNS[column]))

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from edgegru_export.saving import with_identity
 from edgegru_runtime.artifact import Artifact, expected_tensors
 from edgegru_runtime.errors import ExportError
-from edgegru_runtime.fixed_point import FILTER_BITS, SAMPLE_BITS, STATE_BITS, TWIDDLE_BITS
+from edgegru_runtime.fixed_point import FILTER_BITS, STATE_BITS, TWIDDLE_BITS
 from edgegru_runtime.model_config import ConvolutionNode, GruNode, LinearNode, LogMelNode
 from edgegru_runtime.operands import operand_scales
 from edgegru_runtime.tensor import Tensor
 
-_TABLE_BITS = {"window": SAMPLE_BITS, "twiddles": TWIDDLE_BITS, "rising": FILTER_BITS}  # of a log_mel node
+_TABLE_BITS = {"window": TWIDDLE_BITS, "twiddles": TWIDDLE_BITS, "rising": FILTER_BITS}  # of a log_mel node
 
 
 def dequantize(artifact: Artifact) -> Artifact:

@@ -65,7 +65,9 @@ CASES: dict[str, tuple[Artifact, str, dict[str, str]]] = {  # the float model, t
     ),
     "sigmoid_candidate": (random_artifact(17, 3, (8,), reset="before", candidate="sigmoid"), W8A8, {}),
     "log_mel": (random_floats(with_log_mel(random_config(5, (8,)), 20, 50, 64), 18), W8A8, {"standardise": W8A16}),
-    "log_mel_without_overlap": (random_floats(with_log_mel(random_config(4, (7,)), 33, 31, 32, 32768.0), 19), W8A16, {}),
+    "log_mel_without_overlap": (
+        random_floats(with_log_mel(random_config(4, (7,)), 33, 31, 32, 32768.0), 19), W8A16, {},
+    ),
 }
 
 

@@ -65,7 +65,9 @@ def models() -> dict[str, Artifact]:
         ),
         "float_normalised": random_floats(normalised(mixed_config(hidden_size=9)), 9),
         "int8_log_mel": random_integers(with_log_mel(random_config(4, (9,)), 6, 20, 32), 10),
-        "int16_log_mel_alone": random_integers(with_log_mel(random_config(3, (5,)), 8, 8, 8, 32768.0), 11, "static-w8a16"),
+        "int16_log_mel_alone": random_integers(
+            with_log_mel(random_config(3, (5,)), 8, 8, 8, 32768.0), 11, "static-w8a16"
+        ),
         "float_log_mel": random_floats(with_log_mel(random_config(4, (9,)), 6, 20, 32), 12),
         "dynamic": quantized(mixed_artifact(hidden_size=9), "dynamic-w8"),
     }

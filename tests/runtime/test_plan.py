@@ -94,7 +94,8 @@ def test_vectors_are_written_once_before_they_are_read(model: Artifact) -> None:
     filled = [0] * len(vectors)
     filled[0] = vectors[0][1]
     for name, words in operations:
-        reads = {"standardise": words[3:4], "embedding": (), "add": words[:2], "multiply": words[:2]}.get(name, words[:1])
+        others = {"standardise": words[3:4], "embedding": (), "add": words[:2], "multiply": words[:2]}
+        reads = others.get(name, words[:1])
         assert all(filled[vector] == vectors[vector][1] for vector in reads)
         if name == "copy":
             assert filled[words[1]] == words[2]

@@ -165,7 +165,7 @@ typedef struct {
     size_t offset;
 } egru_vector;
 
-/* LOG_MEL: of a static model int16 samples' weights and shares, int32 cosines, an int64 floor; else floats. */
+/* LOG_MEL: of a static model int32 weights and cosines, int16 shares, an int64 floor; else floats. */
 typedef struct {
     uint32_t frame, size, bands; /* samples in the window, numbers of the spectrum, numbers of the value */
     uint32_t work;               /* a vector of `size` numbers */

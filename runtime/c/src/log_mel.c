@@ -82,14 +82,15 @@ static int32_t log2_q16(uint64_t v) {
 
 void egru_log_mel(const egru_operation *op, const int16_t *samples, uint32_t in_size, int32_t *work, float *value) {
     const egru_log_mel_tables *t = &op->log_mel;
-    const int16_t *window = t->window, *rising = t->rising;
+    const int32_t *window = t->window;
+    const int16_t *rising = t->rising;
     uint32_t place = 0;
     int32_t unit = -60; /* log2 of one unit of an energy */
     uint64_t falls = 0, floor;
     memset(work, 0, (size_t)t->size * sizeof *work);
     samples += in_size - t->frame;
     for (uint32_t i = 0; i < t->frame; i++) {
-        work[2 * (size_t)place + i % 2] = samples[i] * window[i];
+        work[2 * (size_t)place + i % 2] = rounded((int64_t)samples[i] * window[i], 15);
         if (i % 2)
             place = next_reversed(place, t->size / 2);
     }

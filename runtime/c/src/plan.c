@@ -347,11 +347,14 @@ static void read_taps(egru_builder *b, egru_operation *op, uint32_t size) {
 }
 
 #if EGRU_LOG_MEL
-/* A pair of a cosine and a sine is at most 1, and a share: no sum of a spectrum leaves its range, nor does an energy with
- * its floor. */
-static void check_integers(egru_builder *b, const unsigned char *twiddles, const unsigned char *rising,
-                           const unsigned char *floor, uint32_t size) {
-    uint32_t high = egru_read_u32(floor + 4);
+/* A weight, a share and a pair of a cosine and a sine are at most 1: no sum of a spectrum leaves its range, nor does an
+ * energy with its floor. */
+static void check_integers(egru_builder *b, const unsigned char *window, const unsigned char *twiddles,
+                           const unsigned char *rising, const unsigned char *floor, uint32_t frame, uint32_t size) {
+    uint32_t high = egru_read_u32(floor + 4), one = 1u << 30;
+    for (size_t i = 0; i < frame; i++)
+        if (egru_read_u32(window + 4 * i) + one > 2 * one)
+            b->good = 0;
     for (size_t i = 0; i <= size / 4; i++) {
         int64_t cosine = (int32_t)egru_read_u32(twiddles + 4 * i), sine = (int32_t)egru_read_u32(twiddles + size - 4 * i);
         if (cosine * cosine + sine * sine > ((int64_t)1 << 60) + ((int64_t)1 << 39))
@@ -378,7 +381,7 @@ static void read_log_mel(egru_builder *b, egru_operation *op, const uint32_t *a)
         b->good = 0;
         return;
     }
-    window = data(b, a[4], t->frame, item);
+    window = data(b, a[4], t->frame, 4);
     twiddles = data(b, a[5], t->size / 4 + 1, 4);
     edges = data(b, a[6], t->bands + 2, 4);
     rising = data(b, a[7], t->size / 2 + 1, item);
@@ -392,14 +395,14 @@ static void read_log_mel(egru_builder *b, egru_operation *op, const uint32_t *a)
         last = edge;
     }
     if (integer) {
-        check_integers(b, twiddles, rising, floor, t->size);
+        check_integers(b, window, twiddles, rising, floor, t->frame, t->size);
     } else {
         check_floats(b, window, t->frame, 0);
         check_floats(b, twiddles, t->size / 4 + 1, 0);
         check_floats(b, rising, t->size / 2 + 1, 0);
         check_floats(b, floor, 1, 1);
     }
-    t->window = copied(b, window, (size_t)t->frame * item);
+    t->window = copied(b, window, (size_t)t->frame * 4);
     t->twiddles = copied(b, twiddles, t->size + 4);
     t->edges = copied(b, edges, ((size_t)t->bands + 2) * 4);
     t->rising = copied(b, rising, (t->size / 2 + 1) * item);

@@ -9,7 +9,7 @@ class Model:
     kernel: str
     state_size: int
     scratch_size: int
-    def __new__(cls, plan: bytes, kernel: str | None = None) -> Model: ...
+    def __new__(cls, plan: bytes, kernel: str | None = None, besides: int = 0) -> Model: ...
 
 class Stream:
     steps: int

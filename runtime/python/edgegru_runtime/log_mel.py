@@ -91,8 +91,8 @@ class IntegerLogMel:
         return np.concatenate(parts) if parts else np.zeros((0, len(self.edges) - 2), np.int64)
 
     def _values(self, frames: Integers) -> Integers:
-        re, im = self.transform.packed(frames * self.window)
         bits = fx.TWIDDLE_BITS
+        re, im = self.transform.packed(rounding_shift(frames * self.window, fx.SAMPLE_BITS + bits - fx.SPECTRUM_BITS))
         for half, cosine, sine in self.transform.stages:
             a_re, a_im, b_re, b_im = _halves(re, im, half)
             t_re, t_im = b_re * cosine + b_im * sine, b_im * cosine - b_re * sine
@@ -108,7 +108,7 @@ class IntegerLogMel:
 
     def _sums(self, bins: Integers) -> Integers:
         """Sums between the edges (T, mels + 1)."""
-        total = np.zeros((len(bins), bins.shape[1] + 1), np.int64)
+        total = np.zeros((len(bins), bins.shape[1] + 1), bins.dtype)
         np.cumsum(bins, axis=1, out=total[:, 1:])
         return np.diff(total[:, self.edges], axis=1)
 

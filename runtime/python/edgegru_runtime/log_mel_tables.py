@@ -19,12 +19,12 @@ if TYPE_CHECKING:
 
 def table_tensors(node: LogMelNode, static: bool) -> dict[str, tuple[str, tuple[int, ...]]]:
     """dtype and shape of every tensor of the node, by its name behind the dot."""
-    window, twiddles = ("int16", "int32") if static else ("float32", "float32")
+    exact, coarse = ("int32", "int16") if static else ("float32", "float32")
     return {
-        "window": (window, (node.frame_length,)),
-        "twiddles": (twiddles, (node.fft_size // 4 + 1,)),
+        "window": (exact, (node.frame_length,)),
+        "twiddles": (exact, (node.fft_size // 4 + 1,)),
         "edges": ("int32", (node.output_size + 2,)),
-        "rising": (window, (node.fft_size // 2 + 1,)),
+        "rising": (coarse, (node.fft_size // 2 + 1,)),
     }
 
 
@@ -43,10 +43,14 @@ def check_tables(node: LogMelNode, tables: Mapping[str, Sequence[float]], static
     for index, weight in enumerate(tables["rising"]):
         if not 0 <= weight <= one:
             raise ArtifactError(f"{at}.rising' holds {weight:g} at index {index}; expected numbers from 0 to {one:g}")
-    largest = (4.0**TWIDDLE_BITS if static else 1.0) * (1 + 2.0**-21)  # as float32 rounds them
+    one = 2.0**TWIDDLE_BITS if static else 1.0
+    for index, weight in enumerate(tables["window"]):
+        if not -one <= weight <= one:
+            found = f"{at}.window' holds {weight:.12g} at index {index}"
+            raise ArtifactError(f"{found}; expected numbers from {-one:.12g} to {one:.12g}")
     twiddles = tables["twiddles"]
     for index, (cosine, sine) in enumerate(zip(twiddles, reversed(twiddles), strict=True)):
-        if cosine**2 + sine**2 > largest:
+        if cosine**2 + sine**2 > one**2 * (1 + 2.0**-21):  # as float32 rounds them
             raise ArtifactError(f"{at}.twiddles' has a pair beyond 1 at index {index}; expected cosines and sines")
     if static and not 1 <= log_mel_floor(node.floor, node.fft_size) <= LOG_MEL_LIMIT:
         unit = 2.0 ** (2 * math.log2(node.fft_size) - 60)

@@ -1,0 +1,101 @@
+"""The recipes of spoken digits and forecasts, run small: their tables, and their programs on the device."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from types import ModuleType
+
+import numpy as np
+import pytest
+
+from edgegru.data import DataConfig, read_recordings
+from edgegru_runtime import load
+
+EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+Recipe = Callable[[str], ModuleType]
+MODULES = ("run", "baseline", "baselines", "dialled", "hours")
+
+
+@pytest.fixture
+def recipe(monkeypatch: pytest.MonkeyPatch) -> Iterator[Recipe]:
+    def imported(task: str) -> ModuleType:
+        monkeypatch.syspath_prepend(str(EXAMPLES / task))
+        import run
+
+        return run
+
+    yield imported
+    for name in MODULES:
+        sys.modules.pop(name, None)
+
+
+def shortened(config: Path, target: Path, **changes: str) -> Path:
+    """The configuration of an example with other lines."""
+    lines = config.read_text().splitlines()
+    for key, value in changes.items():
+        (place,) = (index for index, line in enumerate(lines) if line.startswith(f"{key} = "))
+        lines[place] = f"{key} = {value}"
+    target.write_text("\n".join(lines))
+    return target
+
+
+def test_dialled_digits_are_heard_on_the_device(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = recipe("spoken_digits")
+    import dialled
+
+    monkeypatch.setattr(dialled, "LINES", ("north", "south"))
+    folder = dialled.write_dialled(tmp_path / "dialled", recordings=1)
+    recordings = read_recordings(folder, DataConfig(format="fsdd")).recordings
+    assert sorted(str(one.y) for one in recordings) == sorted("0123456789" * 2)
+    assert {one.group for one in recordings} == {"north", "south"}
+
+    changes = {"hidden_size": "16", "convolution_size": "8"}
+    monkeypatch.setattr(run, "CONFIG", shortened(run.CONFIG, tmp_path / "config.toml", **changes))
+    monkeypatch.setattr(run, "DIALLED", {"epochs": 1, "lanes": 4})
+    monkeypatch.setattr(run, "write_dialled", lambda _: folder)
+    run.main(["-o", str(tmp_path / "out"), "--results", str(tmp_path / "results.json")])
+    (first, second) = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert (first["speaker"], second["speaker"]) == ("north", "south")
+    assert all(first[name] == first["int8"] for name in ("ONNX",)) and first["state_bytes"] > 0
+    assert "| baseline |" in capsys.readouterr().out
+
+    model = tmp_path / "out" / "north" / "seed0" / "int8.safetensors"
+    listen = EXAMPLES / "spoken_digits" / "listen.py"
+    command = [sys.executable, str(listen), str(model), str(folder / "0_north_0.wav")]
+    heard = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert all(line.split()[2] in "0123456789" for line in heard.stdout.splitlines())
+
+
+def test_the_coming_hours_are_drawn_on_the_device(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = recipe("forecasting")
+    parts = {"train": (0, 600), "validation": (600, 800), "test": (800, 1000)}
+    for module in ("run", "baselines"):
+        monkeypatch.setattr(sys.modules[module], "PARTS", parts)
+    shortened(EXAMPLES / "forecasting" / "config_h24.toml", tmp_path / "config_h24.toml", epochs="2", hidden_size="8")
+    monkeypatch.setattr(run, "HERE", tmp_path)
+    run.main(["-o", str(tmp_path / "out"), "--results", str(tmp_path / "results.json")])
+    results = json.loads((tmp_path / "results.json").read_text())["24"]
+    (measured,) = results["runs"]
+    assert measured["ONNX"] == measured["int8"]
+    assert measured["int8"]["mse"] == pytest.approx(measured["float"]["mse"], rel=0.02)
+    assert measured["int8"]["mse"] < results["baselines"]["persistence"]["test_mse"]
+    assert "| ridge, one a channel |" in capsys.readouterr().out
+
+    model = tmp_path / "out" / "h24" / "seed0" / "int8.safetensors"
+    _, values = run.read_hours(tmp_path / "out" / "hours.csv")
+    lines = [",".join(map(str, row)) for row in values[:200].tolist()]
+    command = [sys.executable, str(EXAMPLES / "forecasting" / "forecast.py"), str(model)]
+    drawn = subprocess.run(command, input="\n".join(lines), capture_output=True, text=True, check=True).stdout
+    expected = np.asarray(load(model).stream().run(values[:200].astype(np.float32)))[-1, ::3]
+    last = drawn.splitlines()[-1].split()
+    assert len(drawn.splitlines()) == 200 and len(last[-1]) == 24
+    assert float(last[1]) == pytest.approx(expected.min(), abs=1e-3)
+    assert (last[-1][expected.argmin()], last[-1][expected.argmax()]) == ("▁", "█")
