@@ -63,10 +63,32 @@ def exp2_table() -> list[tuple[int, int, int]]:
     return table
 
 
+def log2_polynomial(degree: int = 6) -> tuple[int, ...]:
+    """c1, c2, … of log2(1 + f) ≈ f (c1 + f (c2 + …)) over [0, 1), in units of 2^-30: exact at both ends, its largest
+    error as small as Lawson's weights make it (C. L. Lawson 1961, Contributions to the theory of linear least maximum
+    approximation).
+    """
+    f = (1 - np.cos(np.pi * np.arange(1, 4000) / 4000)) / 2
+    ends = f * (1 - f)  # the polynomial is f + f (1 - f) q(f)
+    wanted, powers = (np.log2(1 + f) - f) / ends, np.vander(f, degree - 1, increasing=True)
+    weight = np.full(len(f), 1 / len(f))
+    for _ in range(3000):
+        root = np.sqrt(weight) * ends
+        q = np.linalg.lstsq(powers * root[:, None], wanted * root, rcond=None)[0]
+        weight *= np.abs(ends * (powers @ q - wanted)) + 1e-18
+        weight /= weight.sum()
+    coefficients = np.zeros(degree)
+    coefficients[0] = 1
+    coefficients[: degree - 1] += q
+    coefficients[1:] -= q
+    return tuple(round(float(c) * 2**30) for c in coefficients)
+
+
 def main() -> None:
     for name, table in (("TANH", tanh_table()), ("EXP2", exp2_table())):
         for index in range(3):
             print(f"{name}_C{index} = {tuple(row[index] for row in table)}")
+    print(f"LOG2_C = {log2_polynomial()}")
 
 
 if __name__ == "__main__":
