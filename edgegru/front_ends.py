@@ -54,16 +54,16 @@ def _bands(node: LogMelNode, rate: float, low: float, high: float) -> tuple[NDAr
     centres = np.linspace(mel(low), mel(high), node.output_size + 2)
     places = mel(hertz)
     edges = np.searchsorted(places, centres - 1e-9).astype(np.int32)  # a bin on a centre counts from there on
-    for band in range(node.output_size):
-        if edges[band] == edges[band + 2]:
-            ends = 700 * (10 ** (centres[[band, band + 2]] / 2595) - 1)
-            found = f"band {band} of {node.name}, {ends[0]:.4g} to {ends[1]:.4g} Hz, holds no bin of {hertz[1]:.4g} Hz"
-            raise ConfigError(f"{found}, expected fewer bands or a larger spectrum")
     rising = np.zeros(len(hertz))
     for segment in range(node.output_size + 1):
         bins = slice(edges[segment], edges[segment + 1])
-        rising[bins] = (places[bins] - centres[segment]) / (centres[segment + 1] - centres[segment])
-    return edges, np.clip(rising, 0.0, 1.0)
+        rising[bins] = np.clip((places[bins] - centres[segment]) / (centres[segment + 1] - centres[segment]), 0.0, 1.0)
+    for band in range(node.output_size):  # a bin where a band begins has no share in it
+        if edges[band + 1] == edges[band + 2] and np.max(rising[edges[band] : edges[band + 1]], initial=0.0) < 1e-6:
+            ends = 700 * (10 ** (centres[[band, band + 2]] / 2595) - 1)
+            found = f"band {band} of {node.name}, {ends[0]:.4g} to {ends[1]:.4g} Hz, holds no bin of {hertz[1]:.4g} Hz"
+            raise ConfigError(f"{found}, expected fewer bands or a larger spectrum")
+    return edges, rising
 
 
 def integer_tables(node: LogMelNode, tables: Tables) -> Tables:

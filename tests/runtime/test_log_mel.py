@@ -242,21 +242,41 @@ def true_features(samples: np.ndarray, full_scale: float) -> np.ndarray:
     return np.log2(power @ dense_filters(SPEECH, TABLES) + SPEECH.floor)
 
 
-@pytest.mark.parametrize("decibels", [0, -20, -40, -60])
-def test_errors_are_as_stated(decibels: int) -> None:
-    """Noise and sines of 16 bits, their largest sample ``decibels`` below full scale."""
-    generator, count = np.random.default_rng(1), 16000
-    time = np.arange(count) / RATE
-    noise = generator.normal(0, 1 / 5, count)
+def signals() -> tuple[np.ndarray, ...]:
+    """Noise, a chirp, and a tone in noise, a second each, within ±1."""
+    count = int(RATE)
+    time, noise = np.arange(count) / RATE, np.random.default_rng(1).normal(0, 1 / 5, count)
     chirp = np.sin(2 * np.pi * (100 + 3000 * time) * time)
-    for signal in (noise, chirp, 0.5 * np.sin(2 * np.pi * 1000 * time) + 0.1 * noise):
-        samples = np.round(np.clip(signal, -1, 1) * 32767 * 10 ** (decibels / 20)).astype(np.float32)
+    return tuple(np.clip(x, -1, 1) for x in (noise, chirp, 0.5 * np.sin(2 * np.pi * 1000 * time) + 0.1 * noise))
+
+
+@pytest.mark.parametrize("decibels", [0, -20, -40, -60, -80])
+def test_errors_are_as_stated(decibels: int) -> None:
+    """Of samples of 16 bits, the largest ``decibels`` below full scale."""
+    for signal in signals():
+        samples = np.round(signal * 32767 * 10 ** (decibels / 20)).astype(np.float32)
         expected = true_features(samples, 32768.0)
-        real = log_mel_features(samples, SPEECH, TABLES)
-        integers = log_mel_features(samples, SPEECH, INTEGER_TABLES)
-        assert np.max(np.abs(real - expected)) < stated("float32")
-        error = np.abs(integers - expected)
-        assert np.max(error) < stated(f"integers, at {decibels} dBFS".replace("-", "−"))
+        real = np.max(np.abs(log_mel_features(samples, SPEECH, TABLES) - expected))
+        integers = np.max(np.abs(log_mel_features(samples, SPEECH, INTEGER_TABLES) - expected))
+        assert real < stated("float32")
+        assert integers < stated(f"integers, at {decibels} dBFS".replace("-", "−"))
+
+
+@pytest.mark.parametrize("tables", [TABLES, INTEGER_TABLES], ids=["float32", "integers"])
+@pytest.mark.parametrize(("name", "index"), [("window", 200), ("twiddles", 3), ("rising", 30)])
+def test_one_wrong_number_of_a_table_is_no_such_error(tables: dict[str, np.ndarray], name: str, index: int) -> None:
+    """What is measured above would show a sign that is wrong, or a bin in the wrong band."""
+    wrong = tables | {name: tables[name].copy()}
+    wrong[name][index] = 0 if name == "rising" else -wrong[name][index]
+    samples = np.round(signals()[0] * 32767).astype(np.float32)
+    error = np.abs(log_mel_features(samples, SPEECH, wrong) - true_features(samples, 32768.0))
+    assert np.max(error) > 10 * max(stated("float32"), stated("integers, at 0 dBFS"))
+
+
+def test_silence_is_the_logarithm_of_the_floor() -> None:
+    for tables in (TABLES, INTEGER_TABLES):
+        found = log_mel_features(np.zeros(1600, np.float32), SPEECH, tables)
+        np.testing.assert_allclose(found, np.log2(SPEECH.floor), rtol=0, atol=2e-5)
 
 
 def test_the_logarithm_of_integers_is_as_close_as_stated() -> None:
