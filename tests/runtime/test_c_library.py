@@ -40,7 +40,16 @@ def test_its_own_tests_pass(build: Path) -> None:
 
 
 @needs_make
-@pytest.mark.parametrize("smaller", [("SIMD=0", "FLOAT=0"), ("SIMD=0", "Q16=0"), ("SIMD=0", "LOG_MEL=0")], ids="-".join)
+@pytest.mark.parametrize(
+    "smaller",
+    [
+        ("SIMD=0", "FLOAT=0"),
+        ("SIMD=0", "Q16=0"),
+        ("SIMD=0", "LOG_MEL=0"),
+        ("SIMD=0", "FLOAT=0", "Q16=0", "LOG_MEL=0"),
+    ],
+    ids="-".join,
+)
 def test_they_pass_where_parts_are_left_out(smaller: tuple[str, ...], tmp_path: Path) -> None:
     finished = make("test", tmp_path, *smaller)
     assert finished.returncode == 0, finished.stderr
