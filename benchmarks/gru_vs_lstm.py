@@ -21,6 +21,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
+from forecasting import MONTH, PARTS
 
 import edgegru
 from edgegru.configuration import NetworkConfig, TrainConfig, TrainingConfig, load_config
@@ -28,8 +29,6 @@ from edgegru.data import DataConfig
 
 EXAMPLES = Path(__file__).resolve().parent.parent / "examples"
 FACTORS = (1 / 9, 1 / 3, 1, 3, 9)  # of the recipe's learning rate
-HOURS = {"train": (0, 8640), "validation": (8640, 11520), "test": (11520, 14400)}
-MONTH = 720  # hours
 FORECASTER = TrainConfig(
     data=DataConfig(
         horizon=24,
@@ -76,13 +75,13 @@ def hours_ahead(data: Path, folder: Path) -> TrainConfig:
     with open(data, newline="") as source:
         header, *lines = csv.reader(source)
     values = np.array([line[1:] for line in lines], np.float64)
-    start, stop = HOURS["train"]
+    start, stop = PARTS["train"]
     values = (values - values[start:stop].mean(axis=0)) / values[start:stop].std(axis=0)
     file = folder / "hours.csv"
     with open(file, "w", newline="") as target:
         writer = csv.writer(target)
         writer.writerow(["recording", *header[1:]])
-        for part, hours in HOURS.items():
+        for part, hours in PARTS.items():
             for index, hour in enumerate(range(*hours)):
                 recording = f"train{index // MONTH}" if part == "train" else part
                 writer.writerow([recording, *values[hour].tolist()])

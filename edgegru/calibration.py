@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegru.front_ends import log_mel_features
+from edgegru.front_ends import LogMelFeatures
 from edgegru.observers import OBSERVERS, Observer, new_observer
 from edgegru_runtime.artifact import Artifact, is_offset
 from edgegru_runtime.errors import CalibrationError
@@ -173,7 +173,8 @@ def _channels(
         return [], np.zeros(0)
     if front_end is not None:
         tables = {name: artifact.array(f"{front_end.name}.{name}") for name in table_tensors(front_end, static=False)}
-        recordings = [log_mel_features(x.reshape(-1), front_end, tables) for x in recordings]
+        features = LogMelFeatures(front_end, tables)
+        recordings = [features(x.reshape(-1)) for x in recordings]
     mean, std = (artifact.array(f"{first.name}.{name}").astype(np.float64) for name in ("mean", "std"))
     observers = [new_observer(observer) for _ in range(first.size)]
     steps = sum(len(x) for x in recordings)

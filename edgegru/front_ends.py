@@ -80,18 +80,24 @@ def integer_tables(node: LogMelNode, tables: Tables) -> Tables:
     }
 
 
-def log_mel_features(samples: NDArray[np.float32], node: LogMelNode, tables: Tables) -> NDArray[np.float32]:
-    """The features (N // hop, mels) of a recording (N,), in integers where the tables are: what a stream computes.
+class LogMelFeatures:
+    """What a stream computes of whole recordings, in integers where ``tables``, the tensors of the node, are."""
 
-    Frame t holds the samples up to (t + 1) · hop, and zeros before the recording.
-    """
-    steps = len(samples) // node.input_size
-    whole = samples[: steps * node.input_size].astype(np.float32)
-    if tables["window"].dtype == np.int32:
-        integer = IntegerLogMel(node, tables)
-        values = integer(_frames(integer.samples(whole)[0], node))
-        return np.asarray(values * 2.0**-fx.LOG_MEL_BITS, np.float32)  # exactly
-    return np.asarray(LogMel(node, tables)(_frames(whole, node)), np.float32)
+    def __init__(self, node: LogMelNode, tables: Tables) -> None:
+        self._node = node
+        self._layer = (IntegerLogMel if tables["window"].dtype == np.int32 else LogMel)(node, tables)
+
+    def __call__(self, samples: NDArray[np.float32]) -> NDArray[np.float32]:
+        """The features (N // hop, mels) of a recording (N,).
+
+        Frame t holds the samples up to (t + 1) · hop, and zeros before the recording.
+        """
+        steps = len(samples) // self._node.input_size
+        whole = samples[: steps * self._node.input_size].astype(np.float32)
+        if isinstance(self._layer, IntegerLogMel):
+            values = self._layer(_frames(self._layer.samples(whole)[0], self._node))
+            return np.asarray(values * 2.0**-fx.LOG_MEL_BITS, np.float32)  # exactly
+        return np.asarray(self._layer(_frames(whole, self._node)), np.float32)
 
 
 def _frames(samples: NDArray[np.generic], node: LogMelNode) -> NDArray[np.generic]:

@@ -12,7 +12,7 @@ from edgegru.configuration import TrainConfig
 from edgegru.data import Dataset, LabelledSequence
 from edgegru.data.blocks import in_blocks
 from edgegru.data.preparation import scales
-from edgegru.front_ends import integer_tables, log_mel_features, log_mel_tables
+from edgegru.front_ends import LogMelFeatures, integer_tables, log_mel_tables
 from edgegru_runtime.errors import ConfigError
 from edgegru_runtime.log_mel import Tables
 from edgegru_runtime.model_config import LogMelNode
@@ -32,12 +32,9 @@ class FrontEnd:
         """The tensors by their whole names."""
         return {f"{self.node.name}.{name}": table for name, table in self.tables.items()}
 
-    def features(self, x: NDArray[np.float32], integer: bool) -> NDArray[np.float32]:
-        """Samples of one channel (T, 1) to features (T // samples_per_step, bands), as floats or ``integer`` schemes
-        compute them.
-        """
-        tables = integer_tables(self.node, self.tables) if integer else self.tables
-        return log_mel_features(x[:, 0], self.node, tables)
+    def features(self, integer: bool) -> LogMelFeatures:
+        """What computes the features as float or as ``integer`` schemes do."""
+        return LogMelFeatures(self.node, integer_tables(self.node, self.tables) if integer else self.tables)
 
 
 class NetworkInput:
@@ -48,15 +45,15 @@ class NetworkInput:
     """
 
     def __init__(self, config: TrainConfig, dataset: Dataset, integer: bool = False) -> None:
-        self.integer = integer
         self.samples_per_step = config.data.samples_per_step
         self.front_end = front_end_of(config, dataset)
+        self._features = None if self.front_end is None else self.front_end.features(integer)
         self.mean, self.std = self._scales(dataset)
 
     def sequence(self, sequence: LabelledSequence) -> LabelledSequence:
         """A sequence of samples (T, channels) as one of steps (T // samples_per_step, I)."""
         steps = in_blocks(sequence, self.samples_per_step)
-        return steps if self.front_end is None else replace(steps, x=self.front_end.features(sequence.x, self.integer))
+        return steps if self._features is None else replace(steps, x=self._features(sequence.x[:, 0]))
 
     def sequences(self, sequences: Iterable[LabelledSequence]) -> list[LabelledSequence]:
         """The same of several."""
@@ -65,7 +62,8 @@ class NetworkInput:
     def _scales(self, dataset: Dataset) -> Scales:
         if self.front_end is None:  # the samples of a step have the scale of their channel
             return np.tile(dataset.mean, self.samples_per_step), np.tile(dataset.std, self.samples_per_step)
-        return scales([self.front_end.features(sequence.x, integer=False) for sequence in dataset.train])
+        features = self.front_end.features(integer=False)
+        return scales([features(sequence.x[:, 0]) for sequence in dataset.train])
 
 
 def front_end_of(config: TrainConfig, dataset: Dataset) -> FrontEnd | None:

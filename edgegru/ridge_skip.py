@@ -62,16 +62,16 @@ def fit_ridge_skip(
     if not len(past):
         found = f"no step of the training part has {steps} inputs up to it and a target"
         raise DataError(f"{found}, expected longer recordings")
-    shared, offset = _ridge(*(values.swapaxes(1, 2).reshape(-1, values.shape[1]) for values in (past, ahead)), strength)
+    shared, offset = ridge(*(values.swapaxes(1, 2).reshape(-1, values.shape[1]) for values in (past, ahead)), strength)
     weight, bias = np.zeros((horizon, channels, channels, steps)), np.zeros((horizon, channels))
     for channel in range(channels):
         own = past[..., channel]
-        rest, rest_offset = _ridge(own, ahead[..., channel] - own @ shared - offset, strength)
+        rest, rest_offset = ridge(own, ahead[..., channel] - own @ shared - offset, strength)
         weight[:, channel, channel], bias[:, channel] = (shared + rest).T, offset + rest_offset
     return RidgeSkip(weight.reshape(-1, channels, steps), bias.reshape(-1))
 
 
-def _ridge(known: Values, future: Values, strength: float) -> tuple[Values, Values]:
+def ridge(known: Values, future: Values, strength: float) -> tuple[Values, Values]:
     """W (inputs, outputs) and b of the smallest |known W + b − future|² + strength |W|²; b is free."""
     mean, target = known.mean(axis=0), future.mean(axis=0)
     centred = known - mean

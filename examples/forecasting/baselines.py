@@ -17,6 +17,8 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from edgegru.ridge_skip import ridge
+
 PARTS = {"train": (0, 8640), "validation": (8640, 11520), "test": (11520, 14400)}  # hours: 12, 4 and 4 months
 LAGS = 96
 STRENGTHS = (1.0, 10.0, 30.0, 100.0, 300.0, 1000.0, 3000.0, 10_000.0)
@@ -77,15 +79,6 @@ def baselines(values: Values, horizon: int) -> dict[str, dict[str, float]]:
         best = min(judged, key=lambda strength: judged[strength])
         found[name] = {"strength": best, **_result(candidates[best], values, horizon)}
     return found
-
-
-def ridge(known: Values, future: Values, strength: float) -> tuple[Values, Values]:
-    """W (inputs, outputs) and b of the smallest |known W + b − future|² + strength |W|²; b is free."""
-    mean, target = known.mean(axis=0), future.mean(axis=0)
-    centred = known - mean
-    gram = centred.T @ centred + strength * np.eye(known.shape[1])
-    weight = np.linalg.solve(gram, centred.T @ (future - target))
-    return weight, target - mean @ weight
 
 
 def _ridge_each(known: Values, future: Values, strength: float) -> Forecast:

@@ -42,13 +42,11 @@ def dequantize(artifact: Artifact) -> Artifact:
         elif config.static and isinstance(node, LogMelNode):
             for name, bits in _TABLE_BITS.items():
                 arrays[f"{node.name}.{name}"] = artifact.array(f"{node.name}.{name}").astype(np.float64) * 2.0**-bits
-    for name in expected_tensors(real):
+    expected = expected_tensors(real)
+    for name in expected:
         if name not in arrays:  # embeddings, all weights of dynamic-w8, and what is float in every scheme
             arrays[name] = _weight(artifact, name) if f"{name}_scale" in artifact.tensors else artifact.array(name)
-    tensors = {
-        name: artifact.tensors[name] if name.endswith(".edges") else Tensor.from_numpy(array.astype(np.float32))
-        for name, array in arrays.items()
-    }
+    tensors = {name: Tensor.from_numpy(array.astype(expected[name][0])) for name, array in arrays.items()}
     return with_identity(Artifact(real, tensors))
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 from edgegru.calibration import Ranges, calibrate
-from edgegru.front_ends import integer_tables, log_mel_features, log_mel_tables, mel
+from edgegru.front_ends import LogMelFeatures, integer_tables, log_mel_tables, mel
 from edgegru.quantization import quantize_artifact
 from edgegru.quantization_report import quantization_report
 from edgegru.quantization_text import quantization_text
@@ -87,10 +87,10 @@ def test_what_does_not_fit_is_refused(changes: dict[str, int], limits: tuple[flo
 
 def test_features_of_no_step_and_of_steps_longer_than_the_window() -> None:
     samples = np.random.default_rng(0).normal(0, 0.1, 1000).astype(np.float32)
-    assert log_mel_features(samples[:159], NODE, TABLES).shape == (0, 24)
+    assert LogMelFeatures(NODE, TABLES)(samples[:159]).shape == (0, 24)
     wide = replace(NODE, input_size=450)
-    found = log_mel_features(samples, wide, TABLES)
-    alone = log_mel_features(samples[450:900], wide, TABLES)
+    found = LogMelFeatures(wide, TABLES)(samples)
+    alone = LogMelFeatures(wide, TABLES)(samples[450:900])
     assert found.shape == (2, 24)
     np.testing.assert_array_equal(found[1], alone[0])  # samples 0 to 49 of a step are not in its window
 
@@ -106,7 +106,7 @@ def trained_like(scale: float = 32768.0) -> tuple[Artifact, list[np.ndarray], Ra
     arrays = {name: artifact.array(name) for name in artifact.tensors}
     node = config.front_end
     assert node is not None
-    features = log_mel_features(x.reshape(-1), node, {name: arrays[f"log_mel.{name}"] for name in TABLES})
+    features = LogMelFeatures(node, {name: arrays[f"log_mel.{name}"] for name in TABLES})(x.reshape(-1))
     arrays |= {"standardise.mean": features.mean(axis=0), "standardise.std": features.std(axis=0)}
     artifact, recordings = from_arrays(config, arrays), [x[:250], x[250:]]
     return artifact, recordings, calibrate(artifact, recordings)

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from edgegru.front_ends import integer_tables, log_mel_features, log_mel_tables
+from edgegru.front_ends import LogMelFeatures, integer_tables, log_mel_tables
 from edgegru_export.saving import save_artifact
 from edgegru_runtime import EngineError, Model, _kernel
 from edgegru_runtime import fixed_point as fx
@@ -168,10 +168,10 @@ def test_a_stream_computes_the_features_of_the_whole_recording(scheme: str, size
     assert node is not None
     tables = {name: artifact.array(f"log_mel.{name}") for name in TABLES}
     samples = np.append(steps.reshape(-1), np.ones(sizes[0] - 1, np.float32))  # no whole step more
-    expected = log_mel_features(samples, node, tables)
+    expected = LogMelFeatures(node, tables)(samples)
     assert expected.shape == (30, 3)
     np.testing.assert_allclose(np.array(found), expected, rtol=0, atol=2e-6 if scheme == "float32" else 0)
-    assert log_mel_features(samples[: sizes[0] - 1], node, tables).shape == (0, 3)
+    assert LogMelFeatures(node, tables)(samples[: sizes[0] - 1]).shape == (0, 3)
 
 
 @pytest.mark.parametrize("engine", ["kernel", "reference"])
@@ -256,8 +256,8 @@ def test_errors_are_as_stated(decibels: int) -> None:
     for signal in signals():
         samples = np.round(signal * 32767 * 10 ** (decibels / 20)).astype(np.float32)
         expected = true_features(samples, 32768.0)
-        real = np.max(np.abs(log_mel_features(samples, SPEECH, TABLES) - expected))
-        integers = np.max(np.abs(log_mel_features(samples, SPEECH, INTEGER_TABLES) - expected))
+        real = np.max(np.abs(LogMelFeatures(SPEECH, TABLES)(samples) - expected))
+        integers = np.max(np.abs(LogMelFeatures(SPEECH, INTEGER_TABLES)(samples) - expected))
         assert real < stated("float32")
         assert integers < stated(f"integers, at {decibels} dBFS".replace("-", "−"))
 
@@ -269,13 +269,13 @@ def test_one_wrong_number_of_a_table_is_no_such_error(tables: dict[str, np.ndarr
     wrong = tables | {name: tables[name].copy()}
     wrong[name][index] = 0 if name == "rising" else -wrong[name][index]
     samples = np.round(signals()[0] * 32767).astype(np.float32)
-    error = np.abs(log_mel_features(samples, SPEECH, wrong) - true_features(samples, 32768.0))
+    error = np.abs(LogMelFeatures(SPEECH, wrong)(samples) - true_features(samples, 32768.0))
     assert np.max(error) > 10 * max(stated("float32"), stated("integers, at 0 dBFS"))
 
 
 def test_silence_is_the_logarithm_of_the_floor() -> None:
     for tables in (TABLES, INTEGER_TABLES):
-        found = log_mel_features(np.zeros(1600, np.float32), SPEECH, tables)
+        found = LogMelFeatures(SPEECH, tables)(np.zeros(1600, np.float32))
         np.testing.assert_allclose(found, np.log2(SPEECH.floor), rtol=0, atol=2e-5)
 
 
