@@ -141,7 +141,7 @@ static void check_integers(egru_builder *b, const unsigned char *window, const u
     for (size_t i = 0; i <= size / 4; i++) {
         int64_t cosine = (int32_t)egru_read_u32(twiddles + 4 * i);
         int64_t sine = (int32_t)egru_read_u32(twiddles + size - 4 * i);
-        if (cosine * cosine + sine * sine > ((int64_t)1 << 60) + ((int64_t)1 << 39))
+        if ((uint64_t)(cosine * cosine) + (uint64_t)(sine * sine) > ((uint64_t)1 << 60) + ((uint64_t)1 << 39))
             b->good = 0;
     }
     for (size_t i = 0; i <= size / 2; i++)
