@@ -49,6 +49,7 @@ ALLOWED_IN = {
     "edgegru.comparison": {"torch", "tqdm"},
     "edgegru.comparison_cells": {"torch"},
     "edgegru.comparison_plot": {"matplotlib"},
+    "edgegru.logistic_regression": {"torch"},
     "edgegru.network": {"torch"},
     "edgegru.ridge_skip": {"torch"},
     "edgegru.objective": {"torch"},

@@ -1,43 +1,98 @@
-"""From recordings of a smartwatch to models that stream on a device: ``python run.py --data DIR [--test DIR]``.
+"""From recordings of a smartwatch to a model that streams on it: ``python run.py [--data DIR --test DIR] [--seeds 3]``.
 
-Trains by ``config.toml``, quantizes to int8, exports ONNX and TFLite in both precisions, and, where ``--test`` names a
-folder of the same layout with other subjects, streams it through every file.
+Trains by ``config.toml`` on everybody in ``--data``, quantizes to int8, exports to ONNX and TFLite, and streams the
+recordings of other people, ``--test``, through every file. Without the two, on recordings that come with a package.
 """
 
 from __future__ import annotations
 
 import argparse
+import json
+import statistics
 import sys
+import time
+from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
+
+import baseline
+from motions import write_motions
 
 import edgegru
+from edgegru.data import labelled_sequences
+from edgegru_runtime import load
 from edgegru_runtime.errors import EdgegruError
 
 CONFIG = Path(__file__).resolve().parent / "config.toml"
+FILES = {"float": "model.safetensors", "int8": "int8.safetensors", "ONNX": "int8.onnx", "TFLite": "int8.tflite"}
+METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 
 def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--data", type=Path, required=True, help="folder of recordings to train on")
-    parser.add_argument("--test", type=Path, help="folder of recordings of other subjects, to score")
-    parser.add_argument("--seed", type=int, default=0, help="of the training (default: 0)")
+    parser.add_argument("--data", type=Path, help="folder of recordings to train on")
+    parser.add_argument("--test", type=Path, help="folder of recordings of other people, to score")
+    parser.add_argument("--seeds", type=int, default=1, help="trainings: seeds 0, 1, … (default: 1)")
     parser.add_argument("-o", "--output", type=Path, default=Path("demo-output/har_watch_phone"), help="folder")
+    parser.add_argument("--results", type=Path, help="where to write what was measured, as JSON")
     options = parser.parse_args(arguments)
-    float_model = edgegru.train(CONFIG, data=options.data, seed=options.seed, output=options.output)
-    int8_model = options.output / "int8.safetensors"
-    edgegru.quantize(float_model, options.data, int8_model, force=True)
-    files = []
-    for precision, model in (("float32", float_model), ("int8", int8_model)):
-        files.append(model)
-        for extension in ("onnx", "tflite"):
-            files.append(options.output / f"{precision}.{extension}")
-            print(edgegru.export(model, files[-1], format=extension, force=True), file=sys.stderr)
-    for file in files:
-        line = f"{file}  {file.stat().st_size} bytes"
-        if options.test is not None:
-            scores = edgegru.evaluate(file, options.test, part="all").metrics
-            line += f"  accuracy {scores['accuracy']:.4f}  macro-F1 {scores['macro_f1']:.4f}"
-        print(line, flush=True)
+    if (options.data is None) != (options.test is None):
+        parser.error("--data and --test go together: recordings to train on, and of other people to score")
+    data, test = options.data, options.test
+    if data is None:
+        folders = write_motions(options.output / "motions")
+        data, test = folders["train"], folders["test"]
+    runs = []
+    for seed in range(options.seeds):
+        runs.append(measure(data, test, options.output / f"seed{seed}", seed))
+        print(runs[-1], file=sys.stderr, flush=True)
+    int8 = options.output / "seed0" / FILES["int8"]
+    config = load(int8).config
+    parts = [labelled_sequences(config, folder, "all") for folder in (data, test)]
+    simple = baseline.scores(*parts, config.input.size)
+    if options.results is not None:
+        options.results.write_text(json.dumps({"baseline": simple, "runs": runs}, indent=1) + "\n", encoding="utf-8")
+    print(table(simple, runs))
+    print(f"\nOn a watch:\npython {CONFIG.parent / 'watch.py'} {int8} {sorted(test.glob('**/*_sw.csv'))[0]}")
+
+
+def measure(data: Path, test: Path, folder: Path, seed: int) -> dict[str, Any]:
+    """Train and quantize a model, export it, and stream ``test`` through every file."""
+    started = time.monotonic()
+    model = edgegru.train(CONFIG, data=data, seed=seed, output=folder)
+    seconds = time.monotonic() - started
+    int8 = folder / FILES["int8"]
+    edgegru.quantize(model, data, int8, force=True)
+    for name in ("ONNX", "TFLite"):
+        edgegru.export(int8, folder / FILES[name], format=name.lower(), force=True)
+    about = edgegru.info(int8)
+    return {
+        "seed": seed,
+        **{name: edgegru.evaluate(folder / file, test, part="all").metrics for name, file in FILES.items()},
+        "bytes": int8.stat().st_size,
+        "state_bytes": about["state_bytes"],
+        "multiply_adds": sum(layer["multiply_adds"] for layer in about["layers"]),
+        "step_us": edgegru.bench(int8)[0].median_us,
+        "train_seconds": round(seconds),
+    }
+
+
+def table(simple: dict[str, float], runs: Sequence[dict[str, Any]]) -> str:
+    """A row for each method, then the costs."""
+    lines = [f"| | {' | '.join(METRICS.values())} |", "|---" * (1 + len(METRICS)) + "|"]
+    scores = {"baseline": [simple]} | {name: [run[name] for run in runs] for name in FILES}
+    for name, found in scores.items():
+        lines += [f"| {name} | {' | '.join(summary([each[metric] for each in found]) for metric in METRICS)} |"]
+    run = runs[0]
+    costs = f"{run['bytes']} bytes, {run['state_bytes']} bytes of state, {run['multiply_adds']} multiply–adds"
+    longest = max(run["train_seconds"] for run in runs)
+    return "\n".join([*lines, "", f"int8: {costs} and {run['step_us']:.2f} µs a step; trained in {longest} s at most"])
+
+
+def summary(values: Sequence[float]) -> str:
+    """Mean and, of several, their standard deviation."""
+    mean = f"{statistics.mean(values):.4f}"
+    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

@@ -1,8 +1,7 @@
 """MFCC statistics and logistic regression: how well spoken digits are told apart without a network.
 
 Features of a recording: mean and standard deviation over time of its mel-frequency cepstral coefficients
-(Davis & Mermelstein 1980). Classifier: multinomial logistic regression with an L2 penalty, solved to convergence, so
-that it has no seed.
+(Davis & Mermelstein 1980).
 """
 
 from __future__ import annotations
@@ -10,8 +9,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
+
+from edgegru.logistic_regression import logistic_regression
 
 FRAME, HOP, FFT_SIZE = 256, 80, 256  # samples at 8 kHz: 32 ms every 10 ms
 BANDS, COEFFICIENTS = 40, 20
@@ -43,27 +43,6 @@ def statistics(sound: NDArray[np.float32], rate: float) -> NDArray[np.float64]:
     return np.concatenate([coefficients.mean(axis=0), coefficients.std(axis=0)])
 
 
-def logistic_regression(
-    features: NDArray[np.float64], labels: NDArray[np.int64], classes: int, strength: float = 1.0
-) -> torch.nn.Linear:
-    """The minimum of  Σ cross-entropy + strength / 2 · ‖W‖², the bias free. ``features``: (N, F) of similar scale."""
-    layer = torch.nn.Linear(features.shape[1], classes, dtype=torch.float64)
-    torch.nn.init.zeros_(layer.weight)
-    torch.nn.init.zeros_(layer.bias)
-    x, y = torch.from_numpy(features), torch.from_numpy(labels)
-    optimiser = torch.optim.LBFGS(layer.parameters(), max_iter=1000, tolerance_grad=1e-6, line_search_fn="strong_wolfe")
-
-    def loss() -> torch.Tensor:
-        optimiser.zero_grad()
-        value = torch.nn.functional.cross_entropy(layer(x), y, reduction="sum")
-        value = value + strength / 2 * layer.weight.square().sum()
-        value.backward()
-        return value
-
-    optimiser.step(loss)
-    return layer
-
-
 def accuracy(
     train: Sequence[NDArray[np.float32]],
     train_labels: NDArray[np.int64],
@@ -73,8 +52,5 @@ def accuracy(
 ) -> float:
     """Of the baseline trained on ``train``, on ``test``. Sounds (N,), full scale 1; labels are class numbers."""
     rows, others = (np.stack([statistics(sound, rate) for sound in sounds]) for sounds in (train, test))
-    mean, std = rows.mean(axis=0), rows.std(axis=0)
-    layer = logistic_regression((rows - mean) / std, train_labels, int(train_labels.max()) + 1)
-    with torch.no_grad():
-        predicted = layer(torch.from_numpy((others - mean) / std)).argmax(dim=1).numpy()
+    predicted = logistic_regression(rows, train_labels).classes(others)
     return float((predicted == test_labels).mean())

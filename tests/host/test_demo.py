@@ -1,11 +1,9 @@
 """The examples: the demo runs and its table is true; every configuration is one that can be trained."""
 
-import re
 import sys
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 
 import edgegru
@@ -13,20 +11,6 @@ from edgegru.configuration import config_to_toml, load_config
 from edgegru_runtime import load
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
-
-
-def write_watch_recordings(folder, subjects):
-    """A second of standing up and a second of walking, for each subject, as the watch writes them."""
-    rng = np.random.default_rng(5)
-    for subject in subjects:
-        lines = ["x_acc,y_acc,z_acc,x_gyro,y_gyro,z_gyro,timestamp,label"]
-        for index in range(206):
-            label = ("STANDING_UP", "WALKING")[index // 103]
-            values = rng.normal(index // 103, 1, 6)
-            lines.append(",".join([*(f"{value:.4f}" for value in values), f"{1.6e12 + index * 9.7:.0f}", label]))
-        (folder / subject).mkdir(parents=True)
-        (folder / subject / f"{subject}_01_sw.csv").write_text("\n".join(lines) + "\n")
-    return folder
 
 
 @pytest.fixture
@@ -69,27 +53,7 @@ def test_the_demo_with_a_short_training(demo, monkeypatch, tmp_path, capfd):
     assert load(output / "int8.onnx").config.outputs[0].labels == tuple("123456789")
 
 
-def test_the_watch_example_from_a_folder_to_files_that_are_scored(monkeypatch, tmp_path, capfd):
-    monkeypatch.syspath_prepend(str(EXAMPLES / "har_watch_phone"))
-    import run
-
-    config = load_config(EXAMPLES / "har_watch_phone" / "config.toml")
-    short = tmp_path / "short.toml"
-    short.write_text(config_to_toml(replace(config, training=replace(config.training, epochs=2))))
-    monkeypatch.setattr(run, "CONFIG", short)
-    data = write_watch_recordings(tmp_path / "data", ("s01", "s02"))
-    test = write_watch_recordings(tmp_path / "test", ("s03",))
-    run.main(["--data", str(data), "--test", str(test), "-o", str(tmp_path / "out")])
-    sys.modules.pop("run")
-    lines = capfd.readouterr().out.splitlines()
-    assert len(lines) == 6
-    assert all(re.search(r" \d+ bytes  accuracy [01]\.\d{4}  macro-F1 [01]\.\d{4}$", line) for line in lines)
-    assert len({line.split("accuracy")[1] for line in lines[:3]}) == 1  # the float files say the same
-    config = load(tmp_path / "out" / "int8.tflite").config
-    assert (config.input.rate, config.outputs[0].labels) == (50.0, ("STANDING_UP", "WALKING"))
-
-
-@pytest.mark.parametrize(("example", "limit"), [("japanese_vowels", 48), ("har_watch_phone", 32)])
+@pytest.mark.parametrize(("example", "limit"), [("japanese_vowels", 48), ("har_watch_phone", 60)])
 def test_a_configuration_of_an_example(example, limit):
     config = load_config(EXAMPLES / example / "config.toml")
     assert config.model.hidden_size <= limit

@@ -1,4 +1,4 @@
-"""The recipes of spoken digits and forecasts, run small: their tables, and their programs on the device."""
+"""The recipes of activities, spoken digits and forecasts, run small: their tables, and their programs on the device."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from edgegru_runtime import load
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
 Recipe = Callable[[str], ModuleType]
-MODULES = ("run", "baseline", "baselines", "dialled", "hours")
+MODULES = ("run", "baseline", "baselines", "dialled", "hours", "motions")
 
 
 @pytest.fixture
@@ -41,6 +41,51 @@ def shortened(config: Path, target: Path, **changes: str) -> Path:
         lines[place] = f"{key} = {value}"
     target.write_text("\n".join(lines))
     return target
+
+
+def test_changes_of_activity_are_shown_on_the_watch(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = recipe("har_watch_phone")
+    changes = {"epochs": "4", "hidden_size": "16", "convolution_size": "8"}
+    monkeypatch.setattr(run, "CONFIG", shortened(run.CONFIG, tmp_path / "config.toml", **changes))
+    run.main(["-o", str(tmp_path / "out"), "--results", str(tmp_path / "results.json")])
+    results = json.loads((tmp_path / "results.json").read_text())
+    (measured,) = results["runs"]
+    assert measured["ONNX"] == measured["int8"] and measured["state_bytes"] > 0
+    assert measured["int8"]["accuracy"] == pytest.approx(measured["float"]["accuracy"], abs=0.02)
+    assert min(results["baseline"]["accuracy"], measured["float"]["accuracy"]) > 0.5
+    assert f"| baseline | {results['baseline']['accuracy']:.4f} |" in capsys.readouterr().out
+
+    model, file = tmp_path / "out" / "seed0" / "int8.safetensors", next((tmp_path / "out").glob("**/test/s03/*.csv"))
+    watch = [sys.executable, str(EXAMPLES / "har_watch_phone" / "watch.py"), str(model), str(file)]
+    shown = subprocess.run(watch, capture_output=True, text=True, check=True).stdout.splitlines()
+    options = ["--time-unit", "ms", "--resample", "--emit", "events"]
+    command = [sys.executable, "-m", "edgegru_runtime", "run", str(model), str(file), *options]
+    lines = subprocess.run(command, capture_output=True, text=True, check=True).stdout.splitlines()
+    events = [event for event in map(json.loads, lines) if event["event"] == "on"]
+    assert [line.split("s  ")[1] for line in shown] == [event["label"] for event in events]
+    for line, event in zip(shown, events, strict=True):  # one at the end of the step, the other at its beginning
+        assert float(line.split()[0]) == pytest.approx(event["i"] / 25 + 0.02, abs=0.006)
+
+
+def test_recordings_and_other_people_go_together(recipe: Recipe, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        recipe("har_watch_phone").main(["--data", "somewhere"])
+    assert "--data and --test go together" in capsys.readouterr().err
+
+
+def test_the_baseline_sees_the_last_second_and_no_more(recipe: Recipe) -> None:
+    recipe("har_watch_phone")
+    import baseline
+
+    samples = np.random.default_rng(0).standard_normal((140, 3)).astype(np.float32)
+    found = baseline.statistics(samples.reshape(70, 6), 3)
+    assert found.shape == (70, 12)
+    last = samples[40:90].astype(np.float64)  # a step has two samples: 88 and 89 are of step 44
+    expected = [last.mean(axis=0), last.std(axis=0), last.min(axis=0), last.max(axis=0)]
+    np.testing.assert_allclose(found[44], np.concatenate(expected), rtol=1e-12)
+    np.testing.assert_allclose(found[0, :3], (49 * samples[0] + samples[1]).astype(np.float64) / 50, rtol=1e-6)
 
 
 def test_dialled_digits_are_heard_on_the_device(
