@@ -1,8 +1,8 @@
 """From normal rows of a machine to a detector that streams on a device: ``python run.py [--data NAB]``.
 
 Trains a small GRU for each file of the Numenta Anomaly Benchmark, on the file's probation alone, quantizes it to int8,
-streams the file through the runtime, and scores the alarms beside those of the windowed Gaussian. Without ``--data`` it
-does the same with three machines that it makes up.
+exports it to ONNX and TFLite, streams the file through all of them, and scores the alarms beside those of the windowed
+Gaussian. Without ``--data`` it does the same with three machines that it makes up.
 """
 
 from __future__ import annotations
@@ -40,6 +40,7 @@ MEMORY = 2000  # rows in which a peak of the score fades to a third
 FALSE_ALARMS = 1 / 1000  # of the rows that set a threshold without labels: the second half of each probation
 REACH = 8.0  # standard deviations that the integers of the input have to reach, whatever the probation shows
 SMALLEST_RESIDUAL = 1e-3  # standard deviations, taken as usual where a signal repeats exactly
+FILES = {"float": "model.safetensors", "int8": "int8.safetensors", "ONNX": "int8.onnx", "TFLite": "int8.tflite"}
 WAYS = {"labels": "by the labels", "probation": "by the probations"}  # how the one threshold for all files is found
 
 Samples = NDArray[np.float32]  # (rows, 1) of one file
@@ -70,17 +71,17 @@ def main(arguments: list[str] | None = None) -> None:
     options = parser.parse_args(arguments)
     files = read_files(options.data or write_machines(options.output / "machines"))
     runs = [run(files, options.output / f"seed{seed}", seed) for seed in range(options.seeds)]
-    model = options.output / "seed0" / files[-1].name / "int8.safetensors"
+    model = options.output / "seed0" / files[-1].name / FILES["int8"]
     config = load(model).config
-    results = {
-        "GRU, int8": runs,
+    results = {f"GRU, {name}": [one[name] for one in runs] for name in FILES} | {
         "last value": [judge(files, [last_value_scores(config, file) for file in files])],
         "windowed Gaussian": [judge(files, [windowed_gaussian(file.x[:, 0]) for file in files])],
     }
+    costs = [one["costs"] for one in runs]
     if options.results is not None:
-        options.results.write_text(json.dumps({"files": len(files)} | results, indent=1) + "\n", encoding="utf-8")
-    print(table(results))
-    print(f"\n{len(files)} models of {runs[0]['bytes']:.0f} bytes, trained in {runs[0]['seconds']:.0f} s; on a device:")
+        found = {"files": len(files), "costs": costs} | results
+        options.results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
+    print(f"{table(results)}\n\n{costs_text(len(files), costs)}\n\nOn a device:")
     print(f"python {CONFIG.parent / 'detect.py'} {model} {files[-1].path}")
 
 
@@ -95,30 +96,43 @@ def read_files(folder: Path) -> list[File]:
 
 
 def run(files: Sequence[File], folder: Path, seed: int) -> dict[str, Any]:
-    """Train and judge a model for each file, and give them the threshold that needs no labels."""
+    """Train and judge a model for each file, and give it the threshold that needs no labels."""
     started = time.monotonic()
-    models = [train(file, folder / file.name, seed) for file in files]
+    for file in files:
+        train(file, folder / file.name, seed)
     seconds = time.monotonic() - started
-    found = []
-    for file, model in zip(files, models, strict=True):
-        found.append(relative_scores(load(model).config, file.x, forecasts(model, file.x)))
-    judged = judge(files, found)
-    for model in models:
-        threshold = judged["probation"]["threshold"]
-        change_decision(model, threshold=threshold, threshold_off=threshold)
-    size = statistics.mean(model.stat().st_size for model in models)
-    return {"seed": seed, "bytes": size, "seconds": round(seconds)} | judged
+    judged = {}
+    for name, model in FILES.items():
+        paths = [folder / file.name / model for file in files]
+        pairs = zip(files, paths, strict=True)
+        found = [relative_scores(load(path).config, file.x, forecasts(path, file.x)) for file, path in pairs]
+        judged[name] = judge(files, found)
+    paths = [folder / file.name / FILES["int8"] for file in files]
+    threshold = judged["int8"]["probation"]["threshold"]
+    for path in paths:
+        change_decision(path, threshold=threshold, threshold_off=threshold)
+    about = edgegru.info(paths[0])
+    costs = {
+        "bytes": statistics.mean(path.stat().st_size for path in paths),
+        "state_bytes": about["state_bytes"],
+        "multiply_adds": sum(layer["multiply_adds"] for layer in about["layers"]),
+        "step_us": edgegru.bench(paths[0])[0].median_us,
+        "seconds": round(seconds),
+    }
+    return judged | {"costs": costs}
 
 
-def train(file: File, folder: Path, seed: int) -> Path:
-    """The int8 model of a file, trained and calibrated on its probation, which also says how large a residual is."""
-    artifact = read_artifact(edgegru.train(CONFIG, data=file.path, seed=seed, output=folder))
+def train(file: File, folder: Path, seed: int) -> None:
+    """The models of a file, trained and calibrated on its probation, which also says how large a residual is."""
+    model = edgegru.train(CONFIG, data=file.path, seed=seed, output=folder)
     data = prepare(load_config(CONFIG).data, file.path)
     extremes = data.mean + data.std * np.linspace(-REACH, REACH, 33, dtype=np.float32)[:, np.newaxis]
-    model = folder / "int8.safetensors"
-    save_artifact(quantize_artifact(artifact, calibrate(artifact, (file.normal, extremes))), model)
-    change_decision(model, residual=usual_residual(file, forecasts(model, file.normal)))
-    return model
+    int8, artifact = folder / FILES["int8"], read_artifact(model)
+    save_artifact(quantize_artifact(artifact, calibrate(artifact, (file.normal, extremes))), int8)
+    for path in (model, int8):
+        change_decision(path, residual=usual_residual(file, forecasts(path, file.normal)))
+    for name in ("ONNX", "TFLite"):
+        edgegru.export(int8, folder / FILES[name], format=name.lower(), force=True)
 
 
 def forecasts(model: Path, x: Samples) -> Samples:
@@ -186,6 +200,14 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
             cells = [summary([run[way][name] for run in runs]) for name in PROFILES]
             lines.append(f"| {detector} | {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
+
+
+def costs_text(files: int, costs: Sequence[dict[str, Any]]) -> str:
+    """What the int8 models take; all are of one shape."""
+    size, longest = statistics.mean(each["bytes"] for each in costs), max(each["seconds"] for each in costs)
+    a_step = f"{costs[0]['multiply_adds']} multiply–adds and {costs[0]['step_us']:.2f} µs a step"
+    state = f"{costs[0]['state_bytes']} bytes of state"
+    return f"int8: {files} models of {size:.0f} bytes, {state}, {a_step}; trained and exported in {longest} s at most"
 
 
 def summary(values: Sequence[float]) -> str:

@@ -69,9 +69,8 @@ def test_alarms_on_the_device_are_those_that_are_scored(
 def test_the_page_tells_the_numbers_that_were_measured(run: ModuleType) -> None:
     page = (ANOMALIES / "README.md").read_text(encoding="utf-8")
     results = json.loads((ROOT / "benchmarks" / "results" / "anomalies.json").read_text(encoding="utf-8"))
-    files = results.pop("files")
-    assert run.table(results) in page
+    files, costs = results.pop("files"), results.pop("costs")
+    assert f"{run.table(results)}\n\n{run.costs_text(files, costs)}\n" in page
     assert len(results["GRU, int8"]) >= 3 and f"{files} files" in page
     scores = [each["labels"]["standard"] for each in results["GRU, int8"]]
     assert f"{mean(scores):.1f} ± {stdev(scores):.1f}" in page
-    assert f"{mean(each['bytes'] for each in results['GRU, int8']):.0f} bytes" in page
