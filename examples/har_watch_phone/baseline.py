@@ -24,12 +24,20 @@ def scores(train: Sequence[LabelledSequence], test: Sequence[LabelledSequence], 
 
 
 def statistics(x: NDArray[np.float32], channels: int) -> NDArray[np.float64]:
-    """Mean, standard deviation, least and largest of each channel's last samples, at each step: (T, 4 · channels).
+    """Of each channel and of the length of each three (a vector in space), over the last samples at each step: mean,
+    standard deviation, least, largest, mean change from sample to sample, mean of the later half less that of the
+    earlier one. (T, 6 · (channels + channels / 3)).
 
     Before the first sample it is as if that one had been there already.
     """
     samples = x.astype(np.float64).reshape(-1, channels)
+    lengths = np.linalg.norm(samples.reshape(len(samples), -1, 3), axis=2)
+    samples = np.concatenate([samples, lengths], axis=1)
     padded = np.concatenate([np.repeat(samples[:1], WINDOW - 1, axis=0), samples])
     a_step = len(samples) // len(x)
     last = np.lib.stride_tricks.sliding_window_view(padded, WINDOW, axis=0)[a_step - 1 :: a_step]
-    return np.concatenate([last.mean(axis=2), last.std(axis=2), last.min(axis=2), last.max(axis=2)], axis=1)
+    changes = np.abs(np.diff(last, axis=2)).mean(axis=2)
+    trend = last[:, :, WINDOW // 2 :].mean(axis=2) - last[:, :, : WINDOW // 2].mean(axis=2)
+    return np.concatenate(
+        [last.mean(axis=2), last.std(axis=2), last.min(axis=2), last.max(axis=2), changes, trend], axis=1
+    )

@@ -20,6 +20,7 @@ from motions import write_motions
 
 import edgegru
 from edgegru.data import labelled_sequences
+from edgegru.data.har_watch_phone import recording_files
 from edgegru_runtime import load
 from edgegru_runtime.errors import EdgegruError
 
@@ -53,7 +54,8 @@ def main(arguments: list[str] | None = None) -> None:
     if options.results is not None:
         options.results.write_text(json.dumps({"baseline": simple, "runs": runs}, indent=1) + "\n", encoding="utf-8")
     print(table(simple, runs))
-    print(f"\nOn a watch:\npython {CONFIG.parent / 'watch.py'} {int8} {sorted(test.glob('**/*_sw.csv'))[0]}")
+    recording = recording_files(test, "watch")[0]
+    print(f"\nOn a watch:\npython {CONFIG.parent / 'watch.py'} {int8} {recording}")
 
 
 def measure(data: Path, test: Path, folder: Path, seed: int) -> dict[str, Any]:

@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
+from typing import Any
 
 import numpy as np
 import pytest
@@ -15,7 +16,8 @@ import pytest
 from edgegru.data import DataConfig, read_recordings
 from edgegru_runtime import load
 
-EXAMPLES = Path(__file__).resolve().parents[2] / "examples"
+ROOT = Path(__file__).resolve().parents[2]
+EXAMPLES = ROOT / "examples"
 Recipe = Callable[[str], ModuleType]
 MODULES = ("run", "baseline", "baselines", "dialled", "hours", "motions")
 
@@ -81,11 +83,33 @@ def test_the_baseline_sees_the_last_second_and_no_more(recipe: Recipe) -> None:
 
     samples = np.random.default_rng(0).standard_normal((140, 3)).astype(np.float32)
     found = baseline.statistics(samples.reshape(70, 6), 3)
-    assert found.shape == (70, 12)
+    assert found.shape == (70, 24)
     last = samples[40:90].astype(np.float64)  # a step has two samples: 88 and 89 are of step 44
+    last = np.concatenate([last, np.sqrt(np.square(last).sum(axis=1, keepdims=True))], axis=1)
     expected = [last.mean(axis=0), last.std(axis=0), last.min(axis=0), last.max(axis=0)]
-    np.testing.assert_allclose(found[44], np.concatenate(expected), rtol=1e-12)
+    expected += [np.abs(last[1:] - last[:-1]).mean(axis=0), last[25:].mean(axis=0) - last[:25].mean(axis=0)]
+    np.testing.assert_allclose(found[44], np.concatenate(expected), rtol=1e-9, atol=1e-12)
     np.testing.assert_allclose(found[0, :3], (49 * samples[0] + samples[1]).astype(np.float64) / 50, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("task", "results", "shown"),
+    [
+        ("har_watch_phone", "activity", lambda run, found: run.table(found["baseline"], found["runs"])),
+        ("spoken_digits", "spoken_digits", lambda run, found: run.table(found["runs"], speakers(found["runs"]))),
+    ],
+)
+def test_the_page_tells_the_numbers_that_were_measured(
+    recipe: Recipe, task: str, results: str, shown: Callable[[ModuleType, dict[str, Any]], str]
+) -> None:
+    run = recipe(task)
+    found = json.loads((ROOT / "benchmarks" / "results" / f"{results}.json").read_text(encoding="utf-8"))
+    assert len({one["seed"] for one in found["runs"]}) >= 3
+    assert shown(run, found) in (EXAMPLES / task / "README.md").read_text(encoding="utf-8")
+
+
+def speakers(runs: list[dict[str, Any]]) -> list[str]:
+    return sorted({run["speaker"] for run in runs})
 
 
 def test_dialled_digits_are_heard_on_the_device(
