@@ -99,13 +99,23 @@ def test_the_baseline_sees_the_last_second_and_no_more(recipe: Recipe) -> None:
         ("spoken_digits", "spoken_digits", lambda run, found: run.table(found["runs"], speakers(found["runs"]))),
     ],
 )
-def test_the_page_tells_the_numbers_that_were_measured(
+def test_the_page_of_a_classifier_tells_the_numbers_that_were_measured(
     recipe: Recipe, task: str, results: str, shown: Callable[[ModuleType, dict[str, Any]], str]
 ) -> None:
     run = recipe(task)
     found = json.loads((ROOT / "benchmarks" / "results" / f"{results}.json").read_text(encoding="utf-8"))
     assert len({one["seed"] for one in found["runs"]}) >= 3
     assert shown(run, found) in (EXAMPLES / task / "README.md").read_text(encoding="utf-8")
+
+
+def test_the_page_of_the_coming_hours_tells_the_numbers_that_were_measured(recipe: Recipe) -> None:
+    run = recipe("forecasting")
+    found = json.loads((ROOT / "benchmarks" / "results" / "forecasting_recipe.json").read_text(encoding="utf-8"))
+    page = (EXAMPLES / "forecasting" / "README.md").read_text(encoding="utf-8")
+    assert [*found] == ["1", "24", "96"]
+    for horizon, measured in found.items():
+        assert len(measured["runs"]) >= 3
+        assert run.table(int(horizon), measured["baselines"], measured["runs"]).strip() in page
 
 
 def speakers(runs: list[dict[str, Any]]) -> list[str]:
