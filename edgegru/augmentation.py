@@ -7,13 +7,14 @@ front of the standardisation, where it happens on a device.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
+from dataclasses import fields, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgegru.configuration import AugmentationConfig
 from edgegru.data import Dataset, LabelledSequence
+from edgegru.vocabulary import UNKNOWN_NUMBER
 from edgegru_runtime.errors import ConfigError
 
 CLEAN = 60.0  # dB over noise, from which on none is heard
@@ -22,6 +23,12 @@ EQUALIZER_POINTS = 5
 
 def check_augmentation(config: AugmentationConfig, dataset: Dataset, front_end: bool) -> None:
     """Raise ConfigError for an augmentation that the data makes meaningless."""
+    if dataset.tokenizer is not None:
+        for item in fields(config):
+            if getattr(config, item.name) and item.name != "token_dropout":
+                raise ConfigError(f"augmentation.{item.name} changes numbers, but the data are text: use token_dropout")
+    elif config.token_dropout:
+        raise ConfigError("augmentation.token_dropout is for text, but the data are numbers")
     if config.rotation and len(dataset.channels) % 3:
         raise ConfigError(
             f"augmentation.rotation turns channels in triples (x, y, z), but there are {len(dataset.channels)} channels"
@@ -76,6 +83,8 @@ def _augment_one(
     if config.time_stretch:
         sequence = stretch(sequence, 1.0 + config.time_stretch * generator.uniform(-1.0, 1.0))
     x = sequence.x
+    if config.token_dropout:
+        x = np.where(generator.random(x.shape) < config.token_dropout, np.float32(UNKNOWN_NUMBER), x)
     if config.rotation:
         x = rotate(x, random_rotation(np.radians(config.rotation), generator))
     if config.snr:

@@ -67,6 +67,7 @@ class FrontEndConfig:
 class NetworkConfig:
     """The network between standardisation and head; docs/training.md draws it. Raises ConfigError."""
 
+    embedding_size: int = setting(0, "numbers that stand for a token of text; 0: no text", minimum=0, maximum=4096)
     hidden_size: int = setting(32, "units of each GRU layer", minimum=1, maximum=4096)
     num_layers: int = setting(1, "GRU layers", minimum=1, maximum=16)
     reset: str = setting("after", "reset gate after the recurrent product (PyTorch, cuDNN) or before", choices=RESETS)
@@ -138,6 +139,7 @@ class AugmentationConfig:
     rotation: float = setting(0.0, "degrees, largest 3-D rotation of channel triples", minimum=0.0, maximum=180.0)
     silence: float = setting(0.0, "seconds of zeros at most, in front and as many behind", minimum=0.0, maximum=60.0)
     snr: float = setting(0.0, "dB, recording over added white noise, from this to 60; 0: none", minimum=0.0, below=60.0)
+    token_dropout: float = setting(0.0, "chance of a token replaced by the unknown one", minimum=0.0, below=1.0)
     band_gain: float = setting(0.0, "log2, deviation of a gain over the front end's bands", minimum=0.0, maximum=10.0)
 
     def __post_init__(self) -> None:

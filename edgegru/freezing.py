@@ -20,6 +20,7 @@ from edgegru_runtime.graph import INPUT
 from edgegru_runtime.model_config import (
     ConvolutionNode,
     ElementwiseNode,
+    EmbeddingNode,
     GruNode,
     HeadNode,
     InputConfig,
@@ -47,7 +48,12 @@ def freeze(network: Network, config: TrainConfig, dataset: Dataset, provenance: 
         scheme="float32",
         identity="",
         input=InputConfig(
-            len(dataset.channels), dataset.channels, dataset.units, dataset.rate, config.data.samples_per_step
+            len(dataset.channels),
+            dataset.channels,
+            dataset.units,
+            dataset.rate,
+            config.data.samples_per_step,
+            dataset.tokenizer,
         ),
         nodes=(*nodes, head),
         outputs=(OutputConfig("output", dataset.target, dataset.labels, dataset.target_units, dataset.horizon),),
@@ -78,8 +84,13 @@ def _add_layers(network: Network, nodes: list[Node], arrays: Arrays) -> None:
     """The network's nodes in execution order, each reading the one before, and their tensors."""
     config = network.config
     source = nodes[-1].name if nodes else INPUT
-    nodes.append(StandardiseNode("standardise", (source,), len(network.mean)))
-    arrays |= {"standardise.mean": _array(network.mean), "standardise.std": _array(network.std)}
+    if network.embedding is not None:
+        table = network.embedding.weight
+        nodes.append(EmbeddingNode("embedding", (source,), *table.shape))
+        arrays["embedding.weight"] = _array(table)
+    else:
+        nodes.append(StandardiseNode("standardise", (source,), len(network.mean)))
+        arrays |= {"standardise.mean": _array(network.mean), "standardise.std": _array(network.std)}
 
     def add_convolution(name: str, source: str, layer: CausalConvolution, activation: str) -> None:
         outputs, inputs, kernel = layer.weight.shape
@@ -96,7 +107,7 @@ def _add_layers(network: Network, nodes: list[Node], arrays: Arrays) -> None:
         arrays[f"{name}.bias"] = _array(layer.bias)
 
     if network.convolution is not None:
-        add_convolution("convolution", "standardise", network.convolution, convolution_activation(config))
+        add_convolution("convolution", nodes[-1].name, network.convolution, convolution_activation(config))
     for index, layer in enumerate(network.input_layers):
         add_linear(f"input{index}", layer, config.input_activation)
     for index, layer in enumerate(network.gru_layers):

@@ -1,5 +1,7 @@
 """The network that is trained: standardise → convolution → linear layers → GRU layers → linear layers → dense (+ skip).
 
+An embedding stands in place of the standardisation where the input is a token of text.
+
 Its layers are those of the artifact, under the same names, so that freezing is a copy. Shapes: B lanes, T steps,
 I inputs, H hidden units, O outputs.
 """
@@ -14,6 +16,7 @@ from torch import Tensor, nn
 from edgegru.configuration import NetworkConfig
 
 ACTIVATIONS = {"linear": nn.Identity(), "relu": nn.ReLU(), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid()}
+EMBEDDING_DEVIATION = 0.1  # at first
 State = list[Tensor]  # (B, numbers kept) of the convolution, every GRU layer, the skip: those that there are
 
 
@@ -72,15 +75,19 @@ class CausalConvolution(nn.Module):
 
 
 class Network(nn.Module):
-    """What is trained. ``mean``, ``std``: (I,) of the training part; ``output_size``: classes or values.
+    """What is trained. ``mean``, ``std``: (I,) of the training part; ``output_size``: classes, values or tokens.
 
-    ``seed`` draws the initial weights (``initialise`` says how), whatever torch's global generator holds.
+    ``tokens``: how many there are, where the input is the number of one and an embedding stands in place of the
+    standardisation; 0 where it is numbers. ``seed`` draws the initial weights (``initialise`` says how), whatever
+    torch's global generator holds.
     """
 
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: NetworkConfig, mean: Tensor, std: Tensor, output_size: int, seed: int) -> None:
+    def __init__(
+        self, config: NetworkConfig, mean: Tensor, std: Tensor, output_size: int, seed: int, tokens: int = 0
+    ) -> None:
         super().__init__()
         self.config = config
         if not config.standardise:
@@ -88,7 +95,10 @@ class Network(nn.Module):
         self.register_buffer("mean", mean.to(torch.float32))
         self.register_buffer("std", std.to(torch.float32))
         size = len(mean)
-        self.convolution = self.skip = None
+        self.embedding = self.convolution = self.skip = None
+        if tokens:
+            size = config.embedding_size
+            self.embedding = nn.Embedding(tokens, size)
         if config.skip_steps:
             self.skip = CausalConvolution(size, output_size, config.skip_steps, bias=False)
         if config.differences:
@@ -131,7 +141,10 @@ class Network(nn.Module):
         ``lengths`` (B,): how many steps of each lane are real; the state is then the one after the last real step (or
         the state given, where there is none), and outputs behind it mean nothing.
         """
-        values = standardised = (x - self.mean) / self.std
+        if self.embedding is not None:
+            values = standardised = self.dropout(self.embedding(x[:, :, 0].long()))
+        else:
+            values = standardised = (x - self.mean) / self.std
         before, new_state = iter(state), []
         if self.convolution is not None:
             values, last = self.convolution(values, next(before), lengths)
@@ -203,7 +216,7 @@ def layers_by_name(network: Network) -> dict[str, nn.Module]:
     groups = {"input": network.input_layers, "gru": network.gru_layers, "hidden": network.output_layers}
     layers = {f"{name}{index}": layer for name, group in groups.items() for index, layer in enumerate(group)}
     layers["dense"] = network.dense
-    for name in ("convolution", "skip"):
+    for name in ("embedding", "convolution", "skip"):
         if getattr(network, name) is not None:
             layers[name] = getattr(network, name)
     return layers
@@ -212,13 +225,15 @@ def layers_by_name(network: Network) -> dict[str, nn.Module]:
 def initialise(network: Network, generator: torch.Generator) -> None:
     """Draw all weights.
 
-    Linear and convolution weights and each gate's W_i: Glorot uniform. Each gate's W_h: orthogonal, so that a state
-    neither grows nor fades through it. The skip adds nothing at first. Biases 0, except the update gate's: log u with u
-    uniform in [1, time_constant − 1], which gives a unit a time constant of about 1 + u steps (Tallec & Ollivier 2018,
-    arXiv:1804.11188): some units start quick, some slow, as sensor signals are.
+    Embeddings: N(0, 0.1). Linear and convolution weights, each gate's W_i: Glorot uniform. Each gate's W_h: orthogonal,
+    so that a state neither grows nor fades through it. The skip adds nothing at first. Biases 0, except the update
+    gate's: log u with u uniform in [1, time_constant − 1], which gives a unit a time constant of about 1 + u steps
+    (Tallec & Ollivier 2018, arXiv:1804.11188): some units start quick, some slow, as sensor signals are.
     """
     config = network.config
     with torch.no_grad():
+        if network.embedding is not None:
+            nn.init.normal_(network.embedding.weight, std=EMBEDDING_DEVIATION, generator=generator)
         for layer in [*network.input_layers, *network.output_layers, network.dense]:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)

@@ -71,6 +71,8 @@ def front_end_of(config: TrainConfig, dataset: Dataset) -> FrontEnd | None:
     wanted, hop = config.front_end, config.data.samples_per_step
     if wanted.kind == "none":
         return None
+    if dataset.tokenizer is not None:
+        raise ConfigError(f"front_end.kind is {wanted.kind!r}, but the data are text: use none")
     if len(dataset.channels) != 1:
         found = f"front_end.kind is {wanted.kind!r}, but there are {len(dataset.channels)} channels"
         raise ConfigError(f"{found}: expected one, of sound")

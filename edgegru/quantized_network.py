@@ -27,10 +27,11 @@ from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.derivation import Derivation
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.integer_arithmetic import Rescaling
-from edgegru_runtime.integer_layers import Elementwise, Gru, Head, Linear, Standardise
+from edgegru_runtime.integer_layers import Elementwise, Embedding, Gru, Head, Linear, Standardise
 from edgegru_runtime.model_config import (
     ConvolutionNode,
     ElementwiseNode,
+    EmbeddingNode,
     GruNode,
     HeadNode,
     LinearNode,
@@ -149,6 +150,11 @@ class QuantizedNetwork(nn.Module):
                     real = (x - self.network.mean) / self.network.std
                     integers = run_standardise(Standardise(artifact, node, derived), x)
                     operands[name] = self._operand(name, real, integers, scales)
+                case EmbeddingNode(name=name):
+                    table = torch.from_numpy(Embedding(artifact, node, derived).table).to(x.device)
+                    rows = x[:, :, 0].long()
+                    value = self._operand(name, self.network.embedding(rows), table[rows], scales)
+                    operands[name] = self._dropped(value)
                 case GruNode():
                     layer = Gru(artifact, node, derived)
                     source = operands[node.inputs[0]]
@@ -226,11 +232,14 @@ class QuantizedNetwork(nn.Module):
         scale = self._learning_scale(name, scales)
         real = gru(products, weight_hh, bias_hn, scale, rh_scale, trace, layer.limit)
         after = real[-1] if lengths is None else state_at(real.transpose(0, 1), h0, lengths)
-        result = self._operand(name, real, trace.operand[1:], scales)
-        if self.network.dropout.p and self.training:
-            mask = self.network.dropout(torch.ones_like(result.real))
-            result = _Value(result.operand * mask.to(result.operand.dtype), result.real * mask)
-        return result, after
+        return self._dropped(self._operand(name, real, trace.operand[1:], scales)), after
+
+    def _dropped(self, value: _Value) -> _Value:
+        """The value with dropout, while training."""
+        if not self.network.dropout.p or not self.training:
+            return value
+        mask = self.network.dropout(torch.ones_like(value.real))
+        return _Value(value.operand * mask.to(value.operand.dtype), value.real * mask)
 
     def _operand(self, name: str, real: Tensor, q: Tensor, scales: Tensor) -> _Value:
         limit = operand_limit(self.model_config, name)

@@ -50,6 +50,7 @@ class Trainer:
     def __init__(self, config: TrainConfig, dataset: Dataset, device: torch.device) -> None:
         self.config, self.dataset, self.device = config, dataset, device
         check_augmentation(config.augmentation, dataset, config.front_end.kind != "none")
+        _check_embedding(config, dataset)
         if self.settings.patience and not dataset.validation:
             raise ConfigError(
                 f"training.patience is {self.settings.patience}, but there is no validation part to judge by: use 0"
@@ -159,7 +160,8 @@ class Trainer:
         mean, std = torch.from_numpy(self.input.mean), torch.from_numpy(self.input.std)
         with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own first
             outputs, seed = len(self.dataset.labels), self.config.training.seed
-            network = self.network_type(self.config.model, mean, std, outputs, seed)
+            tokens = 0 if self.dataset.tokenizer is None else len(self.dataset.tokenizer.tokens)
+            network = self.network_type(self.config.model, mean, std, outputs, seed, tokens)
         if self.ridge_skip is not None:
             self.ridge_skip.set_in(network)
         return network.to(self.device)
@@ -269,6 +271,17 @@ class Trainer:
     def _total_weight(self, sequences: Sequence[LabelledSequence]) -> float:
         counted = np.concatenate([sequence.target[sequence.mask] for sequence in sequences])
         return float(self.objective.weights(torch.from_numpy(counted).to(self.device)).sum())
+
+
+def _check_embedding(config: TrainConfig, dataset: Dataset) -> None:
+    """Raise ConfigError unless text has an embedding, and numbers have none."""
+    size, model = config.model.embedding_size, config.model
+    if (dataset.tokenizer is None) == (size == 0):
+        if size and (model.differences or model.skip_steps or config.data.samples_per_step > 1):
+            raise ConfigError("model.differences, model.skip_steps and data.samples_per_step are for numbers, not text")
+        return
+    what, expected = ("numbers", "0") if size else ("text", "some numbers for each token")
+    raise ConfigError(f"model.embedding_size is {size}, but the data are {what}: expected {expected}")
 
 
 def _optimiser(network: nn.Module, settings: TrainingConfig) -> torch.optim.AdamW:

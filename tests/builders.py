@@ -34,6 +34,7 @@ from edgegru_runtime.model_config import (
     OutputConfig,
     QuantizationConfig,
     StandardiseNode,
+    TokenizerConfig,
 )
 from edgegru_runtime.operands import expected_operands, operand_limit
 from edgegru_runtime.tensor import Tensor
@@ -203,6 +204,13 @@ def with_log_mel(
     front = LogMelNode("log_mel", ("x",), hop, entry.size, frame_length, fft_size, full_scale, 1e-7)
     sound = InputConfig(1, ("sound",), ("",), 8000.0, hop)
     return changed(config, nodes=(front, replace(entry, inputs=("log_mel",)), *rest), input=sound)
+
+
+def with_tokenizer(config: ModelConfig) -> ModelConfig:
+    """The configuration, which begins with an embedding, for text: each of its tokens is a letter."""
+    tokenizer = TokenizerConfig("characters", tuple("abcdefghijkl"))
+    assert len(tokenizer.tokens) == ROWS
+    return changed(config, input=replace(config.input, tokenizer=tokenizer))
 
 
 def tables_of(config: ModelConfig) -> dict[str, np.ndarray]:

@@ -8,13 +8,15 @@ from typing import Any
 
 from edgegru_runtime.errors import ConfigError
 from edgegru_runtime.model_config import TARGETS
+from edgegru_runtime.tokenizer import KINDS, MAX_TOKENS
+from edgegru_runtime.tokenizer import SPLITS as WORD_ENDS
 
 CLASS_TARGETS = ("step_label", "recording_label")  # one of several classes
 VALUE_TARGETS = ("step_value", "recording_value", "forecast")  # numbers that have a scale
 NUMERIC_TARGETS = ("step_labels", "step_value", "recording_value")  # made of a recording's numeric y
 FORMATS = (
     "csv-directory", "csv", "npz", "ts", "har_watch_phone", "polymusic", "fsdd", "speech_commands", "uci_har", "wisdm",
-    "nab",
+    "nab", "sst2",
 )  # fmt: skip
 DEVICES = ("watch", "phone")
 TIMESTAMP_UNITS = ("auto", "s", "ms")
@@ -62,6 +64,11 @@ class DataConfig:
     test_fraction: float = _option(0.0, "share of the groups")
     validation_groups: tuple[str, ...] = _option((), "groups by name, instead of a fraction")
     test_groups: tuple[str, ...] = _option((), "groups by name, instead of a fraction")
+    tokenizer: str = _option("words", "of text: characters, words or pieces of words")
+    vocabulary: int = _option(0, "tokens at most; 0: any number, of pieces single characters alone")
+    minimum_count: int = _option(1, "how often a character or word occurs in the training part to be a token")
+    lower: bool = _option(False, "text is lower-cased")
+    word_end: str = _option("punctuation", "what ends a word: punctuation, or spaces alone")
 
     def __post_init__(self) -> None:
         choices = {
@@ -71,6 +78,8 @@ class DataConfig:
             "missing": MISSING_RULES,
             "target": ("auto", *TARGETS),
             "split": SPLITS,
+            "tokenizer": KINDS,
+            "word_end": WORD_ENDS,
         }
         for name, known in choices.items():
             if getattr(self, name) not in known:
@@ -90,6 +99,9 @@ class DataConfig:
                 f"data.target is {self.target!r} with data.horizon {self.horizon}: "
                 "a forecast needs a horizon of 1 or more, no other target has one"
             )
+        for name, least in (("vocabulary", 0), ("minimum_count", 1)):
+            if not least <= getattr(self, name) <= MAX_TOKENS:
+                raise ConfigError(f"data.{name} is {getattr(self, name)}, expected {least} to {MAX_TOKENS}")
         if self.history < 0:
             raise ConfigError(f"data.history is {self.history}, expected 0 samples or more")
         if self.target_columns and self.target in CLASS_TARGETS:

@@ -16,6 +16,7 @@ from edgegru.data.reading import read_recordings
 from edgegru.data.recordings import Dataset, LabelledSequence, Recording, RecordingSet
 from edgegru.data.splitting import split_recordings
 from edgegru.data.targets import class_names, decide_target, forecast_columns, forecast_labels, label_sequence
+from edgegru.data.texts import FORMATS, read_in_tokens, text_format
 from edgegru_runtime.errors import ArtifactError, ConfigError, DataError
 from edgegru_runtime.model_config import ModelConfig
 
@@ -25,6 +26,7 @@ KEPT = (
     "history", "split", "validation_fraction", "test_fraction", "validation_groups", "test_groups",
 )  # fmt: skip
 PARTS = ("auto", "all", "train", "validation", "test")
+NO_SCALE = np.zeros(1, np.float32), np.ones(1, np.float32)  # of a token's number
 
 
 def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -> Dataset:
@@ -34,7 +36,11 @@ def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -
     """
     if path is None and not config.path:
         raise ConfigError("no data: give data.path in the configuration, or a path")
-    recordings = read_recordings(path if path is not None else config.path, config)
+    path, tokenizer = Path(path if path is not None else config.path), None
+    if is_text(path, config):
+        recordings, tokenizer = read_in_tokens(path, config)
+    else:
+        recordings = read_recordings(path, config)
     target = decide_target(config, recordings)
     labels, units, columns = _outputs(config, recordings, target)
     parts = split_recordings(recordings.recordings, config, seed)
@@ -46,7 +52,7 @@ def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -
     )
     if not any(sequence.mask.any() for sequence in train):
         raise DataError("no step of the training part has a target")
-    mean, std = scales([sequence.x for sequence in train])
+    mean, std = scales([sequence.x for sequence in train]) if tokenizer is None else NO_SCALE
     target_mean = target_std = np.empty(0, np.float32)
     if target in VALUE_TARGETS:
         target_mean, target_std = scales([sequence.target[sequence.mask] for sequence in train])
@@ -67,7 +73,13 @@ def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -
         target_std=target_std,
         seed=seed,
         counts=recordings.counts,
+        tokenizer=tokenizer,
     )
+
+
+def is_text(path: Path, config: DataConfig) -> bool:
+    """Whether a path has text, by the configured format or by its name."""
+    return config.format in FORMATS or (config.format == "auto" and text_format(path) is not None)
 
 
 def _outputs(
@@ -167,7 +179,10 @@ def calibration_sequences(model_config: ModelConfig, path: str | Path) -> tuple[
 
 
 def _read_for(model_config: ModelConfig, config: DataConfig, path: str | Path) -> RecordingSet:
-    recordings = read_recordings(path, config)
+    if model_config.input.tokenizer is not None:
+        recordings, _ = read_in_tokens(Path(path), config, model_config.input.tokenizer)
+    else:
+        recordings = read_recordings(path, config)
     if recordings.channels != model_config.input.channels:
         raise DataError(
             f"{path} has the channels {', '.join(recordings.channels)}, the model reads "

@@ -52,6 +52,8 @@ def read_recordings(path: str | Path, config: DataConfig) -> RecordingSet:
     if not path.exists():
         raise DataError(f"no such file or folder: {path}")
     format_ = detect_format(path, config.device) if config.format == "auto" else config.format
+    if format_ not in READERS:
+        raise DataError(f"{path} is text in format {format_!r}, expected recordings of numbers")
     if (path.is_dir() and format_ in ("csv", "npz", "polymusic")) or (path.is_file() and format_ in FOLDERS):
         raise DataError(f"{path} is a {'folder' if path.is_dir() else 'file'}, format {format_!r} does not read it")
     _check_options(format_, config)

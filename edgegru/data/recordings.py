@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 import numpy as np
 from numpy.typing import NDArray
 
+from edgegru_runtime.model_config import TokenizerConfig
+
 Target = tuple[str, ...] | str | NDArray[np.float64] | None
 
 
@@ -71,8 +73,8 @@ class Dataset:
 
     ``mean``, ``std``: (input_size,) float32 over the steps of ``train`` only; std is 1 for a constant channel.
     ``target_mean``, ``target_std``: (K,) alike for values, else empty. ``labels``: a name for each class or value, the
-    outputs of a model. ``target``: one of ``edgegru_runtime.model_config.TARGETS``. ``seed``: what the split was drawn
-    with.
+    outputs of a model. ``tokenizer``: of text, whose x (T, 1) are the numbers of tokens. ``target``: one of
+    ``edgegru_runtime.model_config.TARGETS``. ``seed``: what the split was drawn with.
     """
 
     train: tuple[LabelledSequence, ...]
@@ -91,3 +93,4 @@ class Dataset:
     target_std: NDArray[np.float32]
     seed: int = 0
     counts: dict[str, int] = field(default_factory=dict)
+    tokenizer: TokenizerConfig | None = None

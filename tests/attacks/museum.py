@@ -12,6 +12,7 @@ from edgegru_export.saving import artifact_bytes
 from edgegru_runtime.errors import ArtifactError
 from tests.builders import (
     mixed_artifact,
+    mixed_config,
     normalised,
     quantized,
     random_artifact,
@@ -21,6 +22,7 @@ from tests.builders import (
     random_integers,
     with_initial_states,
     with_log_mel,
+    with_tokenizer,
 )
 
 GOOD_FLOAT = artifact_bytes(random_artifact(0, 2, (3, 2), output_size=3, hidden_linear=(4, "relu")))
@@ -32,6 +34,7 @@ _MIXED = mixed_artifact(0, candidate="relu")
 GOOD_MIXED = artifact_bytes(quantized(_MIXED, keep={"gru0": "static-w8a16"}))
 GOOD_DYNAMIC = artifact_bytes(quantized(_MIXED, "dynamic-w8"))
 GOOD_EMBEDDING = artifact_bytes(quantized(mixed_artifact(0, embedding=True)))
+GOOD_TEXT = artifact_bytes(random_floats(with_tokenizer(mixed_config(3, embedding=True)), 0))
 GOOD_INITIAL_STATE = artifact_bytes(random_floats(with_initial_states(random_config(2, (3,))), 0))
 GOOD_NORMALISED = artifact_bytes(quantized(random_floats(normalised(random_config(2, (3,))), 0), "dynamic-w8"))
 GOOD_SOUND = artifact_bytes(random_floats(with_log_mel(random_config(3, (4,))), 0))

@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 import tests.attacks.broken_decisions
 import tests.attacks.broken_models
 import tests.attacks.broken_shells
-import tests.attacks.broken_sound  # noqa: F401  # all fill the museum
+import tests.attacks.broken_sound
+import tests.attacks.broken_text  # noqa: F401  # all fill the museum
 from edgegru_export.identity import verify_identity
 from edgegru_runtime.artifact import parse_artifact, read_artifact
 from edgegru_runtime.container import MAX_FILE_BYTES

@@ -190,6 +190,10 @@ def _input_to_json(config: InputConfig) -> dict[str, Any]:
         result["rate"] = config.rate
     if config.samples_per_step != 1:
         result["samples_per_step"] = config.samples_per_step
+    if config.tokenizer is not None:
+        from edgegru_runtime.tokenizer import tokenizer_to_json
+
+        result["tokenizer"] = tokenizer_to_json(config.tokenizer)
     return result
 
 
@@ -211,7 +215,7 @@ def _quantization_to_json(config: QuantizationConfig) -> dict[str, Any]:
 
 
 def _input(value: object) -> InputConfig:
-    fields = take_fields(value, "input", ("size", "channels"), ("units", "rate", "samples_per_step"))
+    fields = take_fields(value, "input", ("size", "channels"), ("units", "rate", "samples_per_step", "tokenizer"))
     size = take_integer(fields["size"], "input.size", 1, MAX_SIZE)
     samples = take_integer(fields.get("samples_per_step", 1), "input.samples_per_step", 1, MAX_SIZE // size)
     channels = take_texts(fields["channels"], "input.channels", size)
@@ -219,7 +223,13 @@ def _input(value: object) -> InputConfig:
         raise ArtifactError("input.channels has an empty or repeated name; expected a different name for each channel")
     units = take_texts(fields["units"], "input.units", size) if "units" in fields else ("",) * size
     rate = fields.get("rate")
-    return InputConfig(size, channels, units, None if rate is None else take_positive(rate, "input.rate"), samples)
+    tokenizer = None
+    if "tokenizer" in fields:
+        from edgegru_runtime.tokenizer import parse_tokenizer  # only models of text pay for it
+
+        tokenizer = parse_tokenizer(fields["tokenizer"], "input.tokenizer")
+    rate = None if rate is None else take_positive(rate, "input.rate")
+    return InputConfig(size, channels, units, rate, samples, tokenizer)
 
 
 def _node(value: object, at: str) -> Node:

@@ -12,6 +12,7 @@ from edgegru_runtime.model_config import (
     ConvolutionNode,
     EmbeddingNode,
     GruNode,
+    InputConfig,
     LayerNormalisationNode,
     LinearNode,
     Node,
@@ -64,7 +65,7 @@ def describe(path: str, source: Source) -> dict[str, Any]:
         "engine": engine_name(source),
         "scheme": config.scheme,
         "identity": config.identity,
-        "input": dict(vars(config.input)),
+        "input": _input(config.input),
         "layers": [_layer(node) for node in config.nodes],
         "outputs": [dict(vars(output)) for output in config.outputs],
         "parameters": sum(map(parameter_count, config.nodes)),
@@ -77,6 +78,13 @@ def describe(path: str, source: Source) -> dict[str, Any]:
     }
     if isinstance(source, ExportedFile):
         result["export"] = {"form": source.form, "state": source.state, "state_dtype": source.state_dtype}
+    return result
+
+
+def _input(input: InputConfig) -> dict[str, Any]:
+    """The input, and of a tokenizer how many tokens it has."""
+    result, tokenizer = dict(vars(input)), input.tokenizer
+    result["tokenizer"] = None if tokenizer is None else {**vars(tokenizer), "tokens": len(tokenizer.tokens)}
     return result
 
 
@@ -99,6 +107,10 @@ def description_text(description: dict[str, Any]) -> str:
         f"identity    {description['identity']}",
         f"input       {channels['size']} channels {rate}{block}: {named}",
     ]
+    if tokenizer := channels["tokenizer"]:
+        split = f", split at {tokenizer['split']}" if tokenizer["kind"] != "characters" else ""
+        lower = ", lower-cased" if tokenizer["lower"] else ""
+        lines.append(f"tokens      {tokenizer['tokens']:,} {tokenizer['kind']}{split}{lower}")
     for output in description["outputs"]:
         horizon = f", {output['horizon']} steps ahead" if output["horizon"] else ""
         lines.append(f"output      {output['target']} from {output['node']}{horizon}: {', '.join(output['labels'])}")

@@ -79,6 +79,11 @@ def _check_first(config: ModelConfig) -> None:
             raise ArtifactError(f"front end {first.name!r} reads an input of {size} channels; expected one channel")
     if width != step:
         raise ArtifactError(f"node {first.name!r} reads {width} values; expected the input's {step}")
+    if config.input.tokenizer is not None:
+        count, rows = len(config.input.tokenizer.tokens), getattr(first, "num_embeddings", 0)
+        if count != rows:
+            reader = f"the {rows} rows of embedding {first.name!r}" if rows else "an embedding in the first place"
+            raise ArtifactError(f"input.tokenizer has {count} tokens; expected {reader}")
 
 
 def _check_input(node: Node, earlier: dict[str, Node], names: list[str]) -> None:

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from edgegru_runtime.model_config import ModelConfig
     from edgegru_runtime.stream import Stream
     from edgegru_runtime.streams import Streams
+    from edgegru_runtime.tokenizer import Tokenizer
 
 
 class Model:
@@ -36,6 +37,15 @@ class Model:
     def artifact(self) -> Artifact | None:
         """The artifact, or None where the model is an exported file."""
         return self.source if isinstance(self.source, Artifact) else None
+
+    @property
+    def tokenizer(self) -> Tokenizer | None:
+        """What makes tokens of text; None where the input is numbers."""
+        if self.config.input.tokenizer is None:
+            return None
+        from edgegru_runtime.tokenizer import Tokenizer
+
+        return Tokenizer(self.config.input.tokenizer)
 
     @property
     def input_size(self) -> int:

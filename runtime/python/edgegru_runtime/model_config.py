@@ -25,14 +25,34 @@ TARGETS = ("step_label", "recording_label", "step_labels", "step_value", "record
 
 
 @dataclass(frozen=True)
+class TokenizerConfig:
+    """How text becomes tokens, whose numbers an embedding reads (docs/tokenizers.md).
+
+    ``kind``: "characters", "words" or "pieces" of words. ``tokens``: their texts; the number of a token is its place.
+    ``lower``: text is lower-cased first. ``split``: what parts words, "punctuation" or "spaces" alone. ``unknown``: the
+    token of what is none of the others; None: it is left out.
+    """
+
+    kind: str
+    tokens: tuple[str, ...]
+    lower: bool = False
+    split: str = "punctuation"
+    unknown: int | None = None
+
+
+@dataclass(frozen=True)
 class InputConfig:
-    """The one input of a model: ``size`` channels sampled together, of which a step takes ``samples_per_step``."""
+    """The one input of a model: ``size`` channels sampled together, of which a step takes ``samples_per_step``.
+
+    ``tokenizer``: what makes tokens of text, where the input is the number of a token.
+    """
 
     size: int
     channels: tuple[str, ...]  # one name a channel
     units: tuple[str, ...]  # one unit a channel, "" where unknown
     rate: float | None  # samples per second, None where the data declared none
     samples_per_step: int = 1
+    tokenizer: TokenizerConfig | None = None
 
     @property
     def step_size(self) -> int:
