@@ -19,7 +19,7 @@ from edgegru_runtime import load
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 Recipe = Callable[[str], ModuleType]
-MODULES = ("run", "baseline", "baselines", "dialled", "hours", "motions")
+MODULES = ("run", "baseline", "baselines", "dialled", "hours", "motions", "naive_bayes")
 
 
 @pytest.fixture
@@ -96,6 +96,7 @@ def test_the_baseline_sees_the_last_second_and_no_more(recipe: Recipe) -> None:
     ("task", "results", "shown"),
     [
         ("har_watch_phone", "activity", lambda run, found: run.table(found["baseline"], found["runs"])),
+        ("sentiment", "sentiment", lambda run, found: run.table(found["baseline"], found["runs"])),
         ("spoken_digits", "spoken_digits", lambda run, found: run.table(found["runs"], speakers(found["runs"]))),
     ],
 )
@@ -120,6 +121,32 @@ def test_the_page_of_the_coming_hours_tells_the_numbers_that_were_measured(recip
 
 def speakers(runs: list[dict[str, Any]]) -> list[str]:
     return sorted({run["speaker"] for run in runs})
+
+
+def test_a_verdict_follows_every_word_on_the_device(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = recipe("sentiment")
+    run.main(["-o", str(tmp_path / "out"), "--results", str(tmp_path / "results.json")])
+    results = json.loads((tmp_path / "results.json").read_text())
+    (measured,) = results["runs"]
+    assert measured["ONNX"] == measured["int8"] == pytest.approx(measured["float"], abs=0.03)
+    assert min(results["baseline"], measured["int8"]) > 0.7
+    assert f"| naive Bayes | {results['baseline']:.4f} |" in capsys.readouterr().out
+    parts = {file.suffix: file.read_text().splitlines() for file in (tmp_path / "out" / "reviews").iterdir()}
+    reviews = (EXAMPLES / "sentiment" / "reviews.txt").read_text().splitlines()
+    assert sorted(line for lines in parts.values() for line in lines) == sorted(reviews)
+    assert all(sum(line[0] == "1" for line in lines) == len(lines) / 2 for lines in parts.values())
+
+    model = tmp_path / "out" / "seed0" / "int8.safetensors"
+    command = [sys.executable, str(EXAMPLES / "sentiment" / "verdict.py"), str(model)]
+    text = "Terrible, it broke.\nI love it, great\n"
+    said = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout.split("\n\n")
+    words = [[line.split()[0] for line in sentence.splitlines()] for sentence in said if sentence.strip()]
+    assert words == [["terrible", ",", "it", "broke", "<unknown>"], ["i", "<unknown>", "it", ",", "great"]]
+    verdicts = [sentence.splitlines()[-1].split() for sentence in said[:2]]
+    assert [verdict[1] for verdict in verdicts] == ["negative", "positive"]
+    assert float(verdicts[1][-1]) > 0.7
 
 
 def test_dialled_digits_are_heard_on_the_device(
