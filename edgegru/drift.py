@@ -228,7 +228,7 @@ def _scale(config: ModelConfig, name: str, mean_square: NDArray[np.float64], mea
 def _decisions(config: ModelConfig) -> dict[str, Callable[[NDArray[np.float64]], NDArray[Any]]]:
     """What the outputs that decide make of their values (T, size): the likeliest class, or each above one half."""
     rules: dict[str, Callable[[NDArray[np.float64]], NDArray[Any]]] = {
-        "softmax": lambda values: values.argmax(axis=1, keepdims=True),
+        **dict.fromkeys(("softmax", "log_softmax"), lambda values: values.argmax(axis=1, keepdims=True)),
         "sigmoid": lambda values: values >= 0.5,
     }
     heads = zip(output_names(config), (config.node(output.node) for output in config.outputs), strict=True)

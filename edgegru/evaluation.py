@@ -14,6 +14,7 @@ from edgegru.data import LabelledSequence, labelled_sequences
 from edgegru.data.config import CLASS_TARGETS
 from edgegru_runtime import Artifact, Model, load
 from edgegru_runtime.errors import DataError
+from edgegru_runtime.model_config import NEXT_TOKEN
 
 _CORNER = "true \\ predicted"
 
@@ -23,9 +24,9 @@ class Evaluation:
     """How a model does on labelled recordings.
 
     ``scored`` counts the steps with a target: all of a step target, the last of each recording for a recording target.
-    ``metrics``: "accuracy" and "macro_f1" of classes, "nll" and "micro_f1" of step_labels, "mse" and "mae" of values in
-    the target's own units; edgegru.metrics defines them. ``confusion``: true classes down, predicted across, None for
-    other targets. ``clipped``: input values that saturated.
+    ``metrics``: "accuracy" and "macro_f1" of classes, "nll" (in nats) and "accuracy" of tokens, "nll" and "micro_f1" of
+    step_labels, "mse" and "mae" of values in the target's own units; edgegru.metrics defines them. ``confusion``: true
+    classes down, predicted across, None for other targets. ``clipped``: input values that saturated.
     """
 
     engine: str
@@ -106,6 +107,11 @@ def evaluate_sequences(model: Model, sequences: Sequence[LabelledSequence], *, p
         confusion = metrics.confusion_matrix(all_targets, all_predictions.argmax(axis=1), len(output.labels))
         scores = {"accuracy": metrics.accuracy(confusion), "macro_f1": metrics.macro_f1(confusion)}
         counts = tuple(tuple(int(count) for count in row) for row in confusion)
+    elif output.target == NEXT_TOKEN:
+        scores = {
+            "nll": -float(np.mean(all_predictions[np.arange(scored), all_targets], dtype=np.float64)),
+            "accuracy": float(np.mean(all_predictions.argmax(axis=1) == all_targets)),
+        }
     elif output.target == "step_labels":
         scores = {
             "nll": metrics.negative_log_likelihood(all_targets, all_predictions),

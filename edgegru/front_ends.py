@@ -96,7 +96,7 @@ class LogMelFeatures:
         whole = samples[: steps * self._node.input_size].astype(np.float32)
         if isinstance(self._layer, IntegerLogMel):
             values = self._layer(_frames(self._layer.samples(whole)[0], self._node))
-            return np.asarray(values * 2.0**-fx.LOG_MEL_BITS, np.float32)  # exactly
+            return np.asarray(values * 2.0**-fx.LOG2_BITS, np.float32)  # exactly
         return np.asarray(self._layer(_frames(whole, self._node)), np.float32)
 
 

@@ -41,6 +41,8 @@ from edgegru_runtime.tensor import Tensor
 
 CALIBRATION_STEPS = 300
 ROWS = 12  # of an embedding's table
+# What makes a model of the next token of ``mixed_config``.
+TOKENS: dict[str, Any] = {"embedding": True, "head": "log_softmax", "output_size": ROWS}
 SIZES = (1, 2, 3, 7, 8, 9, 15, 16, 17, 31, 32, 33, 63, 64, 65)  # where vectors of kernels begin and end
 
 
@@ -142,6 +144,8 @@ def _drawn_shape(rng: np.random.Generator, sizes: Sequence[int]) -> ModelConfig:
     input_size = int(rng.integers(1, 14))
     if rng.integers(2):
         shape["embedding"] = bool(rng.integers(2))
+        if shape["embedding"] and rng.integers(2):
+            shape |= TOKENS
         shape |= {"kernel_size": int(rng.integers(1, 5)), "dilation": int(rng.integers(1, 4))}
         config = mixed_config(input_size, size(), convolution=str(rng.choice(ACTIVATIONS)), **shape)
     else:
@@ -240,12 +244,15 @@ def _with_head(nodes: list[Node], head: str, rate: float | None) -> ModelConfig:
     first, size = nodes[0], nodes[-1].output_size
     channels = first.size if isinstance(first, StandardiseNode) else 1
     target, prefix = ("step_value", "value") if head == "identity" else ("step_label", "class")
+    labels = tuple(f"{prefix} {i}" for i in range(size))
+    if head == "log_softmax":
+        target, labels = "next_token", ()
     return ModelConfig(
         scheme="float32",
         identity="",
         input=InputConfig(channels, tuple(f"c{i}" for i in range(channels)), ("",) * channels, rate),
         nodes=(*nodes, HeadNode("output", (nodes[-1].name,), size, head)),
-        outputs=(OutputConfig("output", target, tuple(f"{prefix} {i}" for i in range(size))),),
+        outputs=(OutputConfig("output", target, labels),),
     )
 
 

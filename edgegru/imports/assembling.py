@@ -15,6 +15,7 @@ from edgegru_export.saving import with_identity
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ImportModelError
 from edgegru_runtime.model_config import (
+    NEXT_TOKEN,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -59,6 +60,9 @@ def assemble(layers: Layers, naming: Naming, provenance: Mapping[str, Any]) -> A
         target = f"{place}_value" if head.kind == "identity" else f"{place}_label"
         if head.kind == "sigmoid" and not output.recording:
             target = "step_labels"
+        if head.kind == "log_softmax":
+            target = NEXT_TOKEN
+            _check_tokens(assembly.nodes[0], head)
         outputs.append(OutputConfig(head.name, target, texts))
     config = ModelConfig(
         scheme="float32",
@@ -81,9 +85,20 @@ def _input(naming: Naming, size: int) -> InputConfig:
     return InputConfig(size, channels, units, naming.rate)
 
 
+def _check_tokens(first: Node, head: HeadNode) -> None:
+    """Logarithms are of tokens, which an embedding reads."""
+    rows = first.num_embeddings if isinstance(first, EmbeddingNode) else 0
+    if rows != head.size:
+        found = f"an embedding of {rows} rows" if rows else "no embedding"
+        raise ImportModelError(
+            f"an output gives logarithms of {head.size} probabilities and the model begins with {found}, expected "
+            "as many rows as probabilities; elsewhere softmax or the scores before it"
+        )
+
+
 def _labels(naming: Naming, layers: Layers, heads: Sequence[HeadNode]) -> list[tuple[str, ...]]:
     """The given ones, or numbers."""
-    sizes = [head.size for head in heads]
+    sizes = [0 if head.kind == "log_softmax" else head.size for head in heads]  # tokens have none
     if naming.labels is None:
         single = len(sizes) == 1
         names = ["y" if single else output.name or f"y{i}" for i, output in enumerate(layers.outputs)]

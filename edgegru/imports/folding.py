@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from edgegru.imports.layers import Floats, Layer, Output
+from edgegru.imports.layers import ENDS, Floats, Layer, Output
 from edgegru_runtime.errors import ImportModelError
 
 _MATRICES = ("linear", "convolution")
@@ -60,7 +60,7 @@ class Graph:
 def fold(x: Layer, outputs: list[Output]) -> Graph:
     """The graph of ``outputs`` with everything folded: no affine, select or activation layer is left.
 
-    Raises ImportModelError for a softmax that is not the end of the model.
+    Raises ImportModelError for a softmax, or the logarithm of one, that is not the end of the model.
     """
     graph = Graph(x, outputs)
     _take_heads(graph)
@@ -87,9 +87,9 @@ def _present(graph: Graph) -> Iterator[Layer]:
 
 
 def _take_heads(graph: Graph) -> None:
-    """A softmax or sigmoid that only an output needs is its head."""
+    """A softmax, its logarithm, or a sigmoid that only an output needs is its head."""
     for index, layer in enumerate(graph.outputs):
-        if layer.kind == "activation" and layer.activation in ("softmax", "sigmoid") and not graph.readers(layer):
+        if layer.kind == "activation" and layer.activation in (*ENDS, "sigmoid") and not graph.readers(layer):
             graph.heads[index] = layer.activation
             graph.outputs[index] = layer.inputs[0]
     graph.layers = [
@@ -128,8 +128,8 @@ def _rows_of(matrix: Layer, layer: Layer) -> dict[str, Floats]:
 def _fold_activation(graph: Graph, layer: Layer) -> None:
     """Into the matrix before it, or behind a unit matrix of its own."""
     name, before = layer.activation, layer.inputs[0]
-    if name == "softmax":
-        raise ImportModelError("a softmax stands inside the model, expected it at an output, read by nothing else")
+    if name in ENDS:
+        raise ImportModelError(f"a {name} stands inside the model, expected it at an output, read by nothing else")
     foldable = before.kind in (*_MATRICES, *_MAPS) and before.activation == "linear"
     if foldable and graph.is_private(before, layer):
         if before.kind in _MAPS:

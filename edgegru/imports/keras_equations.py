@@ -29,12 +29,19 @@ def softmax(v: Array) -> Array:
     return np.asarray(e / e.sum(-1, keepdims=True))
 
 
+def log_softmax(v: Array) -> Array:
+    """v − ln Σ exp(v) over the last axis."""
+    below = v - v.max(-1, keepdims=True)
+    return np.asarray(below - np.log(np.exp(below).sum(-1, keepdims=True)))
+
+
 ACTIVATIONS: dict[str, Callable[[Array], Array]] = {
     "linear": lambda v: v,
     "relu": lambda v: np.maximum(v, 0),
     "tanh": np.tanh,
     "sigmoid": sigmoid,
     "softmax": softmax,
+    "log_softmax": log_softmax,
     "hard_sigmoid_5": lambda v: np.clip(v * 0.2 + 0.5, 0, 1),
     "hard_sigmoid_6": lambda v: np.clip(v + 3, 0, 6) / 6,
 }

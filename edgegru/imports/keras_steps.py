@@ -188,8 +188,8 @@ class _Reading:
                     ", but the file does not say which Keras wrote it"
                 )
             return "hard_sigmoid_6" if self.version.number >= (3, 0) else "hard_sigmoid_5"
-        if value not in ("linear", "relu", "tanh", "sigmoid", "softmax"):
-            expected = "linear, relu, tanh, sigmoid, hard_sigmoid or softmax"
+        if value not in ("linear", "relu", "tanh", "sigmoid", "softmax", "log_softmax"):
+            expected = "linear, relu, tanh, sigmoid, hard_sigmoid, softmax or log_softmax"
             raise ImportModelError(f"{layer} has {name} {shown(value)}, expected {expected}")
         return str(value)
 

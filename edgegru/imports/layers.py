@@ -19,6 +19,7 @@ from edgegru_runtime.errors import ImportModelError
 from edgegru_runtime.model_config import ACTIVATIONS, UNBOUNDED
 
 Floats = NDArray[np.float64]
+ENDS = ("softmax", "log_softmax")  # activations of outputs alone
 
 
 @dataclass(eq=False)
@@ -117,11 +118,11 @@ class Layers:
         )
 
     def activation(self, value: Layer, name: str) -> Layer:
-        """One of ``ACTIVATIONS`` or "softmax" of every number of ``value``."""
+        """One of ``ACTIVATIONS`` or ``ENDS`` of every number of ``value``."""
         if name == "linear":
             return value
-        if name not in (*ACTIVATIONS, "softmax"):
-            raise ImportModelError(f"activation {name} is not known, expected {', '.join((*ACTIVATIONS, 'softmax'))}")
+        if name not in (*ACTIVATIONS, *ENDS):
+            raise ImportModelError(f"activation {name} is not known, expected {', '.join((*ACTIVATIONS, *ENDS))}")
         return Layer("activation", [value], value.size, fields={"activation": name})
 
     def add(self, left: Layer, right: Layer) -> Layer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -81,7 +82,7 @@ def _hard_swish(walk: Walk, node: Node, inputs: Inputs) -> list[Value]:
     return _like(walk, signal, walk.layers.multiply(layer, walk.layers.activation(layer, "hard_sigmoid_6")))
 
 
-def _softmax(walk: Walk, node: Node, inputs: Inputs) -> list[Value]:
+def _softmax(name: str, walk: Walk, node: Node, inputs: Inputs) -> list[Value]:
     signal, layer = _layer(walk, node, inputs[0])
     old = walk.opset < 13
     axis = axis_of(node, node.integer("axis", 1 if old else -1), signal.rank)
@@ -91,7 +92,7 @@ def _softmax(walk: Walk, node: Node, inputs: Inputs) -> list[Value]:
     if over_time or math.prod(shape[place] for place in axes if place not in (signal.time, signal.batch)) != layer.size:
         found = f"axis {axis} of {walk.shape_text(signal)}"
         raise ImportModelError(f"{node}: probabilities add up along {found}, expected along all features")
-    return _like(walk, signal, walk.layers.activation(layer, "softmax"))
+    return _like(walk, signal, walk.layers.activation(layer, name))
 
 
 def _clip(walk: Walk, node: Node, inputs: Inputs) -> list[Value]:
@@ -366,6 +367,7 @@ OPERATORS: dict[str, Callable[[Any, Node, Inputs], Sequence[Value]]] = {
     "ReduceMean": _mean,
     "ReduceSum": _mean,
     "Round": _rounded,
-    "Softmax": _softmax,
+    "Softmax": partial(_softmax, "softmax"),
+    "LogSoftmax": partial(_softmax, "log_softmax"),
     "Sum": _sum,
 }

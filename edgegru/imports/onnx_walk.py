@@ -253,7 +253,6 @@ class Walk:
 
 _KNOWN = {**MOVEMENTS, **SELECTIONS, **OPERATORS}
 _WHY_NOT = {
-    "LogSoftmax": "a logarithm of probabilities is no head of an artifact, expected Softmax",
     "ReverseSequence": "reverses time, expected every step in order",
     "InstanceNormalization": "normalises over time, expected over channels",
     "GlobalAveragePool": "pools over time, expected values of one step",

@@ -237,14 +237,14 @@ def _gated(gate: str, trace: Trace, call: Call) -> Value:
     )
 
 
-def _softmax(trace: Trace, call: Call) -> Value:
+def _softmax(name: str, trace: Trace, call: Call) -> Value:
     value: Value = call["self"]
     axis = value.axis(call["dim"])
     if axis == value.time:
         call.refuse("is a softmax over time, expected over the numbers of one step")
     if value.numbers.shape[axis] != value.numbers.size:
         call.refuse(f"is a softmax over {value.numbers.shape[axis]} of {value.numbers.size} numbers, expected all")
-    return _activation("softmax", trace, call)
+    return _activation(name, trace, call)
 
 
 def _leaky_relu(trace: Trace, call: Call) -> Value:
@@ -330,7 +330,8 @@ OPERATORS: dict[str, Handler] = {
     "hardsigmoid": partial(_activation, "hard_sigmoid_6"),
     "silu": partial(_gated, "sigmoid"),
     "hardswish": partial(_gated, "hard_sigmoid_6"),
-    **dict.fromkeys(("softmax", "_softmax"), _softmax),
+    **dict.fromkeys(("softmax", "_softmax"), partial(_softmax, "softmax")),
+    **dict.fromkeys(("log_softmax", "_log_softmax"), partial(_softmax, "log_softmax")),
     **dict.fromkeys(("leaky_relu", "prelu"), _leaky_relu),
     **dict.fromkeys(("clamp", "clamp_min"), _clamp),
     **dict.fromkeys(("add", "sub", "subtract", "rsub"), _sum),
@@ -350,8 +351,6 @@ REFUSED = {
     "rnn_tanh_cell": "is a plain RNN cell, expected a GRU",
     "rnn_relu_cell": "is a plain RNN cell, expected a GRU",
     "_pack_padded_sequence": "packs a sequence, expected a tensor of one sequence",
-    "log_softmax": "gives logarithms of probabilities, expected softmax or the scores before it",
-    "_log_softmax": "gives logarithms of probabilities, expected softmax or the scores before it",
     "native_dropout": "drops numbers at random, expected eval mode",
     **dict.fromkeys(
         ("_native_batch_norm_legit", "_native_batch_norm_legit_functional"),

@@ -100,7 +100,7 @@ def other_decisions(config: ModelConfig, found: Trajectory, reference: Trajector
     differs = None
     for name, output in zip(output_names(config), config.outputs, strict=True):
         kind = config.node(output.node).kind
-        if kind == "softmax":
+        if kind in ("softmax", "log_softmax"):
             other = np.argmax(found[name], axis=1) != np.argmax(reference[name], axis=1)
         elif kind == "sigmoid":
             threshold = config.decision.threshold

@@ -150,7 +150,22 @@ class FixedPointGraph(Graph):
         return self.binary("Add", self.clamp(argument, fx.ARGUMENT_LIMIT) if hard else self.tanh(argument), 2**15)
 
     def softmax(self, argument: str) -> str:
-        """Q16 in, Q15 out, over the columns. Nothing is negative after the first line: Div is a plain shift."""
+        """Q16 in, Q15 out, over the columns."""
+        _, power, total = self._powers(argument)
+        rounded = self.binary("Add", self.binary("Mul", power, 2**fx.PROBABILITY_BITS), self.binary("Div", total, 2))
+        return self.binary("Div", rounded, total)
+
+    def log_softmax(self, argument: str) -> str:
+        """log2 of the softmax over the columns, Q16 in and out."""
+        octaves, _, total = self._powers(argument)
+        whole = self.binary("Sub", self.log2(total), fx.POWER_BITS << fx.LOG2_BITS)
+        return self.add("Neg", self.binary("Add", octaves, whole))
+
+    def _powers(self, argument: str) -> tuple[str, str, str]:
+        """How far numbers are below the largest (Q16), two to the power of minus that (Q30), and the sum (batch, 1).
+
+        Nothing is negative after the first line: Div is a plain shift.
+        """
         largest = self.to_int64(self.add("ReduceMax", self._to_float64(argument), axes=[-1], keepdims=1))
         distance = self.binary("Sub", largest, argument)
         octaves = self.shift(self.binary("Mul", distance, fx.LOG2_E), fx.LOG2_E_SHIFT)
@@ -160,9 +175,21 @@ class FixedPointGraph(Graph):
         halvings = self.between(self.binary("Div", octaves, 2**16), 0, 62)
         divisor = self.add("Gather", self.constant("powers of two", 2 ** np.arange(63, dtype=np.int64)), halvings)
         power = self.binary("Div", self.binary("Mul", mantissa, 2**16), divisor)
-        total = self.add("ReduceSum", power, self.integers(-1), keepdims=1)
-        rounded = self.binary("Add", self.binary("Mul", power, 2**fx.PROBABILITY_BITS), self.binary("Div", total, 2))
-        return self.binary("Div", rounded, total)
+        return octaves, power, self.add("ReduceSum", power, self.integers(-1), keepdims=1)
+
+    def log2(self, value: str) -> str:
+        """Of integers from 1 on, Q16: moved up to their highest bit, and a polynomial for what is behind it."""
+        highest = self.number(62)
+        for shift in (32, 16, 8, 4, 2, 1):
+            low = self.binary("Less", value, 2 ** (63 - shift))
+            value = self.add("Where", low, self.binary("Mul", value, 2**shift), value)
+            highest = self.binary("Sub", highest, self.binary("Mul", self.to_int64(low), shift))
+        fraction = self.binary("Sub", self.binary("Div", value, 2**32), 2**30)
+        result = self.number(fx.LOG2_C[-1])
+        for coefficient in fx.LOG2_C[-2::-1]:
+            result = self.binary("Add", self.shift(self.binary("Mul", result, fraction), 30), coefficient)
+        rest = self.shift(self.binary("Mul", result, fraction), 60 - fx.LOG2_BITS)
+        return self.binary("Add", self.binary("Mul", highest, 2**fx.LOG2_BITS), rest)
 
     def _interpolate(self, table: str, segment: str, position: str) -> str:
         """``c0 + R(p (c1 + R(p c2; 15)); 15)`` of each value's segment."""

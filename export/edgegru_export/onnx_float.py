@@ -42,7 +42,7 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: ("HardSigmoid", {"alpha": 1 / divisor, "beta": 0.5}) for name, divisor in HARD_SIGMOIDS.items()},
 }
 _ELEMENTWISE = {"add": "Add", "multiply": "Mul"}
-_HEADS = {"softmax": "Softmax", "sigmoid": "Sigmoid", "identity": "Identity"}
+_HEADS = {"softmax": "Softmax", "log_softmax": "LogSoftmax", "sigmoid": "Sigmoid", "identity": "Identity"}
 _IDENTITY: tuple[str, dict[str, Any]] = ("Affine", {"alpha": 1.0, "beta": 0.0})  # alpha · x + beta, in a GRU operator
 
 
@@ -92,7 +92,7 @@ class FloatModel:
             case ConcatenateNode():
                 return self.graph.add("Concat", *inputs, axis=-1)
             case HeadNode():
-                attributes = {"axis": -1} if node.kind == "softmax" else {}
+                attributes = {"axis": -1} if node.kind in ("softmax", "log_softmax") else {}
                 return self.graph.add(_HEADS[node.kind], *inputs, name=self.heads[node.name], **attributes)
             case LogMelNode():
                 raise AssertionError(OUTSIDE)

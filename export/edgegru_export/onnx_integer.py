@@ -164,7 +164,9 @@ class _Step:
         graph = self.graph
         integers = value if layer.rescaling is None else graph.rescale(value, layer.rescaling)
         if layer.kind == "softmax":
-            integers = graph.softmax(graph.clamp(integers, 2**30))
+            integers = graph.softmax(graph.clamp(integers, fx.VALUE_LIMIT))
+        elif layer.kind == "log_softmax":
+            integers = graph.log_softmax(graph.clamp(integers, fx.VALUE_LIMIT))
         elif layer.kind == "sigmoid":
             integers = graph.gate(integers, layer.kind)
         else:

@@ -128,6 +128,8 @@ class FloatStep(StepBuilder[Value]):
         name = output_name if source.shape == shape else node.name
         if node.kind == "softmax":
             value = self.graph.add("SOFTMAX", [source], name, source.shape, FLOAT, beta=1.0)
+        elif node.kind == "log_softmax":
+            value = self.unary("LOG_SOFTMAX", source, name)
         else:
             value = self.unary("LOGISTIC", source, name)
         return self._shaped(value, output_name, shape)

@@ -218,6 +218,8 @@ class _IntegerStep(StepBuilder[Quantity]):
             value = self.graph.add("ADD", [value, moved], f"{node.name}.moved", value.shape, FLOAT)
         if node.kind == "softmax":
             value = self.graph.add("SOFTMAX", [value], node.name, value.shape, FLOAT, beta=1.0)
+        elif node.kind == "log_softmax":
+            value = self._unary("LOG_SOFTMAX", value, node.name, FLOAT)
         elif node.kind == "sigmoid":
             value = self._unary("LOGISTIC", value, node.name, FLOAT)
         return self.graph.reshape(value, output_name, (1, node.size))
@@ -244,7 +246,10 @@ class _IntegerStep(StepBuilder[Quantity]):
         elif f"{name}.output_scale" in self.artifact.tensors:
             unit = self.tensor(node, "output_scale") * (2.0**15 * precision.output_headroom * self._step)
         else:
-            ranged = self._ranged(rows, reach, precision.output_range)
+            limit = precision.output_range
+            if any(reader.kind == "log_softmax" for reader in readers):  # improbable numbers count, too
+                limit = max(limit, float(4 * np.max(rows.often(reach))))
+            ranged = self._ranged(rows, reach, limit)
             unit = np.full(node.output_size, self._scale(ranged))
             if all(isinstance(reader, HeadNode) for reader in readers):
                 kind = ranged

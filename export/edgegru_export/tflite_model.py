@@ -49,6 +49,7 @@ _OPERATORS: dict[str, tuple[str, dict[str, int]]] = {
     "FULLY_CONNECTED": ("FullyConnectedOptions", {}),
     "GATHER": ("GatherOptions", {}),
     "LOGISTIC": ("", {"float32": 1, "int8": 2, "int16": 3}),
+    "LOG_SOFTMAX": ("LogSoftmaxOptions", {}),
     "MEAN": ("ReducerOptions", {}),
     "MINIMUM": ("MaximumMinimumOptions", {}),
     "MUL": ("MulOptions", {"float32": 1, "int8": 2, "int16": 4}),

@@ -212,7 +212,7 @@ def _refuse_unknown(node: Node) -> None:
         case GruNode():
             found, known = node.candidate_activation, ("tanh", "relu", "linear", *_SIGMOIDS)
         case HeadNode():
-            found, known = node.kind, ("softmax", "sigmoid", "identity")
+            found, known = node.kind, ("softmax", "log_softmax", "sigmoid", "identity")
         case _:
             return
     if found not in known:

@@ -14,6 +14,7 @@ from tests.attacks.museum import (
     GOOD_INTEGER_AFTER,
     GOOD_MIXED,
     GOOD_NORMALISED,
+    GOOD_TOKENS,
     GOOD_WIDE,
     Parts,
     exhibit,
@@ -433,9 +434,26 @@ setting("scale of an unbounded state", "quantization.operand_scale.gru0", 0.01, 
 setting("endless table", "nodes.0.num_embeddings", 2**20 + 1, "nodes[0].num_embeddings is 1048577", GOOD_EMBEDDING)
 setting("embedding of two channels", "input", {"size": 2, "channels": ["a", "b"]},
         "node 'embedding' reads 1 values; expected the input's 2", GOOD_EMBEDDING)  # fmt: skip
+setting("tokens of a softmax", "nodes.9.kind", "softmax", "target next_token at a softmax head", GOOD_TOKENS)
+setting("logarithms of classes", "outputs.0", {"node": "output", "target": "step_label", "labels": [*"abcdefghijkl"]},
+        "target step_label at a log_softmax head; expected next_token", GOOD_TOKENS)  # fmt: skip
+setting("labels of tokens", "outputs.0.labels", [*"abcdefghijkl"], "outputs[0] has an unknown field 'labels'",
+        GOOD_TOKENS)  # fmt: skip
+setting("horizon of tokens", "outputs.0.horizon", 0, "outputs[0] has an unknown field 'horizon'", GOOD_TOKENS)
 setting("scales in dynamic-w8", "quantization.operand_scale", {"gru0": 0.1}, "unused entry 'gru0'; expected none",
         GOOD_DYNAMIC)  # fmt: skip
 setting("float gru in dynamic-w8", "quantization.keep", {"gru0": "float32"}, "keep has 'gru0': float32", GOOD_DYNAMIC)
+
+
+@exhibit("outputs[0] has target next_token in a model without an embedding; expected one")
+def _tokens_of_what_is_no_token(parts: Parts) -> None:
+    parts.config["nodes"][5]["kind"] = "log_softmax"
+    parts.config["outputs"] = [{"node": "output", "target": "next_token"}]
+
+
+@exhibit("outputs[0] has target next_token and 12 numbers; expected the embedding's 13", GOOD_TOKENS)
+def _tokens_that_are_never_given(parts: Parts) -> None:
+    parts.config["nodes"][0]["num_embeddings"] = 13
 
 
 @exhibit("tensor 'gru0.full_scale' holds 0 at index 2; expected positive numbers", GOOD_MIXED)

@@ -11,6 +11,7 @@ from typing import Any
 from edgegru_export.saving import artifact_bytes
 from edgegru_runtime.errors import ArtifactError
 from tests.builders import (
+    TOKENS,
     mixed_artifact,
     mixed_config,
     normalised,
@@ -35,6 +36,7 @@ GOOD_MIXED = artifact_bytes(quantized(_MIXED, keep={"gru0": "static-w8a16"}))
 GOOD_DYNAMIC = artifact_bytes(quantized(_MIXED, "dynamic-w8"))
 GOOD_EMBEDDING = artifact_bytes(quantized(mixed_artifact(0, embedding=True)))
 GOOD_TEXT = artifact_bytes(random_floats(with_tokenizer(mixed_config(3, embedding=True)), 0))
+GOOD_TOKENS = artifact_bytes(mixed_artifact(0, **TOKENS))
 GOOD_INITIAL_STATE = artifact_bytes(random_floats(with_initial_states(random_config(2, (3,))), 0))
 GOOD_NORMALISED = artifact_bytes(quantized(random_floats(normalised(random_config(2, (3,))), 0), "dynamic-w8"))
 GOOD_SOUND = artifact_bytes(random_floats(with_log_mel(random_config(3, (4,))), 0))

@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from edgegru_export import onnx_float
+from edgegru_export.exporting import export
 from edgegru_export.gate_order import EDGEGRU, KERAS, ONNX, reorder_gates
 from edgegru_export.onnx_graph import IR_VERSION, OPSET
 from edgegru_export.stimulus import gaussian_input
@@ -21,6 +22,7 @@ from edgegru_runtime.errors import ExportError
 from edgegru_runtime.model_config import CANDIDATE_ACTIVATIONS, HeadNode, OutputConfig
 from edgegru_runtime.reference import Reference
 from tests.builders import (
+    TOKENS,
     changed,
     drawn_float_config,
     from_arrays,
@@ -73,6 +75,11 @@ def test_nodes_of_every_kind(artifact: Artifact, tmp_path_factory: pytest.TempPa
     for sequence in (False, True):
         path.write_bytes(onnx_float.build(artifact, sequence))
         assert verify(path, artifact).passed
+
+
+@pytest.mark.parametrize("sequence", [False, True])
+def test_logarithms_of_tokens(sequence: bool, tmp_path: Path) -> None:
+    assert export(mixed_artifact(2, **TOKENS), tmp_path / "model.onnx", format="onnx", sequence=sequence).passed
 
 
 @FORMULATIONS

@@ -24,6 +24,7 @@ from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model_config import ACTIVATIONS, CANDIDATE_ACTIVATIONS, RESETS, STATIC_SCHEMES
 from tests.builders import (
     SIZES,
+    TOKENS,
     drawn_config,
     drawn_keep,
     from_arrays,
@@ -95,6 +96,13 @@ def test_models_of_every_kind_and_mixed_widths(seed: int) -> None:
 def test_batches_in_any_state(reset: str, head: str, batch: int) -> None:
     artifact = random_integer_artifact(batch, 5, (9, 4), reset=reset, head=head, bias=batch != 7)
     check_rows(artifact, jumping_input(artifact, batch))
+
+
+@pytest.mark.parametrize("octaves", [0, 8])
+@pytest.mark.parametrize("seed", range(4))
+def test_logarithms_of_tokens(seed: int, octaves: float) -> None:
+    artifact = random_integers(mixed_config(**TOKENS), seed, STATIC_SCHEMES[seed % 2], octaves=octaves)
+    check_rows(artifact, np.concatenate([gaussian_input(artifact, 30), jumping_input(artifact, 30)]), seed)
 
 
 @pytest.mark.parametrize("activation", ACTIVATIONS)

@@ -40,6 +40,7 @@ from edgegru_runtime.model_config import (
 from edgegru_runtime.reference import Reference
 from tests.builders import (
     SIZES,
+    TOKENS,
     changed,
     drawn_config,
     drawn_keep,
@@ -101,6 +102,18 @@ def test_nodes_of_every_kind_and_mixed_widths(seed: int, tmp_path: Path) -> None
     config, scheme = drawn_config(rng, SIZES[2:]), STATIC_SCHEMES[seed % 2]
     artifact = quantized(random_floats(config, seed), scheme, drawn_keep(rng, config, scheme))
     assert export(artifact, tmp_path / "model.tflite", format="tflite", state=("io", "variables")[seed % 3 == 0]).passed
+
+
+@pytest.mark.parametrize("scheme", STATIC_SCHEMES)
+@pytest.mark.parametrize("factor", [1, 20])
+def test_logarithms_of_tokens(factor: float, scheme: str, tmp_path: Path) -> None:
+    """Those of improbable tokens too, far beyond where probabilities saturate."""
+    model = mixed_artifact(3, 3, 9, **TOKENS)
+    arrays = {name: model.array(name) for name in model.tensors}
+    arrays["dense.weight"] = arrays["dense.weight"] * np.float32(factor)
+    artifact = quantized(from_arrays(model.config, arrays), scheme)
+    report = export(artifact, tmp_path / "model.tflite", format="tflite")
+    assert report.other_decisions is not None and report.other_decisions < 0.05
 
 
 @pytest.mark.parametrize("scheme", STATIC_SCHEMES)

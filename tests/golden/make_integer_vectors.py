@@ -17,6 +17,7 @@ from edgegru_export.saving import save_artifact
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.integer_reference import IntegerReference
 from tests.builders import (
+    TOKENS,
     mixed_artifact,
     random_artifact,
     random_config,
@@ -68,6 +69,7 @@ CASES: dict[str, tuple[Artifact, str, dict[str, str]]] = {  # the float model, t
     "log_mel_without_overlap": (
         random_floats(with_log_mel(random_config(4, (7,)), 33, 31, 32, 32768.0), 19), W8A16, {},
     ),
+    "tokens": (mixed_artifact(20, **TOKENS), W8A8, {}),
 }
 
 

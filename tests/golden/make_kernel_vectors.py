@@ -18,6 +18,7 @@ from edgegru_runtime import Model
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.plan import make_plan
 from tests.builders import (
+    TOKENS,
     mixed_artifact,
     mixed_config,
     normalised,
@@ -69,6 +70,9 @@ def models() -> dict[str, Artifact]:
             with_log_mel(random_config(3, (5,)), 8, 8, 8, 32768.0), 11, "static-w8a16"
         ),
         "float_log_mel": random_floats(with_log_mel(random_config(4, (9,)), 6, 20, 32), 12),
+        "int8_tokens": quantized(mixed_artifact(13, **TOKENS)),
+        "int16_tokens": random_integers(mixed_config(**TOKENS), 14, "static-w8a16", octaves=4),
+        "float_tokens": mixed_artifact(15, **TOKENS),
         "dynamic": quantized(mixed_artifact(hidden_size=9), "dynamic-w8"),
     }
 

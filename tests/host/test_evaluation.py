@@ -12,7 +12,7 @@ from edgegru_export.saving import save_artifact, with_identity
 from edgegru_runtime import Artifact, Model
 from edgegru_runtime.errors import ArtifactError, DataError, EdgegruError, EngineError
 from edgegru_runtime.model_config import OutputConfig
-from tests.builders import changed, random_artifact
+from tests.builders import TOKENS, changed, mixed_artifact, random_artifact
 from tests.host.recordings_on_disk import write_labelled_folder
 
 CLASSES = ("class 0", "class 1", "class 2", "class 3")
@@ -94,6 +94,17 @@ def test_labels_of_which_any_number_holds_are_scored_by_likelihood_and_f1():
     worst = evaluate_sequences(model, [sequence(x, 1 - likely, mask)])
     expected = -np.log(np.minimum(probabilities, 1 - probabilities)[mask]).sum(axis=1).mean()
     assert (worst.scored, worst.metrics) == (7, pytest.approx({"nll": expected, "micro_f1": 0.0}))
+
+
+def test_tokens_are_scored_by_likelihood_and_accuracy():
+    model, x = Model(mixed_artifact(1, **TOKENS)), np.array([[3], [0], [11], [5]], np.float32)
+    y = streamed(model, x)
+    target = y.argmax(axis=1)
+    target[1] = y[1].argmin()
+    evaluation = evaluate_sequences(model, [sequence(x, target)])
+    assert evaluation.metrics["accuracy"] == 0.75
+    assert evaluation.metrics["nll"] == pytest.approx(-np.mean([y[i, k] for i, k in enumerate(target)]))
+    assert evaluation.confusion is None and str(evaluation).startswith("float32 on kernel")
 
 
 def test_a_picture_needs_classes(tmp_path):

@@ -32,7 +32,7 @@ class Tagger(torch.nn.Module):
         self.conv = torch.nn.Conv1d(SMALL, SMALL, 3, dilation=2, groups=SMALL) if "conv" in parts else None
         self.gru = torch.nn.GRU(SMALL, HIDDEN, layers, batch_first=self.batch_first, bias=parts.get("bias", True))
         self.norm = parts["norm"](HIDDEN) if "norm" in parts else None
-        self.dense = torch.nn.Linear(HIDDEN, 4)
+        self.dense = torch.nn.Linear(HIDDEN, parts.get("outputs", 4))
 
     def forward(self, x: Any, *h: Any) -> Any:
         if self.embedding is not None:
@@ -77,6 +77,7 @@ MODULES: dict[str, dict[str, Any]] = {
     "batch normalisation": {"norm": torch.nn.BatchNorm1d},
     "softmax": {"activation": torch.nn.Softmax(-1)},
     "embedding": {"embedding": True},
+    "tokens": {"embedding": True, "outputs": 11, "activation": torch.nn.LogSoftmax(-1)},
 }
 
 

@@ -154,7 +154,7 @@ REFUSED: dict[str, tuple[onnx.ModelProto, str]] = {
     ),
     "logarithm": (
         behind(node("LogSoftmax", ["y"], ["z"], axis=-1)),
-        "node z (LogSoftmax): a logarithm of probabilities",
+        "logarithms of 5 probabilities and the model begins with no embedding, expected as many rows as probabilities",
     ),
     "unknown": (behind(node("Erf", ["y"], ["z"])), "node z (Erf): is no operator that the import knows"),
     "hard sigmoid": (

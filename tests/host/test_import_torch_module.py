@@ -157,6 +157,24 @@ def test_an_embedding_takes_row_numbers():
         np.testing.assert_allclose(streamed(artifact, rows.numpy().T)[0], module(rows)[0], atol=1e-6)
 
 
+def test_logarithms_of_what_an_embedding_reads_are_tokens():
+    torch.manual_seed(0)
+    module = Written(
+        lambda m, x: F.log_softmax(m.lin(m.gru(m.table(x))[0]), -1),
+        table=nn.Embedding(9, 3),
+        gru=gru(3, 4),
+        lin=nn.Linear(4, 9),
+    )
+    artifact = from_torch(module)
+    assert [(output.target, output.labels) for output in artifact.config.outputs] == [("next_token", ())]
+    rows = torch.tensor([[0, 8, 3, 3, 1]])
+    with torch.no_grad():
+        np.testing.assert_allclose(streamed(artifact, rows.numpy().T)[0], module(rows)[0], atol=2e-6)
+    module.table = nn.Embedding(10, 3)
+    with pytest.raises(ImportModelError, match=r"of 9 probabilities and the model begins with an embedding of 10 rows"):
+        from_torch(module)
+
+
 def test_a_state_that_is_handed_back_is_no_output():
     class Handing(nn.Module):
         def __init__(self) -> None:

@@ -124,7 +124,8 @@ FORWARD: dict[str, tuple[Callable[..., Any], str]] = {
     "instance normalisation": (lambda m, x: F.instance_norm(m["gru"](x)[0].mT), "forward: normalises over time"),
     "divided by input": (lambda m, x: m["gru"](1 / (x + 2))[0], "forward: divides by numbers of the input"),
     "clamped": (lambda m, x: m["gru"](x.clamp(-1, 1))[0], "forward: clamps from -1 to 1, expected from 0 on"),
-    "logarithms": (lambda m, x: F.log_softmax(m["gru"](x)[0], -1), "forward: gives logarithms of probabilities"),
+    "logarithms": (lambda m, x: F.log_softmax(m["gru"](x)[0], -1), "the model begins with no embedding, expected"),
+    "logarithms inside": (lambda m, x: m["gru"](F.log_softmax(x, -1))[0], "a log_softmax stands inside the model"),
     "two axes at once": (
         lambda m, x: m["gru"](m["gru"](x.mT.reshape(-1, 1, 3))[0][..., :3])[0],
         "puts steps and channels into one axis, expected time on its own",

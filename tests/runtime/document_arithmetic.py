@@ -6,6 +6,7 @@ the document has them.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 
@@ -50,16 +51,35 @@ BOUNDED = {
 }
 
 
-def softmax(arguments: list[int]) -> list[int]:
-    powers = []
-    for argument in arguments:
-        d = r(max(arguments) - argument, 1549082005, 30)
+def shares(arguments: list[int]) -> tuple[list[int], list[int]]:
+    """d and e of the document."""
+    distances, powers = [r(max(arguments) - argument, 1549082005, 30) for argument in arguments], []
+    for d in distances:
         k, f = d >> 16, d & 65535
         segment, p = f >> 12, (f & 4095) << 3
         e = fx.EXP2_C0[segment] + r(p * (fx.EXP2_C1[segment] + r(p * fx.EXP2_C2[segment], 1, 15)), 1, 15)
         powers.append((e * 2**16) >> min(k, 62))
+    return distances, powers
+
+
+def softmax(arguments: list[int]) -> list[int]:
+    _, powers = shares(arguments)
     total = sum(powers)
     return [(e * 2**15 + total // 2) // total for e in powers]
+
+
+def log2(value: int) -> int:
+    highest = value.bit_length() - 1
+    f = ((value << (62 - highest)) >> 32) - 2**30
+    result = 0
+    for c in reversed(fx.LOG2_C):
+        result = c + r(result, f, 30)
+    return (highest << 16) + r(result, f, 44)
+
+
+def log_softmax(arguments: list[int]) -> list[int]:
+    distances, powers = shares(arguments)
+    return [-(d + log2(sum(powers)) - 30 * 2**16) for d in distances]
 
 
 def dot(row: Sequence[int], q: Sequence[int]) -> int:
@@ -85,7 +105,7 @@ class Document:
         self.values, self.value_scales = {}, {}
         outputs: dict[str, list[float]] = {}
         for node in self.artifact.config.nodes:
-            if node.kind in ("softmax", "sigmoid", "identity"):
+            if node.kind in ("softmax", "log_softmax", "sigmoid", "identity"):
                 outputs[node.name] = self.head(node)
             else:
                 self.values[node.name], self.value_scales[node.name] = self.node(node, x)
@@ -262,6 +282,10 @@ class Document:
             m, t = fx.multipliers([s * 2**16 for s in scales], node.name)
             p = softmax([clamp(r(v, mi, t), 2**30) for v, mi in zip(values, m, strict=True)])
             return [float(np.float32(v) * np.float32(2.0**-15)) for v in p]
+        if node.kind == "log_softmax":
+            m, t = fx.multipliers([s * 2**16 for s in scales], node.name)
+            p = log_softmax([clamp(r(v, mi, t), 2**30) for v, mi in zip(values, m, strict=True)])
+            return [float(np.float32(v) * np.float32(math.log(2) * 2.0**-16)) for v in p]
         if node.kind == "sigmoid":
             m, t = fx.multipliers([s * 2**11 for s in scales], node.name)
             p = [sigmoid(r(v, mi, t)) for v, mi in zip(values, m, strict=True)]

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from edgegru_runtime.model_config import ModelConfig
 from edgegru_runtime.result import Event, Result
-from tests.builders import random_config, with_state_output
+from tests.builders import TOKENS, mixed_config, random_config, with_state_output
 
 LABELS = ("sit", "walk, slowly", 'the "stairs"', "größe=1 \\")
 # What artifacts allow in labels: no control characters, no halves of surrogate pairs.
@@ -31,6 +31,11 @@ def labelled(names: tuple[str, ...] = LABELS, head: str = "softmax") -> ModelCon
 def two_outputs() -> ModelConfig:
     """Classes "output" and independent labels "state"."""
     return with_state_output(labelled(), "sigmoid")
+
+
+def of_tokens() -> ModelConfig:
+    """A model of the next token."""
+    return mixed_config(**TOKENS)
 
 
 def float32(number: float) -> float:

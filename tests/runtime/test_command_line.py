@@ -20,7 +20,7 @@ from edgegru_runtime import load
 from edgegru_runtime.command_line import main
 from edgegru_runtime.session import unpacked
 from edgegru_runtime.session_file import SessionFile
-from tests.builders import changed, from_arrays, random_artifact, random_integer_artifact
+from tests.builders import TOKENS, changed, from_arrays, mixed_artifact, random_artifact, random_integer_artifact
 from tests.runtime.exported_files import write_export
 
 ARTIFACT = random_artifact(0, 3, (5, 4))
@@ -225,6 +225,17 @@ def test_info(model: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert ARTIFACT.config.identity in text
     assert "c0, c1, c2" in text
     assert "class 0, class 1, class 2, class 3" in text
+
+
+def test_a_model_of_tokens(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    save_artifact(mixed_artifact(1, **TOKENS), tmp_path / "model")
+    (tmp_path / "tokens.csv").write_text("c0\n3\n5\n11\n")
+    assert main(["info", str(tmp_path / "model")]) == 0
+    assert "\noutput      next_token from output\n" in capsys.readouterr().out
+    for emit, lines in (("all", 3), ("events", 0)):
+        assert main(["run", str(tmp_path / "model"), "--source", str(tmp_path / "tokens.csv"), "--emit", emit]) == 0
+        found = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+        assert len(found) == lines and all(line.keys() == {"i", "token", "log_p"} for line in found)
 
 
 def test_info_shows_what_is_not_usual(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -18,7 +18,7 @@ from edgegru_runtime.model_config import (
     OutputConfig,
     QuantizationConfig,
 )
-from tests.builders import mixed_artifact, quantized, random_artifact, random_config, random_integer_artifact
+from tests.builders import TOKENS, mixed_artifact, quantized, random_artifact, random_config, random_integer_artifact
 
 IDENTITY = "0123456789abcdef" * 4
 TEXT = st.text(st.characters(exclude_categories=["Cs", "Cc"]), max_size=200)
@@ -46,6 +46,12 @@ def test_round_trip(make: type, reset: str, head: str) -> None:
 def test_round_trip_of_every_kind_of_node(embedding: bool, scheme: str) -> None:
     artifact = mixed_artifact(0, candidate="relu", embedding=embedding)
     config = (artifact if scheme == "float32" else quantized(artifact, scheme)).config
+    assert round_trip(config) == config
+
+
+def test_tokens_have_no_labels() -> None:
+    config = mixed_artifact(0, **TOKENS).config
+    assert config_to_json(config)["outputs"] == [{"node": "output", "target": "next_token"}]
     assert round_trip(config) == config
 
 

@@ -11,12 +11,20 @@ from hypothesis import strategies as st
 
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.errors import ArtifactError
-from edgegru_runtime.integer_arithmetic import hard_sigmoid_q16, rounding_shift, sigmoid_q16, softmax_q15, tanh_q15
+from edgegru_runtime.integer_arithmetic import (
+    hard_sigmoid_q16,
+    log_softmax_q16,
+    rounding_shift,
+    sigmoid_q16,
+    softmax_q15,
+    tanh_q15,
+)
 from tests.golden.make_tables import exp2_table, tanh_table
 
 TANH_ERROR = 1.52 * 2**-15  # docs/quantization.md
 EXP2_ERROR = 1.2 * 2**-14  # docs/quantization.md
 SOFTMAX_ERROR = 2e-4
+LOG_SOFTMAX_ERROR = 17.0  # units of 2^-16 bits: docs/quantization.md
 
 
 def test_the_tables_are_those_the_script_makes() -> None:
@@ -79,6 +87,37 @@ def test_softmax_against_float64(logits: list[float]) -> None:
 def test_softmax_of_extreme_arguments() -> None:
     assert softmax_q15(np.array([2**30, -(2**30)])).tolist() == [2**15, 0]
     assert softmax_q15(np.array([5, 5, 5, 5])).tolist() == [2**13] * 4
+
+
+@given(st.lists(st.floats(-30, 30), min_size=1, max_size=20))
+def test_log_softmax_against_float64(logits: list[float]) -> None:
+    check_logarithms(np.array([round(logit * 2**16) for logit in logits]))
+
+
+@pytest.mark.parametrize("size", [2, 100, 16384])
+@pytest.mark.parametrize("spread", [0.0, 0.1, 3.0, 30.0])
+def test_log_softmax_of_many_numbers(size: int, spread: float) -> None:
+    generator = np.random.default_rng(size)
+    for _ in range(10):
+        check_logarithms(np.rint(generator.normal(0, spread, size) * 2**16).astype(np.int64))
+
+
+def check_logarithms(argument: np.ndarray) -> None:
+    """Within what is stated, never above 0, and in the order of the arguments."""
+    below = (argument - max(argument)) / 2**16
+    exact = (below - np.log(np.exp(below).sum())) / math.log(2) * 2**16
+    value = log_softmax_q16(argument)
+    assert np.max(np.abs(value - exact)) <= LOG_SOFTMAX_ERROR
+    assert value.max() <= 0
+    assert np.all(np.diff(value[np.argsort(argument)]) >= 0)
+
+
+def test_log_softmax_of_extreme_arguments() -> None:
+    assert log_softmax_q16(np.array([2**30, -(2**30)])).tolist() == [0, -3098164010]  # beyond 32 bits
+    assert log_softmax_q16(np.array([7])).tolist() == [0]
+    assert log_softmax_q16(np.array([5, 5, 5, 5])).tolist() == [-(2**17)] * 4
+    far = log_softmax_q16(np.array([2**30] * 16384 + [-(2**30)]))
+    assert far.tolist() == [-14 * 2**16] * 16384 + [-3098164010 - 14 * 2**16]
 
 
 def test_rounding_is_half_up_for_both_signs() -> None:

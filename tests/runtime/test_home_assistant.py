@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from edgegru_runtime.model_config import DecisionConfig, HeadNode, ModelConfig, OutputConfig, ResidualConfig
 from edgegru_runtime.sinks.home_assistant import HomeAssistant, _quoted
 from tests.builders import changed, random_config
+from tests.runtime.sink_results import of_tokens
 
 IDENTITY = "0123456789abcdef" * 4
 
@@ -70,6 +71,10 @@ def test_values_are_sensors_where_each_step_is_published() -> None:
     assert {payload["expire_after"] for payload in entities(slow).values()} == {1000}
     unknown = replace(config, input=replace(config.input, rate=None))
     assert all("expire_after" not in payload for payload in entities(unknown).values())
+
+
+def test_tokens_are_nothing_to_show() -> None:
+    assert entities(of_tokens()) == {}
 
 
 def test_an_anomaly_is_a_binary_sensor() -> None:

@@ -13,6 +13,7 @@ from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model_config import QuantizationConfig
 from tests.builders import (
+    TOKENS,
     changed,
     from_arrays,
     mixed_artifact,
@@ -96,6 +97,7 @@ def test_every_bit_of_a_gru_equals_the_document(
     reset=_RESETS,
     head=_HEADS,
     embedding=st.booleans(),
+    tokens=st.booleans(),
     kernel=st.tuples(st.integers(1, 4), st.integers(1, 3)),
     convolution=st.sampled_from(["linear", "relu", "tanh", *_SIGMOIDS]),
 )
@@ -108,6 +110,7 @@ def test_every_bit_of_every_kind_of_node_equals_the_document(
     reset: str,
     head: str,
     embedding: bool,
+    tokens: bool,
     kernel: tuple[int, int],
     convolution: str,
 ) -> None:
@@ -117,11 +120,10 @@ def test_every_bit_of_every_kind_of_node_equals_the_document(
         reset=reset,
         gates=gates,
         candidate=candidate,
-        head=head,
-        embedding=embedding,
         kernel_size=kernel[0],
         dilation=kernel[1],
         convolution=convolution,
+        **(TOKENS if embedding and tokens else {"head": head, "embedding": embedding}),
     )
     other = {"static-w8a8": "static-w8a16", "static-w8a16": "static-w8a8"}[scheme]
     keep = {config.nodes[0].name if name == "first" else name: other for name in kept}

@@ -9,6 +9,7 @@ import pytest
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.plan import make_plan
 from tests.builders import (
+    TOKENS,
     mixed_artifact,
     normalised,
     quantized,
@@ -23,7 +24,7 @@ from tests.builders import (
 NONE = 0xFFFFFFFF
 NAMES = (
     *("standardise", "embedding", "operand", "linear", "taps", "gru"),
-    *("add", "multiply", "copy", "softmax", "sigmoid", "identity", "layer_normalisation", "log_mel"),
+    *("add", "multiply", "copy", "softmax", "sigmoid", "identity", "layer_normalisation", "log_mel", "log_softmax"),
 )
 
 CODES = ("linear", "relu", "tanh", "sigmoid", "hard_sigmoid_5", "hard_sigmoid_6")  # of activations
@@ -57,6 +58,8 @@ def models() -> list[Artifact]:
         random_integers(with_log_mel(random_config()), 0),
         random_integers(with_log_mel(random_config(), 20, 20), 0, "static-w8a16"),
         quantized(mixed, "static-w8a16"),
+        mixed_artifact(**TOKENS),
+        quantized(mixed_artifact(**TOKENS)),
         quantized(mixed_artifact(embedding=True, reset="before", candidate="relu", head="identity")),
         random_integer_artifact(hidden_sizes=(4, 5), hidden_linear=(3, "tanh"), head="sigmoid", octaves=4),
     ]
@@ -109,7 +112,7 @@ def test_vectors_are_written_once_before_they_are_read(model: Artifact) -> None:
             assert not any(filled[vector] for vector in words[1:3])
             for vector in words[1:3]:
                 filled[vector] = vectors[vector][1]
-        elif name not in ("softmax", "sigmoid", "identity"):
+        elif name not in ("softmax", "log_softmax", "sigmoid", "identity"):
             written = {"standardise": 0, "embedding": 0, "add": 2, "multiply": 2}.get(name, 1)
             assert not filled[words[written]]
             filled[words[written]] = vectors[words[written]][1]

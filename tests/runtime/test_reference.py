@@ -9,9 +9,9 @@ import torch
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import EngineError
 from edgegru_runtime.model_config import ConvolutionNode, EmbeddingNode, GruNode
-from edgegru_runtime.reference import Reference, sigmoid, softmax
+from edgegru_runtime.reference import Reference, log_softmax, sigmoid, softmax
 from edgegru_runtime.tensor import Tensor
-from tests.builders import changed, mixed_artifact, quantized, random_artifact
+from tests.builders import TOKENS, changed, mixed_artifact, quantized, random_artifact
 
 STEPS = 300
 SIGMOIDS = {
@@ -144,6 +144,15 @@ def test_linear_layers_and_heads(activation: str, head: str) -> None:
     np.testing.assert_allclose(y, heads[head](seen["dense"]), rtol=0, atol=1e-12)
 
 
+def test_a_model_of_tokens_equals_torch() -> None:
+    artifact = mixed_artifact(1, 3, 8, **TOKENS)
+    seen: dict[str, np.ndarray] = {}
+    engine = Reference(artifact, np.float64, trace=seen.__setitem__)
+    y = engine.step(engine.new_state(), [3.0])[0]
+    np.testing.assert_allclose(y, torch.log_softmax(torch.from_numpy(seen["dense"]), -1), rtol=0, atol=1e-12)
+    np.testing.assert_allclose(np.exp(y).sum(), 1, rtol=0, atol=1e-12)
+
+
 @pytest.mark.parametrize(("kernel_size", "dilation"), [(1, 1), (2, 1), (3, 2), (4, 3)])
 def test_a_convolution_equals_torch_over_the_sequence(kernel_size: int, dilation: int) -> None:
     artifact = mixed_artifact(2, 3, 5, kernel_size=kernel_size, dilation=dilation, convolution="tanh")
@@ -241,6 +250,7 @@ def test_sigmoid_and_softmax_do_not_overflow(dtype: type) -> None:
     value = np.array([-1e30, -200, 0, 200, 1e30], dtype)
     assert sigmoid(value).tolist() == [0, 0, 0.5, 1, 1]
     assert softmax(value).tolist() == [0, 0, 0, 0, 1]
+    assert log_softmax(value[-2:]).tolist() == [value[-2] - value[-1], 0]
 
 
 def test_values_outside_float32_are_refused_and_the_state_kept() -> None:

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from edgegru_runtime.model_config import DecisionConfig, ModelConfig
 from edgegru_runtime.result import Event, Result
 from edgegru_runtime.sinks.csv_lines import CsvLines
-from tests.runtime.sink_results import label_sets, labelled, result, results, two_outputs
+from tests.runtime.sink_results import label_sets, labelled, of_tokens, result, results, two_outputs
 
 PLAIN = DecisionConfig()
 
@@ -68,6 +68,12 @@ def test_values_and_what_is_no_number() -> None:
     config = labelled(("a", "b"), "identity")
     (row,) = rows(config, result(t=float("nan"), outputs=([float("nan"), -1e30],)))
     assert (row["t"], row["y.a"], row["y.b"]) == ("", "", "-1e+30")
+
+
+def test_tokens() -> None:
+    (row,) = rows(of_tokens(), result(outputs=([-8.0] * 7 + [-0.25] + [-2.5] * 4,)))
+    columns = ["stream", "i", "t", "token", "log_p", "on", "score", "events", "step_us"]
+    assert list(row) == columns and (row["token"], row["log_p"], row["on"]) == ("7", "-0.25", "")
 
 
 def test_repeated_labels_have_columns_of_their_own() -> None:

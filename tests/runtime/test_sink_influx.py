@@ -14,7 +14,7 @@ from edgegru_runtime import EdgegruError, InputError
 from edgegru_runtime.model_config import DecisionConfig, ModelConfig
 from edgegru_runtime.result import Event, Result
 from edgegru_runtime.sinks.influx import Datagrams, InfluxLines, nanoseconds
-from tests.runtime.sink_results import label_sets, labelled, result, results, two_outputs
+from tests.runtime.sink_results import label_sets, labelled, of_tokens, result, results, two_outputs
 
 PLAIN = DecisionConfig()
 
@@ -106,6 +106,12 @@ def test_classes() -> None:
             1700000000_250000000,
         )
     ]
+
+
+def test_tokens() -> None:
+    (found,) = points(of_tokens(), result(outputs=([-8.0] * 7 + [-0.25] + [-2.5] * 4,)))
+    assert (found.tags, found.fields) == ({}, {"i": 7, "token": 7, "log_p": -0.25, "on": ""})
+    assert type(found.fields["token"]) is int
 
 
 def test_several_outputs() -> None:

@@ -22,6 +22,7 @@ from tests.runtime.sink_results import (
     float32,
     label_sets,
     labelled,
+    of_tokens,
     probabilities,
     result,
     results,
@@ -61,6 +62,13 @@ def test_independent_labels_and_values() -> None:
     strict = DecisionConfig(threshold=0.75, threshold_off=0.75)
     assert parsed(config, result(outputs=([0.5, 0.25, 1.0, 0.0],)), decision=strict)["labels"] == ['the "stairs"']
     assert parsed(labelled(head="identity"), result(outputs=([1, -2.5, 1e30, 0],))) == {"i": 7, "y": [1, -2.5, 1e30, 0]}
+
+
+def test_tokens() -> None:
+    numbers = [-8.0] * 7 + [-0.25, -2.0, -0.25, -8.0, -8.0]
+    found = parsed(of_tokens(), result(outputs=(numbers,)), decision=DecisionConfig(smoothing="mean:3"))
+    assert found == {"i": 7, "token": 7, "log_p": -0.25}  # the first of equals; decisions are about labels
+    assert written(of_tokens(), result(outputs=(numbers,)), "events") == ""
 
 
 def test_everything_that_a_result_can_have() -> None:

@@ -18,6 +18,7 @@ from edgegru_export.tolerances import FLOAT_TOLERANCE
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.reference import Reference
 from tests.builders import (
+    TOKENS,
     mixed_artifact,
     mixed_config,
     normalised,
@@ -91,6 +92,7 @@ def test_every_form_streams(reset: str, head: str, bias: bool, tmp_path: Path) -
         {"candidate": "linear", "embedding": True},
         {"gates": "hard_sigmoid_5", "candidate": "sigmoid"},
         {"gates": "hard_sigmoid_6", "reset": "before", "convolution": "hard_sigmoid_5"},
+        TOKENS,
     ],
 )
 def test_every_kind_of_node_streams(shape: dict[str, Any], tmp_path: Path) -> None:

@@ -2,6 +2,8 @@
 
 #include <string.h>
 
+#include "logarithm.h"
+
 int egru_finite(const float *v, size_t size) {
     uint32_t bad = 0;
     for (size_t i = 0; i < size; i++) {
@@ -144,6 +146,17 @@ void egru_give_out_float(const egru_kernel *kernel, const egru_operation *op, co
     for (uint32_t i = 1; i < size; i++)
         largest = value[i] > largest ? value[i] : largest;
     egru_activate_float(kernel, value, work, size, EGRU_LINEAR, largest);
+#if EGRU_TOKENS
+    if (op->code == EGRU_OP_LOG_SOFTMAX) {
+        double sum = 0; /* rounded once: nothing is left to its order */
+        for (uint32_t i = 0; i < size; i++)
+            sum += (double)work[i];
+        total = egru_log2_float((float)sum) * 0.693147181f;
+        for (uint32_t i = 0; i < size; i++)
+            y[i] = (value[i] - largest) - total;
+        return;
+    }
+#endif
     for (uint32_t i = 0; i < size; i++)
         total += work[i];
     for (uint32_t i = 0; i < size; i++)

@@ -5,6 +5,7 @@
 #endif
 
 #include "arithmetic.h"
+#include "logarithm.h"
 #include "portable.h"
 
 uint32_t *egru_position(unsigned char *state, const egru_operation *op) {
@@ -100,18 +101,35 @@ static int64_t half_power(uint32_t fraction) {
     return egru_exp2_c0[k] + egru_round(p * inner, 15);
 }
 
-/* v is overwritten. One division for all: what is multiplied with the inverse is the quotient or one less. */
-static void softmax(int32_t *v, float *y, uint32_t size, const float *scale) {
+/* How far v is below the largest, in powers of two in Q16. */
+static int64_t octaves(int64_t largest, int32_t v) {
+    return egru_round((largest - v) * 1549082005, 30);
+}
+
+/* A head of probabilities, or of their logarithms; v is overwritten. */
+static void softmax(const egru_operation *op, int32_t *v, float *y, uint32_t size) {
+    const float *scale = op->b;
     int64_t largest = v[0];
     uint64_t total = 0, inverse;
     for (uint32_t i = 1; i < size; i++)
         largest = v[i] > largest ? v[i] : largest;
     for (uint32_t i = 0; i < size; i++) {
-        int64_t distance = egru_round((largest - v[i]) * 1549082005, 30);
+        int64_t distance = octaves(largest, v[i]);
         int64_t halvings = distance >> 16 < 62 ? distance >> 16 : 62;
-        v[i] = (int32_t)(half_power((uint32_t)(distance & 65535)) * 65536 >> halvings); /* at most 2^30 */
-        total += (uint64_t)v[i];
+        int32_t power = (int32_t)(half_power((uint32_t)(distance & 65535)) * 65536 >> halvings); /* at most 2^30 */
+        total += (uint64_t)power;
+        if (!EGRU_TOKENS || op->code == EGRU_OP_SOFTMAX)
+            v[i] = power;
     }
+#if EGRU_TOKENS
+    if (op->code == EGRU_OP_LOG_SOFTMAX) {
+        int64_t whole = (int64_t)egru_log2_q16(total) - 30 * 65536;
+        for (uint32_t i = 0; i < size; i++)
+            y[i] = (float)-(octaves(largest, v[i]) + whole) * scale[i];
+        return;
+    }
+#endif
+    /* One division for all: what is multiplied with the inverse is the quotient or one less. */
     inverse = ((uint64_t)1 << 61) / total; /* of a total of 2^30 at least: that is the largest number's share */
     for (uint32_t i = 0; i < size; i++) {
         uint64_t divided = (uint64_t)v[i] * 32768 + total / 2, quotient = (divided >> 15) * inverse >> 46;
@@ -123,16 +141,17 @@ static void softmax(int32_t *v, float *y, uint32_t size, const float *scale) {
 void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work, float *y, uint32_t size) {
     const int32_t *m = op->a;
     const float *scale = op->b, *offset = op->matrix.offset;
+    int normalises = op->code == EGRU_OP_SOFTMAX || (EGRU_TOKENS && op->code == EGRU_OP_LOG_SOFTMAX);
     int64_t limit = op->code == EGRU_OP_IDENTITY ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
     for (uint32_t i = 0; i < size; i++) {
         int32_t v = (int32_t)egru_clamp(m ? egru_round((int64_t)value[i] * m[i], op->shift) : value[i], limit);
-        if (op->code == EGRU_OP_SOFTMAX) {
+        if (normalises) {
             work[i] = v;
         } else {
             float real = (float)(op->code == EGRU_OP_SIGMOID ? egru_bounded(v, EGRU_SIGMOID) : v) * scale[i];
             y[i] = offset ? real + offset[i] : real;
         }
     }
-    if (op->code == EGRU_OP_SOFTMAX)
-        softmax(work, y, size, scale);
+    if (normalises)
+        softmax(op, work, y, size);
 }

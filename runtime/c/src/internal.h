@@ -13,6 +13,9 @@
 #ifndef EGRU_LOG_MEL
 #define EGRU_LOG_MEL 1 /* 0: no models that take sound */
 #endif
+#ifndef EGRU_TOKENS
+#define EGRU_TOKENS 1 /* 0: no models that give the next token */
+#endif
 #ifndef EGRU_SIMD
 #define EGRU_SIMD 1 /* 0: portable C alone */
 #endif
@@ -51,7 +54,8 @@ enum {
     EGRU_OP_SIGMOID,
     EGRU_OP_IDENTITY,
     EGRU_OP_LAYER_NORMALISATION,
-    EGRU_OP_LOG_MEL
+    EGRU_OP_LOG_MEL,
+    EGRU_OP_LOG_SOFTMAX
 };
 
 /* W v + b with the weights as a kernel packed them. What it multiplies with is Q8, Q16 or FLOAT. */
@@ -192,7 +196,8 @@ typedef struct {
 } egru_operation;
 
 static inline int egru_is_head(const egru_operation *op) {
-    return op->code - EGRU_OP_SOFTMAX <= EGRU_OP_IDENTITY - EGRU_OP_SOFTMAX;
+    return op->code - EGRU_OP_SOFTMAX <= EGRU_OP_IDENTITY - EGRU_OP_SOFTMAX ||
+           (EGRU_TOKENS && op->code == EGRU_OP_LOG_SOFTMAX);
 }
 
 typedef struct {

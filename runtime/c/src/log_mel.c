@@ -9,6 +9,7 @@
 #include <string.h>
 
 #include "arithmetic.h"
+#include "logarithm.h"
 
 #define ONE 1073741824 /* 2^30: a cosine of 1, a sample of full scale in a window of 1 */
 
@@ -64,22 +65,6 @@ static uint64_t power_of(const int32_t *table, const int32_t *z, uint32_t size, 
     return (uint64_t)(re * re + im * im);
 }
 
-/* log2 of an integer from 1 on, below 2^63, with 16 fractional bits: the highest bit, and a polynomial for what is behind it. */
-static int32_t log2_q16(uint64_t v) {
-    static const int32_t c[] = {1548920839, -771102598, 491289709, -298398591, 130779510, -27747045};
-    int32_t highest = 62;
-    int64_t fraction, sum = c[5];
-    for (int32_t shift = 32; shift; shift /= 2)
-        if (v < (uint64_t)1 << (63 - shift)) {
-            v <<= shift;
-            highest -= shift;
-        }
-    fraction = (int64_t)(v >> 32) - ONE;
-    for (int i = 4; i >= 0; i--)
-        sum = c[i] + egru_round(sum * fraction, 30);
-    return highest * 65536 + rounded(sum * fraction, 44);
-}
-
 void egru_log_mel(const egru_operation *op, const int16_t *samples, uint32_t in_size, int32_t *work, float *value) {
     const egru_log_mel_tables *t = &op->log_mel;
     const int32_t *window = t->window;
@@ -107,7 +92,7 @@ void egru_log_mel(const egru_operation *op, const int16_t *samples, uint32_t in_
             falls += power - share;
         }
         if (band)
-            value[band - 1] = (float)(log2_q16(falls + floor) + unit * 65536) * (1.0f / 65536.0f);
+            value[band - 1] = (float)(egru_log2_q16(falls + floor) + unit * 65536) * (1.0f / 65536.0f);
         falls = rises;
     }
 }
@@ -146,30 +131,6 @@ static float power_of_float(const float *table, const float *z, uint32_t size, u
     return re * re + im * im;
 }
 
-/* log2 of a positive number v = 2^e m, m about 1: 2 / ln 2 (s + s^3 / 3 + ...), s = (m - 1) / (m + 1). */
-static float log2_float(float v) {
-    uint32_t bits;
-    int32_t exponent;
-    float s, squared, sum = 0.320598896f;
-    memcpy(&bits, &v, 4);
-    if (bits >= 0x7f800000u)
-        return v; /* what is not finite stays so, and the step is not taken */
-    exponent = (int32_t)(bits >> 23) - 127;
-    bits = (bits & 0x007fffffu) | 0x3f800000u;
-    memcpy(&v, &bits, 4);
-    if (v >= 1.41421356f) {
-        v = 0.5f * v;
-        exponent++;
-    }
-    s = (v - 1.0f) / (v + 1.0f);
-    squared = s * s;
-    sum = sum * squared + 0.412198583f;
-    sum = sum * squared + 0.577078016f;
-    sum = sum * squared + 0.961796694f;
-    sum = sum * squared + 2.88539008f;
-    return (float)exponent + s * sum;
-}
-
 void egru_log_mel_float(const egru_operation *op, const float *samples, uint32_t in_size, float *work, float *value) {
     const egru_log_mel_tables *t = &op->log_mel;
     const float *window = t->window, *rising = t->rising, *floor = t->floor;
@@ -191,7 +152,7 @@ void egru_log_mel_float(const egru_operation *op, const float *samples, uint32_t
             falls += power * (1.0 - weight);
         }
         if (band)
-            value[band - 1] = log2_float((float)falls + *floor);
+            value[band - 1] = egru_log2_float((float)falls + *floor);
         falls = rises;
     }
 }

@@ -243,6 +243,9 @@ void egru_read_operation(egru_builder *b, egru_operation *op, const uint32_t *a)
     case EGRU_OP_SOFTMAX:
     case EGRU_OP_SIGMOID:
     case EGRU_OP_IDENTITY:
+#if EGRU_TOKENS
+    case EGRU_OP_LOG_SOFTMAX:
+#endif
         read_head(b, op, a, egru_reads(b, op->in, value));
         return;
     case EGRU_OP_ADD:

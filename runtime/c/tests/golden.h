@@ -119,7 +119,7 @@ static inline golden load_golden(const char *path) {
 /* Whether this build of the library has what the model needs. */
 static inline int built_for(const golden *g) {
     size_t vectors = word_at(g->plan + 60);
-    if ((!EGRU_FLOAT && !g->integer) || (!EGRU_LOG_MEL && operation(g, 14)))
+    if ((!EGRU_FLOAT && !g->integer) || (!EGRU_LOG_MEL && operation(g, 14)) || (!EGRU_TOKENS && operation(g, 15)))
         return 0;
     for (size_t i = 0; i < vectors; i++)
         if (!EGRU_Q16 && word_at(g->plan + 72 + 8 * i) == 3)

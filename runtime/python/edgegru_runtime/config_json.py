@@ -34,6 +34,7 @@ from edgegru_runtime.model_config import (
     CANDIDATE_ACTIVATIONS,
     FORMAT_VERSION,
     GATE_ACTIVATIONS,
+    NEXT_TOKEN,
     RESETS,
     SCHEMES,
     TARGETS,
@@ -66,7 +67,7 @@ FORMAT = "edgegru"
 MAX_NODES = 256
 MAX_OUTPUTS = 16
 MAX_DEPTH = 8  # of the free-form fields data and provenance
-HEAD_KINDS = ("softmax", "sigmoid", "identity")
+HEAD_KINDS = ("softmax", "log_softmax", "sigmoid", "identity")
 ELEMENTWISE_KINDS = ("add", "multiply")
 MAX_INPUTS = 64  # of a concatenate node
 MAX_EMBEDDINGS = 2**20  # rows of a table; fewer than 2^24, above which a float32 input skips numbers
@@ -198,7 +199,9 @@ def _input_to_json(config: InputConfig) -> dict[str, Any]:
 
 
 def _output_to_json(config: OutputConfig) -> dict[str, Any]:
-    result: dict[str, Any] = {"node": config.node, "target": config.target, "labels": list(config.labels)}
+    result: dict[str, Any] = {"node": config.node, "target": config.target}
+    if config.labels:
+        result["labels"] = list(config.labels)
     if config.units:
         result["units"] = list(config.units)
     if config.horizon:
@@ -331,8 +334,10 @@ def _name_and_inputs(
 
 
 def _output(value: object, at: str) -> OutputConfig:
-    fields = take_fields(value, at, ("node", "target", "labels"), ("units", "horizon"))
-    labels = take_texts(fields["labels"], f"{at}.labels", None)
+    of_tokens = isinstance(value, dict) and value.get("target") == NEXT_TOKEN
+    named, optional = ((), ()) if of_tokens else (("labels",), ("units", "horizon"))
+    fields = take_fields(value, at, ("node", "target", *named), optional)
+    labels = () if of_tokens else take_texts(fields["labels"], f"{at}.labels", None)
     return OutputConfig(
         node=take_matching(fields["node"], f"{at}.node", is_node_name, "the name of a head"),
         target=take_choice(fields["target"], f"{at}.target", TARGETS),

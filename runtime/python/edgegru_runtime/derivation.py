@@ -110,7 +110,7 @@ class Derivation:
         artifact, name = self._artifact, node.name
         match node:
             case LogMelNode():
-                self.scale[name] = [2.0**-fx.LOG_MEL_BITS] * node.output_size
+                self.scale[name] = [2.0**-fx.LOG2_BITS] * node.output_size
             case StandardiseNode():
                 self.scale[name] = operand_scales(artifact, name)
                 mean, std = (artifact.numbers(f"{name}.{field}") for field in ("mean", "std"))
@@ -184,9 +184,10 @@ class Derivation:
         scale, tensors = self.scale[source], self._artifact.tensors
         offset = None
         multipliers: Multipliers | None = None
-        if node.kind == "softmax":
+        if node.kind in ("softmax", "log_softmax"):
             multipliers = _multipliers([s * 2.0**fx.SOFTMAX_ARGUMENT_BITS for s in scale], node.name)
-            output_scale = [2.0**-fx.PROBABILITY_BITS] * node.size
+            logarithm = fx.float32(fx.LN_2 * 2.0**-fx.LOG2_BITS)
+            output_scale = [2.0**-fx.PROBABILITY_BITS if node.kind == "softmax" else logarithm] * node.size
         elif node.kind == "sigmoid":
             multipliers = _multipliers([s * _to_argument("sigmoid") for s in scale], node.name)
             output_scale = [2.0**-fx.GATE_BITS] * node.size

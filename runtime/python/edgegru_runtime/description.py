@@ -113,7 +113,8 @@ def description_text(description: dict[str, Any]) -> str:
         lines.append(f"tokens      {tokenizer['tokens']:,} {tokenizer['kind']}{split}{lower}")
     for output in description["outputs"]:
         horizon = f", {output['horizon']} steps ahead" if output["horizon"] else ""
-        lines.append(f"output      {output['target']} from {output['node']}{horizon}: {', '.join(output['labels'])}")
+        labels = f": {', '.join(output['labels'])}" if output["labels"] else ""  # tokens have none
+        lines.append(f"output      {output['target']} from {output['node']}{horizon}{labels}")
     lines += ["", *_table(description["layers"]), ""]
     lines += [
         f"parameters  {description['parameters']:,}",

@@ -22,6 +22,8 @@ SIGMOID_ARGUMENT_BITS = 11  # fractional bits of sigmoid's argument: ±16 in 16 
 HARD_SIGMOID_ARGUMENT_BITS = 16  # fractional bits of a hard sigmoid's argument over its divisor: ±1/2 in 16 bits
 SOFTMAX_ARGUMENT_BITS = 16
 PROBABILITY_BITS = 15  # fractional bits of a softmax output
+POWER_BITS = 30  # of 2^-d, what a softmax adds up
+LOG2_BITS = 16  # of a logarithm to the base 2: of an energy, of a probability
 OPERAND_BITS = {"static-w8a8": 8, "static-w8a16": 16}
 OPERAND_LIMIT = {8: 127, 16: 32767}  # by bits; operands are symmetric: -limit … limit
 ARGUMENT_LIMIT = 2**15 - 1  # arguments of tanh and of sigmoids saturate here
@@ -36,10 +38,10 @@ SAMPLE_BITS = 15  # fractional bits of a sample of sound, an int16: 1 is full sc
 TWIDDLE_BITS = 30  # of a cosine, and of the window's weights
 SPECTRUM_BITS = 30  # of a number of a spectrum over its size, whose square is an energy
 FILTER_BITS = 15  # of a bin's share in a band
-LOG_MEL_BITS = 16  # of the logarithm of an energy
 LOG_MEL_LIMIT = 2**61  # of an energy, and of the floor that is added to it
 LOG2_E = 1549082005  # round(log2(e) · 2^30)
 LOG2_E_SHIFT = 30
+LN_2 = 0.6931471805599453
 
 # Second-order interpolation, made by tests/golden/make_tables.py. tanh: 64 segments over [0, 8), largest error
 # 1.52 · 2^-15 over all arguments. 2^-f / 2: 16 segments over [0, 1), largest error 1.2 · 2^-15.

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_runtime.engine import Engine
-from edgegru_runtime.fixed_point import LOG_MEL_BITS
+from edgegru_runtime.fixed_point import LOG2_BITS
 from edgegru_runtime.log_mel import IntegerLogMel, LogMel
 from edgegru_runtime.model_config import ModelConfig
 from edgegru_runtime.tensor import Tensor
@@ -38,7 +38,7 @@ class FrontEndEngine:
         clipped, unit = 0, 1.0
         if isinstance(self._log_mel, IntegerLogMel):
             new, clipped = self._log_mel.samples(new)
-            unit = 2.0**-LOG_MEL_BITS
+            unit = 2.0**-LOG2_BITS
         samples = np.concatenate([state.samples, new])
         features = (self._log_mel(samples[np.newaxis, -self._frame :])[0] * unit).astype(np.float32)  # exactly
         outputs = self.engine.step(state.behind, array("f", features.tobytes()))

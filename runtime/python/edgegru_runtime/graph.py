@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.model_config import (
+    NEXT_TOKEN,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -24,9 +25,10 @@ INPUT = "x"
 EntryNode = StandardiseNode | EmbeddingNode  # what reads the input, or a front end's value
 # What a head may read.
 _HEAD_SOURCES = (LinearNode, ConvolutionNode, GruNode, ElementwiseNode, LayerNormalisationNode)
-# What each kind of head may be asked for: class probabilities, or values.
+# What each kind of head may be asked for: class probabilities, tokens, or values.
 _HEAD_TARGETS = {
     "softmax": ("step_label", "recording_label"),
+    "log_softmax": (NEXT_TOKEN,),
     "sigmoid": ("step_label", "recording_label", "step_labels"),
     "identity": ("step_value", "recording_value", "forecast"),
 }
@@ -125,7 +127,9 @@ def _check_output(output: OutputConfig, at: str, nodes: dict[str, Node]) -> None
     if output.target not in _HEAD_TARGETS[head.kind]:
         expected = " or ".join(_HEAD_TARGETS[head.kind])
         raise ArtifactError(f"{at} has target {output.target} at a {head.kind} head; expected {expected}")
-    if len(output.labels) != head.size:
+    if output.target == NEXT_TOKEN:
+        _check_tokens(output, at, head, nodes)
+    elif len(output.labels) != head.size:
         raise ArtifactError(f"{at} has {len(output.labels)} labels; expected the {head.size} of {output.node!r}")
     if output.target.endswith(("_label", "_labels")) and len(set(output.labels)) != len(output.labels):
         raise ArtifactError(f"{at} has a repeated label; expected a different label for each class")
@@ -134,6 +138,18 @@ def _check_output(output: OutputConfig, at: str, nodes: dict[str, Node]) -> None
             raise ArtifactError(f"{at} has horizon {output.horizon}; expected a divisor of its {head.size} values")
     elif output.horizon:
         raise ArtifactError(f"{at} has horizon {output.horizon} and target {output.target}; expected horizon 0")
+
+
+def _check_tokens(output: OutputConfig, at: str, head: HeadNode, nodes: dict[str, Node]) -> None:
+    """A number for each token that the model reads, which has no other name."""
+    embeddings = [node for node in nodes.values() if isinstance(node, EmbeddingNode)]
+    if not embeddings:
+        raise ArtifactError(f"{at} has target {NEXT_TOKEN} in a model without an embedding; expected one")
+    rows = embeddings[0].num_embeddings
+    if head.size != rows:
+        raise ArtifactError(f"{at} has target {NEXT_TOKEN} and {head.size} numbers; expected the embedding's {rows}")
+    if output.labels or output.units:
+        raise ArtifactError(f"{at} has target {NEXT_TOKEN} and labels or units; expected none")
 
 
 def _check_all_used(config: ModelConfig) -> None:

@@ -64,13 +64,46 @@ def hard_sigmoid_q16(argument: Integers) -> Integers:
 
 def softmax_q15(argument: Integers) -> Integers:
     """softmax over an argument (n,) with 16 fractional bits, with 15: 2^(-d·log2 e), d from the largest."""
-    distance = rounding_shift((np.max(argument) - argument) * fx.LOG2_E, fx.LOG2_E_SHIFT)
-    halvings = np.minimum(distance >> 16, 62)
-    fraction = distance & 0xFFFF
-    power = (_interpolate(_EXP2, fraction >> 12, (fraction & 4095) << 3) << 16) >> halvings
+    power = _power(_octaves(argument))
     total = int(np.sum(power))
     probabilities: Integers = (power * 2**fx.PROBABILITY_BITS + (total >> 1)) // total
     return probabilities
+
+
+def log_softmax_q16(argument: Integers) -> Integers:
+    """log2 of the softmax over an argument (n,), both with 16 fractional bits; never above 0."""
+    octaves = _octaves(argument)
+    total = np.full(1, np.sum(_power(octaves)), np.int64)
+    return -(octaves + log2_q16(total) - (fx.POWER_BITS << fx.LOG2_BITS))
+
+
+def _octaves(argument: Integers) -> Integers:
+    """How far numbers are below the largest, in powers of two with 16 fractional bits."""
+    return rounding_shift((np.max(argument) - argument) * fx.LOG2_E, fx.LOG2_E_SHIFT)
+
+
+def _power(octaves: Integers) -> Integers:
+    """2^-octaves with 30 fractional bits."""
+    fraction = octaves & 0xFFFF
+    mantissa = _interpolate(_EXP2, fraction >> 12, (fraction & 4095) << 3)  # in Q14
+    power: Integers = (mantissa << (fx.POWER_BITS - 14)) >> np.minimum(octaves >> 16, 62)
+    return power
+
+
+def log2_q16(value: Integers) -> Integers:
+    """log2 of integers from 1 on, in units of 2^-16: the highest bit, and a polynomial for what is behind it."""
+    highest = np.zeros_like(value)
+    rest = value.copy()
+    for shift in (32, 16, 8, 4, 2, 1):
+        more = (rest >> shift) > 0
+        highest += more * shift
+        rest = np.where(more, rest >> shift, rest)
+    mantissa = (value << (62 - highest)) >> 32  # 30 fractional bits, the rest cut off
+    fraction = mantissa - (1 << 30)
+    result = np.full_like(value, fx.LOG2_C[-1])
+    for coefficient in fx.LOG2_C[-2::-1]:
+        result = coefficient + rounding_shift(result * fraction, 30)
+    return (highest << fx.LOG2_BITS) + rounding_shift(result * fraction, 60 - fx.LOG2_BITS)
 
 
 @dataclass(frozen=True)

@@ -17,6 +17,7 @@ from edgegru_runtime.integer_arithmetic import (
     Rescaling,
     clamp,
     hard_sigmoid_q16,
+    log_softmax_q16,
     rounding_shift,
     sigmoid_q16,
     softmax_q15,
@@ -158,7 +159,9 @@ class Head:
     def __call__(self, value: Integers) -> NDArray[np.float32]:
         integers = value if self.rescaling is None else self.rescaling(value)
         if self.kind == "softmax":
-            integers = softmax_q15(clamp(integers, 2**30))
+            integers = softmax_q15(clamp(integers, fx.VALUE_LIMIT))
+        elif self.kind == "log_softmax":
+            integers = log_softmax_q16(clamp(integers, fx.VALUE_LIMIT))
         elif self.kind == "sigmoid":
             integers = sigmoid_q16(integers)
         else:

@@ -18,7 +18,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_runtime import fixed_point as fx
-from edgegru_runtime.integer_arithmetic import Integers, rounding_shift
+from edgegru_runtime.integer_arithmetic import Integers, log2_q16, rounding_shift
 from edgegru_runtime.log_mel_tables import table_tensors
 
 if TYPE_CHECKING:
@@ -104,7 +104,7 @@ class IntegerLogMel:
         mask = 2**fx.FILTER_BITS - 1
         rising = (power >> fx.FILTER_BITS) * self.rising + ((power & mask) * self.rising >> fx.FILTER_BITS)
         energy = self._sums(rising)[:, :-1] + self._sums(power - rising)[:, 1:]
-        return log2_q16(energy + self.floor) + (self.unit << fx.LOG_MEL_BITS)
+        return log2_q16(energy + self.floor) + (self.unit << fx.LOG2_BITS)
 
     def _sums(self, bins: Integers) -> Integers:
         """Sums between the edges (T, mels + 1)."""
@@ -184,22 +184,6 @@ def log2(value: Numbers) -> Numbers:
         for coefficient in fx.LOG2_SERIES[-2::-1]:
             series = series * squared + of(coefficient)
         return np.where(np.isfinite(value), exponent.astype(value.dtype) + s * series, value)
-
-
-def log2_q16(value: Integers) -> Integers:
-    """log2 of integers from 1 on, in units of 2^-16: the highest bit, and a polynomial for what is behind it."""
-    highest = np.zeros_like(value)
-    rest = value.copy()
-    for shift in (32, 16, 8, 4, 2, 1):
-        more = (rest >> shift) > 0
-        highest += more * shift
-        rest = np.where(more, rest >> shift, rest)
-    mantissa = (value << (62 - highest)) >> 32  # 30 fractional bits, the rest cut off
-    fraction = mantissa - (1 << 30)
-    result = np.full_like(value, fx.LOG2_C[-1])
-    for coefficient in fx.LOG2_C[-2::-1]:
-        result = coefficient + rounding_shift(result * fraction, 30)
-    return (highest << fx.LOG_MEL_BITS) + rounding_shift(result * fraction, 60 - fx.LOG_MEL_BITS)
 
 
 def tables_of(artifact: Artifact, node: LogMelNode) -> Tables:

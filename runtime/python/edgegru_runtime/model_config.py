@@ -21,7 +21,8 @@ GATE_ACTIVATIONS = ("sigmoid", *HARD_SIGMOIDS)  # of a GRU, as are those below
 CANDIDATE_ACTIVATIONS = ("tanh", "relu", "linear", *GATE_ACTIVATIONS)
 UNBOUNDED = ("relu", "linear")  # activations whose values have no bound of their own
 RESETS = ("after", "before")
-TARGETS = ("step_label", "recording_label", "step_labels", "step_value", "recording_value", "forecast")
+NEXT_TOKEN = "next_token"  # the target of log_softmax heads
+TARGETS = ("step_label", "recording_label", "step_labels", "step_value", "recording_value", "forecast", NEXT_TOKEN)
 
 
 @dataclass(frozen=True)
@@ -254,7 +255,10 @@ class ConcatenateNode:
 
 @dataclass(frozen=True)
 class HeadNode:
-    """What turns the last linear values into outputs: kind "softmax", "sigmoid" or "identity". No tensors."""
+    """What turns the last linear values into outputs. No tensors.
+
+    ``kind``: "softmax", "log_softmax" (its natural logarithms), "sigmoid" or "identity".
+    """
 
     name: str
     inputs: tuple[str, ...]
@@ -288,11 +292,12 @@ class OutputConfig:
     "recording_*" target is read at the last step of a recording, the others at every step; of "step_labels" any number
     may hold at once. ``horizon``: for "forecast",
     how many future steps are predicted (labels then run step by step: all channels of t+1, all of t+2, …), else 0.
+    "next_token", the row of the embedding that comes next, has no labels: its numbers are called by their places.
     """
 
     node: str
     target: str
-    labels: tuple[str, ...]
+    labels: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
     horizon: int = 0
 

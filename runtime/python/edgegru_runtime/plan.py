@@ -44,8 +44,8 @@ _WITH_INITIAL_STATE = 2
 _STANDARDISE, _EMBEDDING, _OPERAND, _LINEAR, _TAPS, _GRU, _ADD, _MULTIPLY, _COPY, _SOFTMAX, _SIGMOID, _IDENTITY = range(
     1, 13
 )
-_LAYER_NORMALISATION, _LOG_MEL = 13, 14
-_HEADS = {"softmax": _SOFTMAX, "sigmoid": _SIGMOID, "identity": _IDENTITY}
+_LAYER_NORMALISATION, _LOG_MEL, _LOG_SOFTMAX = 13, 14, 15
+_HEADS = {"softmax": _SOFTMAX, "log_softmax": _LOG_SOFTMAX, "sigmoid": _SIGMOID, "identity": _IDENTITY}
 
 
 def make_plan(artifact: Artifact) -> bytes:

@@ -61,6 +61,13 @@ def softmax(value: Floats) -> Floats:
     return np.asarray(exponential / exponential.sum())
 
 
+def log_softmax(value: Floats) -> Floats:
+    """v − max − ln Σ exp(v − max). Sum and logarithm in float64, rounded once: nothing is left to the order."""
+    below = value - value.max()
+    total = np.exp(below).sum(dtype=np.float64)
+    return np.asarray(below - np.log(total).astype(value.dtype))
+
+
 def table_row(x: float, rows: int) -> int:
     """Which row of a table of ``rows`` an input means: ``⌊x + 1/2⌋``, in float32, or the nearest there is."""
     return int(np.clip(np.floor(np.float32(x) + np.float32(0.5)), 0, rows - 1))
@@ -75,6 +82,7 @@ _ACTIVATIONS: dict[str, Callable[[Floats], Floats]] = {
 }
 _HEADS: dict[str, Callable[[Floats], Floats]] = {
     "softmax": softmax,
+    "log_softmax": log_softmax,
     "sigmoid": sigmoid,
     "identity": lambda value: value,
 }

@@ -91,6 +91,7 @@ function describe() {
   const count = (n, one, many) => n + " " + (n === 1 ? one : many);
   const given = model.outputs.map(output => output.horizon
     ? "forecast of " + count(output.horizon, "step", "steps")
+    : output.kind === "log_softmax" ? "the next token"
     : count(output.labels.length, ...(output.kind === "softmax" ? ["class", "classes"]
       : output.kind === "sigmoid" ? ["label", "labels"] : ["value", "values"])));
   byId("about").textContent = count(model.channels.length, "channel", "channels") + rate + " → " + given.join(", ");

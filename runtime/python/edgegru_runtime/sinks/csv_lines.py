@@ -8,7 +8,7 @@ from math import inf, isfinite
 from edgegru_runtime.model_config import DecisionConfig, ModelConfig, OutputConfig
 from edgegru_runtime.record import Time
 from edgegru_runtime.result import Result
-from edgegru_runtime.sinks.readings import events_text, kind_of, number, path, unique_labels
+from edgegru_runtime.sinks.readings import events_text, kind_of, likeliest, number, path, unique_labels
 
 _Cells = Callable[[Sequence[float]], list[str]]
 
@@ -56,12 +56,19 @@ def _output(config: ModelConfig, output: OutputConfig, threshold: float) -> tupl
     kind = kind_of(config, output)
     if kind == "identity":
         return [f"y.{name}" for name in names], lambda values: [_cell(value) for value in values]
+    if kind == "log_softmax":
+
+        def token(values: Sequence[float]) -> list[str]:
+            best = likeliest(values)
+            return [str(best), _cell(values[best])]
+
+        return ["token", "log_p"], token
     probabilities = [f"probs.{name}" for name in names]
     if kind == "softmax":
 
         def classes(values: Sequence[float]) -> list[str]:
             cells = [_cell(value) for value in values]
-            best = max(range(len(cells)), key=values.__getitem__)
+            best = likeliest(values)
             return [labels[best], cells[best], *cells]
 
         return ["label", "p", *probabilities], classes

@@ -12,7 +12,7 @@ from edgegru_runtime.model_config import DecisionConfig, ModelConfig, OutputConf
 from edgegru_runtime.record import Time
 from edgegru_runtime.result import Result
 from edgegru_runtime.sinks.lines import Lines, encoded
-from edgegru_runtime.sinks.readings import events_text, kind_of, number, path, unique_labels
+from edgegru_runtime.sinks.readings import events_text, kind_of, likeliest, number, path, unique_labels
 from edgegru_runtime.sinks.sink import Dropped, Warn
 from edgegru_runtime.timeline import TIME_UNITS
 
@@ -176,11 +176,19 @@ def _reading(config: ModelConfig, output: OutputConfig, threshold: float) -> _Re
 
     if kind == "identity":
         return lambda values: ("", fields(values))
+    if kind == "log_softmax":
+        place, log_p = named("token"), named("log_p")
+
+        def token(values: Sequence[float]) -> tuple[str, list[str]]:
+            best = likeliest(values)
+            return "", [f"{place}={best}i", *_field(log_p, values[best])]
+
+        return token
     if kind == "softmax":
         p = named("p")
 
         def classes(values: Sequence[float]) -> tuple[str, list[str]]:
-            best = max(range(len(values)), key=values.__getitem__)
+            best = likeliest(values)
             return labels[best], _field(p, values[best]) + fields(values)
 
         return classes

@@ -9,7 +9,7 @@ from math import inf
 from edgegru_runtime.model_config import DecisionConfig, ModelConfig, OutputConfig
 from edgegru_runtime.record import Time
 from edgegru_runtime.result import Event, Result
-from edgegru_runtime.sinks.readings import kind_of, number, on_says_more
+from edgegru_runtime.sinks.readings import kind_of, likeliest, number, on_says_more
 
 _Reading = Callable[[Sequence[float]], str]
 
@@ -78,6 +78,8 @@ def _reading(config: ModelConfig, output: OutputConfig, decision: DecisionConfig
     kind = kind_of(config, output)
     if kind == "identity":
         return lambda values: f'"y":[{",".join(map(number, values))}]'
+    if kind == "log_softmax":
+        return _token
     names = [quoted(label) for label in output.labels]
     if kind == "softmax":
         return _classes(names)
@@ -88,6 +90,11 @@ def _reading(config: ModelConfig, output: OutputConfig, decision: DecisionConfig
         return f'"labels":[{",".join(reached)}],"probs":[{",".join(map(number, values))}]'
 
     return labels
+
+
+def _token(values: Sequence[float]) -> str:
+    best = likeliest(values)
+    return f'"token":{best},"log_p":{number(values[best])}'
 
 
 def _classes(names: Sequence[str]) -> _Reading:

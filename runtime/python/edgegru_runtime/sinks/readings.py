@@ -18,7 +18,9 @@ def number(value: float) -> str:
 
 
 def kind_of(config: ModelConfig, output: OutputConfig) -> str:
-    """What an output is: "softmax" (one of several classes), "sigmoid" (independent labels) or "identity" (values)."""
+    """What an output is: "softmax" (one of several classes), "log_softmax" (tokens), "sigmoid" (independent labels) or
+    "identity" (values).
+    """
     return config.node(output.node).kind
 
 
@@ -30,6 +32,8 @@ def on_says_more(config: ModelConfig, output: OutputConfig, decision: DecisionCo
     same.
     """
     kind = kind_of(config, output)
+    if kind == "log_softmax":
+        return False
     if kind == "identity":
         return decision.residual is not None and decision.residual.output == output.node
     plain = {"reset", "residual"}
@@ -37,6 +41,11 @@ def on_says_more(config: ModelConfig, output: OutputConfig, decision: DecisionCo
         plain |= {"threshold", "threshold_off"}
     defaults = vars(DecisionConfig())
     return any(value != defaults[name] for name, value in vars(decision).items() if name not in plain)
+
+
+def likeliest(values: Sequence[float]) -> int:
+    """Where the largest is: of equal ones the first."""
+    return max(range(len(values)), key=values.__getitem__)
 
 
 def unique_labels(labels: Sequence[str]) -> list[str]:
