@@ -24,9 +24,10 @@ class Evaluation:
     """How a model does on labelled recordings.
 
     ``scored`` counts the steps with a target: all of a step target, the last of each recording for a recording target.
-    ``metrics``: "accuracy" and "macro_f1" of classes, "nll" (in nats) and "accuracy" of tokens, "nll" and "micro_f1" of
-    step_labels, "mse" and "mae" of values in the target's own units; edgegru.metrics defines them. ``confusion``: true
-    classes down, predicted across, None for other targets. ``clipped``: input values that saturated.
+    ``metrics``: "accuracy" and "macro_f1" of classes; "nll" (in nats), "bits" (the same) and "accuracy" of tokens;
+    "nll" and "micro_f1" of step_labels; "mse" and "mae" of values in the target's own units; edgegru.metrics defines
+    them. ``confusion``: true classes down, predicted across, None for other targets. ``clipped``: input values that
+    saturated.
     """
 
     engine: str
@@ -108,8 +109,10 @@ def evaluate_sequences(model: Model, sequences: Sequence[LabelledSequence], *, p
         scores = {"accuracy": metrics.accuracy(confusion), "macro_f1": metrics.macro_f1(confusion)}
         counts = tuple(tuple(int(count) for count in row) for row in confusion)
     elif output.target == NEXT_TOKEN:
+        nll = -float(np.mean(all_predictions[np.arange(scored), all_targets], dtype=np.float64))
         scores = {
-            "nll": -float(np.mean(all_predictions[np.arange(scored), all_targets], dtype=np.float64)),
+            "nll": nll,
+            "bits": nll / np.log(2.0),
             "accuracy": float(np.mean(all_predictions.argmax(axis=1) == all_targets)),
         }
     elif output.target == "step_labels":

@@ -18,6 +18,7 @@ from edgegru_export.saving import with_identity
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.graph import INPUT
 from edgegru_runtime.model_config import (
+    NEXT_TOKEN,
     ConvolutionNode,
     ElementwiseNode,
     EmbeddingNode,
@@ -42,7 +43,7 @@ def freeze(network: Network, config: TrainConfig, dataset: Dataset, provenance: 
     the artifact gives their own units.
     """
     nodes, arrays = frozen_layers(network, front_end_of(config, dataset), dataset)
-    last = nodes[-1]
+    last, labels = nodes[-1], () if dataset.target == NEXT_TOKEN else dataset.labels  # tokens name themselves
     head = HeadNode("output", (last.name,), last.output_size, _head_kind(dataset.target))
     model = ModelConfig(
         scheme="float32",
@@ -56,7 +57,7 @@ def freeze(network: Network, config: TrainConfig, dataset: Dataset, provenance: 
             dataset.tokenizer,
         ),
         nodes=(*nodes, head),
-        outputs=(OutputConfig("output", dataset.target, dataset.labels, dataset.target_units, dataset.horizon),),
+        outputs=(OutputConfig("output", dataset.target, labels, dataset.target_units, dataset.horizon),),
         decision=config.decision,
         data=data_section(config.data, dataset),
         provenance=dict(provenance),
@@ -77,6 +78,8 @@ def _head_kind(target: str) -> str:
     """What makes the numbers of the last linear layer what the target needs."""
     if target in VALUE_TARGETS:
         return "identity"
+    if target == NEXT_TOKEN:
+        return "log_softmax"
     return "softmax" if target in CLASS_TARGETS else "sigmoid"
 
 

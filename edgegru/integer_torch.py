@@ -111,11 +111,11 @@ def run_add(layer: Elementwise, a: Tensor, b: Tensor) -> Tensor:
 
 
 def run_head(layer: Head, value: Tensor) -> Tensor:
-    """What the head reads (…, size) to what the loss needs, in float64: of softmax and sigmoid the argument, which is
-    the integer they get; of identity the value given out.
+    """What the head reads (…, size) to what the loss needs, in float64: of softmax, log_softmax and sigmoid the
+    argument, which is the integer they get; of identity the value given out.
     """
     integers = value if layer.rescaling is None else rescaled(value, layer.rescaling)
-    if layer.kind == "softmax":
+    if layer.kind in ("softmax", "log_softmax"):
         return integers.clamp(-(2**30), 2**30).double() * 2.0**-fx.SOFTMAX_ARGUMENT_BITS
     if layer.kind == "sigmoid":
         return integers.double() * 2.0**-fx.SIGMOID_ARGUMENT_BITS

@@ -1,4 +1,4 @@
-"""What training minimises and what it reports: one class for classes, one for sets of labels, one for values."""
+"""What training minimises and what it reports: a class each for classes, tokens, sets of labels, and values."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from edgegru.metrics import (
     negative_log_likelihood,
 )
 from edgegru_runtime.errors import ConfigError
+from edgegru_runtime.model_config import NEXT_TOKEN
 
 
 class Objective(Protocol):
@@ -70,6 +71,16 @@ class ClassObjective:
         return {"accuracy": accuracy(confusion), "macro_f1": macro_f1(confusion)}
 
 
+class TokenObjective(ClassObjective):
+    """Cross-entropy of the token that comes next."""
+
+    metrics = ("accuracy",)
+    decisive = "loss"
+
+    def measure(self, targets: NDArray[np.generic], predictions: NDArray[np.generic]) -> dict[str, float]:
+        return {"accuracy": float(np.mean(targets == predictions))}
+
+
 class LabelsObjective:
     """Cross-entropy of labels of which any number may hold: each label's own yes or no, their sum at a step."""
 
@@ -114,9 +125,10 @@ class ValueObjective:
 def make_objective(config: TrainingConfig, dataset: Dataset, device: torch.device) -> Objective:
     """The objective for the target of a data set. Raises ConfigError where the configuration does not fit it."""
     objective: Objective
-    if dataset.target in CLASS_TARGETS:
+    if dataset.target in (*CLASS_TARGETS, NEXT_TOKEN):
+        kind = TokenObjective if dataset.target == NEXT_TOKEN else ClassObjective
         weights = torch.tensor(_class_weights(config.class_weights, dataset), dtype=torch.float32, device=device)
-        objective = ClassObjective(len(dataset.labels), weights, config.label_smoothing)
+        objective = kind(len(dataset.labels), weights, config.label_smoothing)
     else:
         for name, neutral in (("class_weights", "none"), ("label_smoothing", 0.0)):
             if getattr(config, name) != neutral:

@@ -16,7 +16,7 @@ VALUE_TARGETS = ("step_value", "recording_value", "forecast")  # numbers that ha
 NUMERIC_TARGETS = ("step_labels", "step_value", "recording_value")  # made of a recording's numeric y
 FORMATS = (
     "csv-directory", "csv", "npz", "ts", "har_watch_phone", "polymusic", "fsdd", "speech_commands", "uci_har", "wisdm",
-    "nab", "sst2",
+    "nab", "sst2", "text",
 )  # fmt: skip
 DEVICES = ("watch", "phone")
 TIMESTAMP_UNITS = ("auto", "s", "ms")

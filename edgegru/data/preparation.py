@@ -14,11 +14,11 @@ from edgegru.data.blocks import blocks, in_blocks
 from edgegru.data.config import CLASS_TARGETS, NUMERIC_TARGETS, VALUE_TARGETS, DataConfig
 from edgegru.data.reading import read_recordings
 from edgegru.data.recordings import Dataset, LabelledSequence, Recording, RecordingSet
-from edgegru.data.splitting import split_recordings
+from edgegru.data.splitting import Parts, split_recordings
 from edgegru.data.targets import class_names, decide_target, forecast_columns, forecast_labels, label_sequence
 from edgegru.data.texts import FORMATS, read_in_tokens, text_format
 from edgegru_runtime.errors import ArtifactError, ConfigError, DataError
-from edgegru_runtime.model_config import ModelConfig
+from edgegru_runtime.model_config import NEXT_TOKEN, ModelConfig
 
 # The options a model keeps: what its nodes, input and outputs do not already say.
 KEPT = (
@@ -42,8 +42,14 @@ def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -
     else:
         recordings = read_recordings(path, config)
     target = decide_target(config, recordings)
-    labels, units, columns = _outputs(config, recordings, target)
-    parts = split_recordings(recordings.recordings, config, seed)
+    if (target == NEXT_TOKEN) != (recordings.target == NEXT_TOKEN):
+        raise ConfigError(f"data.target is {target!r}, expected {NEXT_TOKEN!r} of whole texts and of nothing else")
+    if target == NEXT_TOKEN:
+        assert tokenizer is not None
+        labels, units, columns = tokenizer.tokens, (), ()
+    else:
+        labels, units, columns = _outputs(config, recordings, target)
+    parts = _split(recordings, config, seed)
     train, validation, test = (
         tuple(
             label_sequence(recording, target, labels, columns, config.horizon, config.history) for recording in part
@@ -80,6 +86,12 @@ def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -
 def is_text(path: Path, config: DataConfig) -> bool:
     """Whether a path has text, by the configured format or by its name."""
     return config.format in FORMATS or (config.format == "auto" and text_format(path) is not None)
+
+
+def _split(recordings: RecordingSet, config: DataConfig, seed: int) -> Parts:
+    if recordings.target == NEXT_TOKEN:  # a whole text has been cut by its fractions
+        config = replace(config, validation_fraction=0.0, test_fraction=0.0)
+    return split_recordings(recordings.recordings, config, seed)
 
 
 def _outputs(
@@ -143,15 +155,17 @@ def labelled_sequences(model_config: ModelConfig, path: str | Path, part: str = 
     if part == "auto":
         chosen = [recording for recording in chosen if recording.part == "test"] or chosen
     elif part != "all":
-        chosen = getattr(split_recordings(chosen, config, seed), part)
+        chosen = getattr(_split(recordings, config, seed), part)
         if not chosen:
             raise DataError(f"{path} has no {part} part by the model's options for splitting")
     columns: tuple[int, ...] = ()
+    if (output.target == NEXT_TOKEN) != (recordings.target == NEXT_TOKEN):
+        raise DataError(f"{path} has not what the model's target {output.target} needs")
     if output.target == "forecast":
         columns = tuple(map(recordings.channels.index, forecast_columns(config, recordings.channels)))
         if forecast_labels([recordings.channels[column] for column in columns], output.horizon) != output.labels:
             raise ArtifactError("the model's data section does not name the channels that its output predicts")
-    elif output.target not in CLASS_TARGETS and recordings.targets != output.labels:
+    elif output.target not in (*CLASS_TARGETS, NEXT_TOKEN) and recordings.targets != output.labels:
         raise DataError(
             f"{path} has the target values {', '.join(recordings.targets) or 'none'}, the model gives "
             f"{', '.join(output.labels)}"

@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 from edgegru.data.config import CLASS_TARGETS, DataConfig
 from edgegru.data.recordings import LabelledSequence, Recording, RecordingSet
 from edgegru_runtime.errors import DataError
+from edgegru_runtime.model_config import NEXT_TOKEN
 
 _TargetAndMask = tuple[NDArray[np.int64] | NDArray[np.float32], NDArray[np.bool_]]
 
@@ -20,6 +21,8 @@ def decide_target(config: DataConfig, recordings: RecordingSet) -> str:
     """The kind of target: as configured, or from what the recordings have. DataError where they have nothing."""
     if config.wanted_target != "auto":
         return config.wanted_target
+    if recordings.target == NEXT_TOKEN:
+        return NEXT_TOKEN
     y = next((recording.y for recording in recordings.recordings if recording.y is not None), None)
     if y is None:
         raise DataError(
@@ -81,6 +84,8 @@ def label_sequence(
     """
     if target == "forecast":
         values, mask = _forecast(recording.x, columns, horizon)
+    elif target == NEXT_TOKEN:
+        values, mask = _next_tokens(recording.x)
     elif target in CLASS_TARGETS:
         values, mask = _classes(recording, target, labels)
     else:
@@ -99,6 +104,12 @@ def _forecast(x: NDArray[np.float32], columns: Sequence[int], horizon: int) -> _
     for step in range(1, min(horizon, length) + 1):
         target[: length - step, step - 1] = x[step:, columns]
     return target.reshape(length, -1), np.arange(length) < length - horizon
+
+
+def _next_tokens(x: NDArray[np.float32]) -> _TargetAndMask:
+    """Target at step t: the token at t+1, (T,); the last step has none."""
+    numbers = x[:, 0].astype(np.int64)
+    return np.append(numbers[1:], 0), np.arange(len(x)) < len(x) - 1
 
 
 def _classes(recording: Recording, target: str, labels: Sequence[str]) -> _TargetAndMask:

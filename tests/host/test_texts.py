@@ -25,6 +25,7 @@ from edgegru.quantized_network import QuantizedNetwork
 from edgegru_runtime import Model, load
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ConfigError, DataError
+from edgegru_runtime.integer_arithmetic import log_softmax_q16
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.model_config import QuantizationConfig, TokenizerConfig
 from tests.public_data import public_data
@@ -99,17 +100,18 @@ def test_text_is_no_recording_of_numbers(tmp_path: Path) -> None:
         prepare(DataConfig(format="sst2"), tmp_path)
 
 
-def dataset_of_text() -> Dataset:
+def dataset_of_text(target: str) -> Dataset:
     numbers = np.zeros(1, np.float32), np.ones(1, np.float32)
-    data = random_dataset("step_label", 1)
+    data = random_dataset(target, 1, len(TOKENIZER.tokens))
     return replace(
         data, channels=("token",), units=("",), rate=None, tokenizer=TOKENIZER, mean=numbers[0], std=numbers[1]
     )
 
 
-def make(settings: dict[str, Any]) -> tuple[Network, Artifact]:
-    config, dataset = TrainConfig(model=NetworkConfig(**settings)), dataset_of_text()
-    network = Network(config.model, torch.zeros(1), torch.ones(1), 4, seed=0, tokens=len(TOKENIZER.tokens))
+def make(settings: dict[str, Any], target: str) -> tuple[Network, Artifact]:
+    config, dataset = TrainConfig(model=NetworkConfig(**settings)), dataset_of_text(target)
+    tokens = len(TOKENIZER.tokens)
+    network = Network(config.model, torch.zeros(1), torch.ones(1), tokens, seed=0, tokens=tokens)
     generator = torch.Generator().manual_seed(1)
     with torch.no_grad():
         for parameter in network.parameters():
@@ -123,32 +125,42 @@ def tokens(*lengths: int) -> list[NDArray[np.float32]]:
     return [numbers.astype(np.float32) for numbers in drawn]
 
 
+@pytest.mark.parametrize("target", ["step_label", "next_token"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_what_streams_is_what_the_network_computes(shape: str) -> None:
-    network, artifact = make(SHAPES[shape])
+def test_what_streams_is_what_the_network_computes(shape: str, target: str) -> None:
+    network, artifact = make(SHAPES[shape], target)
     (x,) = tokens(50)
     with torch.no_grad():
         outputs, _ = network(torch.from_numpy(x).unsqueeze(0), network.zero_state(1))
-    expected = torch.softmax(outputs[0], dim=1).numpy()
+    head = torch.softmax if target == "step_label" else torch.log_softmax
+    expected = head(outputs[0], dim=1).numpy()
     for engine in ("kernel", "reference"):
-        np.testing.assert_allclose(np.asarray(Model(artifact, engine).stream().run(x)), expected, rtol=0, atol=1e-6)
+        found = np.asarray(Model(artifact, engine).stream().run(x))
+        np.testing.assert_allclose(found, expected, rtol=0, atol=1e-6 * max(1.0, np.abs(expected).max()))
     assert artifact.config.input.tokenizer == TOKENIZER
+    assert (artifact.config.outputs[0].labels == ()) == (target == "next_token")
 
 
+@pytest.mark.parametrize("target", ["step_label", "next_token"])
 @pytest.mark.parametrize("scheme", ["static-w8a8", "static-w8a16"])
 @pytest.mark.parametrize("shape", SHAPES)
-def test_training_in_integers_is_the_integer_engine_in_every_bit(shape: str, scheme: str) -> None:
-    network, artifact = make(SHAPES[shape])
+def test_training_in_integers_is_the_integer_engine_in_every_bit(shape: str, scheme: str, target: str) -> None:
+    network, artifact = make(SHAPES[shape], target)
     quantization = QuantizationConfig(keep=default_keep(artifact.config, scheme))
     config = replace(artifact.config, scheme=scheme, quantization=quantization)
     scales = initial_scales(artifact, config, calibrate(artifact, tokens(40, 30)), 1.1)
-    quantized = QuantizedNetwork(network, config, scales, dataset_of_text())
+    quantized = QuantizedNetwork(network, config, scales, dataset_of_text(target))
     with torch.no_grad():
         quantized.scale_factor.mul_(torch.linspace(0.7, 1.1, len(quantized.scale_factor)))
     quantized.eval()
     (x,) = tokens(45)
     outputs, _ = quantized(torch.from_numpy(x).unsqueeze(0), quantized.zero_state(1))
-    found = softmax_q15((outputs[0].detach() * 2.0**16).long()).numpy() * 2.0**-15
+    arguments = (outputs[0].detach() * 2.0**16).long()
+    if target == "step_label":
+        found = softmax_q15(arguments).numpy() * 2.0**-15
+    else:
+        logarithms = np.array([log_softmax_q16(row) for row in arguments.numpy()])
+        found = logarithms.astype(np.float32) * np.float32(np.log(2.0) * 2.0**-16)
     engine = IntegerReference(quantized.integer_artifact())
     state = engine.new_state()
     np.testing.assert_array_equal(found, np.array([engine.step(state, number)[0] for number in x]))
@@ -184,6 +196,45 @@ def test_a_model_of_sentences_from_files_to_integers(tmp_path: Path) -> None:
     assert len(sequences) == 40 and sequences[0].x.shape[1] == 1
 
 
+def test_a_whole_text_is_cut_in_order_and_says_what_comes_next(tmp_path: Path) -> None:
+    (tmp_path / "rhyme.txt").write_text("abcabcabcd" * 10)
+    config = DataConfig(tokenizer="characters", validation_fraction=0.1, test_fraction=0.2)
+    data = prepare(config, tmp_path / "rhyme.txt")
+    assert (data.target, data.rate, data.channels) == ("next_token", None, ("token",))
+    assert data.labels == ("<unknown>", "a", "b", "c", "d")
+    assert [[len(one.x) for one in part] for part in (data.train, data.validation, data.test)] == [[70], [10], [20]]
+    (last,) = data.test
+    np.testing.assert_array_equal(last.target[:-1], last.x[1:, 0])
+    assert last.mask[:-1].all() and not last.mask[-1]
+    with pytest.raises(DataError, match="is a folder, expected one file of text"):
+        prepare(DataConfig(format="text"), tmp_path)
+    with pytest.raises(ConfigError, match="data.target is 'step_label', expected 'next_token' of whole texts"):
+        prepare(DataConfig(target="step_label"), tmp_path / "rhyme.txt")
+
+
+def test_a_model_of_the_next_character_from_a_file_to_integers(tmp_path: Path) -> None:
+    generator = random.Random(1)
+    text = " ".join(generator.choice(["abc", "bcd", "cda", "dab"]) for _ in range(900))
+    (tmp_path / "text.txt").write_text(text)
+    config = TrainConfig(
+        data=DataConfig(tokenizer="characters", validation_fraction=0.1, test_fraction=0.1),
+        model=NetworkConfig(embedding_size=4, hidden_size=12, time_constant=4.0),
+        training=TrainingConfig(epochs=12, lanes=8, bptt_steps=32, random_reset=0.3, learning_rate=0.03),
+    )
+    model = edgegru.train(config, data=tmp_path / "text.txt", output=tmp_path / "trained")
+    int8 = tmp_path / "int8.safetensors"
+    edgegru.quantize(model, tmp_path / "text.txt", int8)
+    for file, format in (("int8.onnx", "onnx"), ("int8.tflite", "tflite")):
+        edgegru.export(int8, tmp_path / file, format=format)
+    files = (model, int8, tmp_path / "int8.onnx")
+    scores = [edgegru.evaluate(file, tmp_path / "text.txt").metrics for file in files]
+    assert scores[0]["bits"] == pytest.approx(0.5, abs=0.06)  # one of four words, in four characters
+    assert scores[1] == scores[2] and scores[1]["bits"] == pytest.approx(scores[0]["bits"], abs=0.03)
+    assert scores[0]["bits"] == pytest.approx(scores[0]["nll"] / np.log(2)) and scores[0]["accuracy"] > 0.75
+    with pytest.raises(DataError, match="has not what the model's target next_token needs"):
+        edgegru.evaluate(int8, write_sentences(tmp_path / "sentences") / "stsa.binary.test")
+
+
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
@@ -211,7 +262,7 @@ def test_what_is_not_for_numbers(tmp_path: Path) -> None:
 
 
 def test_a_share_of_the_tokens_becomes_unknown() -> None:
-    data = dataset_of_text()
+    data = dataset_of_text("step_label")
     sequence = replace(random_sequences([4000], 1)[0], x=np.full((4000, 1), 7, np.float32))
     config = AugmentationConfig(token_dropout=0.25)
     (changed,) = augment([sequence], config, data.mean, data.std, None, np.random.default_rng(0))
