@@ -46,6 +46,11 @@ def test_the_readme_tells_the_times_that_were_measured():
     assert made_by("make_performance", "summary") in " ".join(written), "stale: see docs/make_performance.py"
 
 
+def test_the_readme_tells_what_the_recipes_reach():
+    written = (ROOT / "README.md").read_text(encoding="utf-8")
+    assert made_by("make_recipes", "table") in written, "stale: run python docs/make_recipes.py"
+
+
 def test_every_option_is_explained():
     for name, command in cli.commands.items():
         assert command.help, name
