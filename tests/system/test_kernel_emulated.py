@@ -45,7 +45,7 @@ class Processor(NamedTuple):
         build = folder / self.target
         if not build.exists():
             compiler = f"CC={self.target}-gcc -static {self.flags}"
-            programs = [f"{build}/{name}" for name in ("driver", "test", "test_limits")]
+            programs = [f"{build}/{name}" for name in ("driver", "test", "test_limits", "test_choosing")]
             command = ["make", "-s", "-C", str(C), *programs, compiler, f"AR={self.target}-ar", f"BUILD={build}"]
             subprocess.run(command, check=True)
         return build
@@ -147,7 +147,7 @@ def numbers(state: bytes) -> np.ndarray:
 @on_every_processor
 def test_the_tests_of_the_library_pass(processor: Processor, folder: Path) -> None:
     build = processor.compiled(folder)
-    for name in ("test", "test_limits"):
+    for name in ("test", "test_limits", "test_choosing"):
         done = processor.run(build / name, *sorted((C / "tests" / "golden").iterdir()))
         assert done.returncode == 0, done.stdout + done.stderr
         assert re.search(r"\b0 failures\n", done.stdout)

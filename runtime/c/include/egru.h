@@ -63,6 +63,26 @@ uint64_t egru_clipped(const egru_model *model, const void *state); /* values sat
 void egru_save(const egru_model *model, const void *state, void *saved);
 egru_status egru_load(const egru_model *model, void *state, const void *saved, size_t saved_bytes);
 
+#if !defined(EGRU_TOKENS) || EGRU_TOKENS
+/* Choosing of tokens (docs/choosing.md), the same on every machine: n values, natural logarithms of probabilities, finite
+ * or -infinity, which is never chosen. EGRU_INPUT: there is another one, or none that can be chosen. */
+typedef struct {
+    int64_t score; /* log2 of a probability with 16 fractional bits */
+    uint32_t parent, token;
+} egru_continuation;
+
+/* The places of the k largest (1 to n), the larger first, of equal ones the lower place. */
+egru_status egru_top_k(const float *values, size_t n, size_t k, uint32_t *places);
+/* Draw one of the k largest (0: of all), with probabilities to the power of 65536 / temperature; at 0 the largest.
+ * `random`: any seed, then what goes on from it; `places`: room for k. */
+egru_status egru_sample(const float *log_p, size_t n, size_t k, uint32_t temperature, uint32_t *places,
+                        uint64_t *random, size_t *token);
+/* The k continuations of the highest score, in their order, of equal ones the lower parent, then token: of n hypotheses
+ * with scores within +-2^62, and a row of `size` values for each. `found`: how many there are, k at most. */
+egru_status egru_beam(const int64_t *scores, size_t n, const float *log_p, size_t size, size_t k,
+                      egru_continuation *best, size_t *found);
+#endif
+
 #ifdef __cplusplus
 }
 #endif

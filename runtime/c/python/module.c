@@ -180,6 +180,9 @@ static PyObject *kernels(PyObject *module, PyObject *unused) {
 
 static PyMethodDef functions[] = {
     {"kernels", kernels, METH_NOARGS, "Names of the instruction sets that run here, fastest first."},
+    {"top_k", egru_python_top_k, METH_VARARGS, "top_k(values, k): the places of the k largest."},
+    {"sample", egru_python_sample, METH_VARARGS, "sample(values, k, temperature, places, random): token, random."},
+    {"beam", egru_python_beam, METH_VARARGS, "beam(scores, rows, k): (parent, token, score) of each."},
     {NULL, NULL, 0, NULL},
 };
 

@@ -48,6 +48,10 @@ Py_ssize_t egru_length(PyObject *sequence);
  * where x is something else, -1 with an error set. After 1, `view` is to be released. */
 int egru_floats_of(PyObject *x, int dimensions, Py_ssize_t *rows, Py_ssize_t columns, Py_buffer *view, float *room,
                    const float **floats, float **made);
+/* In choosing.c. */
+PyObject *egru_python_top_k(PyObject *module, PyObject *arguments);
+PyObject *egru_python_sample(PyObject *module, PyObject *arguments);
+PyObject *egru_python_beam(PyObject *module, PyObject *arguments);
 /* Raise EngineError for what a step or run returned. */
 void egru_raise(egru_status status, const char *what, Py_ssize_t which);
 /* A tuple of bytearrays, one an output: the columns of ys (rows, output_size). */

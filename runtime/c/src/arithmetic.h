@@ -29,6 +29,9 @@ static inline int64_t egru_clamp(int64_t v, int64_t limit) {
  * brought to Q16. */
 int32_t egru_bounded(int64_t argument, uint32_t activation);
 
+/* 2^-octaves in Q30 of octaves in Q16, from 0 on. */
+int32_t egru_power(int64_t octaves);
+
 static inline int64_t egru_limit(uint32_t bits) {
     return bits == 8 || !EGRU_Q16 ? 127 : 32767;
 }

@@ -101,6 +101,11 @@ static int64_t half_power(uint32_t fraction) {
     return egru_exp2_c0[k] + egru_round(p * inner, 15);
 }
 
+int32_t egru_power(int64_t octaves) {
+    int64_t halvings = octaves >> 16 < 62 ? octaves >> 16 : 62;
+    return (int32_t)(half_power((uint32_t)(octaves & 65535)) * 65536 >> halvings);
+}
+
 /* How far v is below the largest, in powers of two in Q16. */
 static int64_t octaves(int64_t largest, int32_t v) {
     return egru_round((largest - v) * 1549082005, 30);
@@ -114,9 +119,7 @@ static void softmax(const egru_operation *op, int32_t *v, float *y, uint32_t siz
     for (uint32_t i = 1; i < size; i++)
         largest = v[i] > largest ? v[i] : largest;
     for (uint32_t i = 0; i < size; i++) {
-        int64_t distance = octaves(largest, v[i]);
-        int64_t halvings = distance >> 16 < 62 ? distance >> 16 : 62;
-        int32_t power = (int32_t)(half_power((uint32_t)(distance & 65535)) * 65536 >> halvings); /* at most 2^30 */
+        int32_t power = egru_power(octaves(largest, v[i]));
         total += (uint64_t)power;
         if (!EGRU_TOKENS || op->code == EGRU_OP_SOFTMAX)
             v[i] = power;

@@ -15,6 +15,12 @@
 #ifndef EGRU_Q16
 #define EGRU_Q16 1
 #endif
+#ifndef EGRU_LOG_MEL
+#define EGRU_LOG_MEL 1
+#endif
+#ifndef EGRU_TOKENS
+#define EGRU_TOKENS 1
+#endif
 
 static int failures;
 static const char *file_name = "", *kernel_name = "";

@@ -1,9 +1,9 @@
 #!/bin/sh
-# symbols.sh HEADER LIBRARY.a LIBRARY.so: the library needs nothing but five functions of <string.h> and what compilers
-# call by themselves, defines only names that begin with egru_, exports what the header declares, and has no memory of
-# its own that can be written. NM and SIZE: those of another machine's binutils.
+# symbols.sh DECLARED LIBRARY.a LIBRARY.so: the library needs nothing but five functions of <string.h> and what compilers
+# call by themselves, defines only names that begin with egru_, exports those in the file DECLARED, which are sorted, and
+# has no memory of its own that can be written. NM and SIZE: those of another machine's binutils.
 set -eu
-header=$1 archive=$2 shared=$3
+declared=$(cat "$1") archive=$2 shared=$3
 NM=${NM:-nm} SIZE=${SIZE:-size}
 status=0
 
@@ -22,7 +22,6 @@ for name in $needed; do
     echo "$defined" | grep -qx "$name" || complain "the library may not call" "$name"
 done
 
-declared=$(sed -n 's/.*[ *]\(egru_[a-z0-9_]*\)(.*/\1/p' "$header" | sort -u)
 exported=$($NM -D --defined-only "$shared" | awk 'NF == 3 {print $3}' | sort -u)
 [ "$declared" = "$exported" ] ||
     complain "the shared library exports other functions than egru.h declares" \

@@ -1,9 +1,15 @@
 """The C kernel (runtime/c/python)."""
 
+from array import array
 from collections.abc import Sequence
 from typing import Any
 
 def kernels() -> list[str]: ...
+def top_k(values: array[float], k: int) -> list[int] | None: ...
+def sample(
+    values: array[float], k: int, temperature: int, places: bytearray, random: int
+) -> tuple[int, int] | None: ...
+def beam(scores: array[int], rows: array[float], k: int) -> list[tuple[int, int, int]] | None: ...
 
 class Model:
     kernel: str

@@ -34,25 +34,25 @@ class Samples:
 
 def read_sample(x: object, channels: tuple[str, ...]) -> tuple[array[float], int]:
     """One sample as float32 (input_size,), and how many of its values were saturated."""
-    view = _view(x)
+    view = view_of(x)
     if view is None:
         if isinstance(x, str) or not isinstance(x, Sequence):
             raise InputError(f"a {type(x).__name__} arrived, expected numbers or a buffer")
         return _float32(x, channels)
     with view:
-        return _float32(_numbers(view, (len(channels),)), channels)
+        return _float32(numbers_of(view, (len(channels),)), channels)
 
 
 def read_samples(xs: object, channels: tuple[str, ...]) -> Samples:
     """Many samples: a list of what ``read_sample`` accepts, or a buffer of shape (T, input_size)."""
-    view = _view(xs)
+    view = view_of(xs)
     if view is None:
         if isinstance(xs, str) or not isinstance(xs, Sequence):
             raise InputError(f"a {type(xs).__name__} arrived, expected a list of samples or a two-dimensional buffer")
         return _collect(xs, read_sample, channels, from_buffer=False)
     size = len(channels)
     with view:
-        numbers = _numbers(view, (None, size))
+        numbers = numbers_of(view, (None, size))
     rows = (numbers[start : start + size] for start in range(0, len(numbers), size))
     return _collect(rows, _float32, channels, from_buffer=True)
 
@@ -75,7 +75,8 @@ def _collect(
     return Samples(rows, saturated, from_buffer)
 
 
-def _view(x: object) -> memoryview | None:
+def view_of(x: object) -> memoryview | None:
+    """A buffer's view; None of what is no buffer."""
     if isinstance(x, (list, tuple)):  # quicker than the failure below
         return None
     try:
@@ -84,13 +85,13 @@ def _view(x: object) -> memoryview | None:
         return None
 
 
-def _numbers(view: memoryview, shape: tuple[int | None, ...]) -> array[Any]:
+def numbers_of(view: memoryview, shape: tuple[int | None, ...]) -> array[Any]:
     """The contents of a buffer, row-major, after a check of its format and shape (None: any length)."""
     if view.format not in _BUFFER_FORMATS:
         raise InputError(f"a buffer of format {view.format!r} arrived, expected float32, float64 or int16")
     found = view.shape or ()
     if len(found) != len(shape) or any(size not in (None, at) for size, at in zip(shape, found, strict=True)):
-        expected = f"({shape[0]},)" if len(shape) == 1 else f"(T, {shape[1]})"
+        expected = f"({shape[0] or 'N'},)" if len(shape) == 1 else f"(T, {shape[1]})"
         raise InputError(f"a buffer of shape {found} arrived, expected {expected}")
     numbers: array[Any] = array(view.format)
     numbers.frombytes(view.tobytes())
