@@ -67,11 +67,11 @@ class FrontEndConfig:
 class NetworkConfig:
     """The network between standardisation and head; docs/training.md draws it. Raises ConfigError."""
 
-    embedding_size: int = setting(0, "numbers that stand for a token of text; 0: no text", minimum=0, maximum=4096)
     hidden_size: int = setting(32, "units of each GRU layer", minimum=1, maximum=4096)
     num_layers: int = setting(1, "GRU layers", minimum=1, maximum=16)
     reset: str = setting("after", "reset gate after the recurrent product (PyTorch, cuDNN) or before", choices=RESETS)
     bias: bool = setting(True, "biases in the GRU layers")
+    embedding_size: int = setting(0, "numbers that stand for a token of text; 0: no text", minimum=0, maximum=4096)
     convolution_size: int = setting(0, "outputs of a causal convolution in front; 0: none", minimum=0, maximum=4096)
     convolution_kernel: int = setting(5, "steps it sees", minimum=1, maximum=1024)
     convolution_activation: str = setting("relu", "its activation", choices=LAYER_ACTIVATIONS)

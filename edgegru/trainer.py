@@ -30,6 +30,8 @@ from edgegru.ridge_skip import RidgeSkip, fit_ridge_skip
 from edgegru.schedule import MOMENTUM, rate_and_momentum
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ArtifactError, ConfigError, DataError
+from edgegru_runtime.json_fields import MAX_SIZE
+from edgegru_runtime.model_config import NEXT_TOKEN
 
 _ORDER, _AUGMENTATION, _DROPOUT = range(3)  # what a generator is for: each has its own numbers
 _BETA2 = 0.999  # AdamW's second beta
@@ -279,6 +281,9 @@ def _check_embedding(config: TrainConfig, dataset: Dataset) -> None:
     if (dataset.tokenizer is None) == (size == 0):
         if size and (model.differences or model.skip_steps or config.data.samples_per_step > 1):
             raise ConfigError("model.differences, model.skip_steps and data.samples_per_step are for numbers, not text")
+        if dataset.target == NEXT_TOKEN and len(dataset.labels) > MAX_SIZE:
+            found = f"{len(dataset.labels)} tokens, of which a model shall say the next"
+            raise ConfigError(f"the text has {found}: use a data.vocabulary of {MAX_SIZE} at most")
         return
     what, expected = ("numbers", "0") if size else ("text", "some numbers for each token")
     raise ConfigError(f"model.embedding_size is {size}, but the data are {what}: expected {expected}")

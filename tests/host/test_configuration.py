@@ -79,7 +79,7 @@ def test_file_is_read_with_its_sections(tmp_path: Path) -> None:
     ("toml", "message"),
     [
         ("[modell]", "unknown section: 'modell'; known are data, front_end"),
-        ("[model]\nhidden = 1", "unknown key in [model]: 'hidden'; known are embedding_size"),
+        ("[model]\nhidden = 1", "unknown key in [model]: 'hidden'; known are hidden_size"),
         ("[decision]\nsmooth = 1", "unknown key in [decision]: 'smooth'; known are threshold"),
         ("model = 3", "model is 3, expected a section [model]"),
         ("[[model]]\nhidden_size = 1", "expected a section [model]"),

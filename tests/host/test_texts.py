@@ -206,6 +206,11 @@ def test_a_whole_text_is_cut_in_order_and_says_what_comes_next(tmp_path: Path) -
     (last,) = data.test
     np.testing.assert_array_equal(last.target[:-1], last.x[1:, 0])
     assert last.mask[:-1].all() and not last.mask[-1]
+    (tmp_path / "many.txt").write_text(" ".join(f"w{number}" for number in range(30_000)))
+    with pytest.raises(ConfigError, match="has 2[0-9]{4} tokens, .* use a data.vocabulary of 16384"):
+        edgegru.train(
+            TrainConfig(model=NetworkConfig(embedding_size=1)), data=tmp_path / "many.txt", output=tmp_path / "out"
+        )
     with pytest.raises(DataError, match="is a folder, expected one file of text"):
         prepare(DataConfig(format="text"), tmp_path)
     with pytest.raises(ConfigError, match="data.target is 'step_label', expected 'next_token' of whole texts"):
