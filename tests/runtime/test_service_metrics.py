@@ -90,7 +90,7 @@ def test_any_name_can_be_a_label(counts: dict[str, int], service: str) -> None:
     everywhere = ("service", readable(service))
     assert all(everywhere in labels for _, labels in found)
     for label, count in counts.items():
-        assert found["edgegru_switched_on_total", frozenset({everywhere, ("label", label)})] == count
+        assert found["edgegru_switched_on_total", frozenset({everywhere, ("label", label)})] == float(count)
 
 
 def readable(text: str) -> str:
