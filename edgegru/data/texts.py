@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from edgegru.data import wisdm
 from edgegru.data.config import DataConfig
 from edgegru.data.recordings import Recording, RecordingSet
 from edgegru.vocabulary import learn_tokenizer
@@ -36,7 +37,7 @@ def text_format(path: Path) -> str | None:
     """The format of the text in a file or folder, None where there is none."""
     if path.name in SST2_FILES or any((path / name).is_file() for name in SST2_FILES):
         return "sst2"
-    return "text" if path.suffix.lower() == ".txt" and path.is_file() else None
+    return "text" if path.suffix.lower() == ".txt" and path.is_file() and path.name != wisdm.FILE else None
 
 
 def read_in_tokens(
