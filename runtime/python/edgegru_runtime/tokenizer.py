@@ -143,9 +143,11 @@ def parse_tokenizer(value: object, at: str) -> TokenizerConfig:
             raise ArtifactError(f"{found}; expected text of 1 to {MAX_TEXT} characters, none half a surrogate pair")
         if kind == "characters" and len(token) != 1 and number != unknown:
             raise ArtifactError(f"{at}.tokens[{number}] is {shown(token)}; expected one character")
-    if len(set(tokens)) < len(tokens):
-        twice = next(token for token in tokens if tokens.count(token) > 1)
-        raise ArtifactError(f"{at}.tokens holds {shown(twice)} twice; expected different tokens")
+    seen: set[str] = set()
+    for token in tokens:
+        if token in seen:
+            raise ArtifactError(f"{at}.tokens holds {shown(token)} twice; expected different tokens")
+        seen.add(token)
     return TokenizerConfig(
         kind,
         tuple(tokens),
