@@ -28,6 +28,7 @@ from edgegru.calibration import calibrate
 from edgegru.configuration import load_config
 from edgegru.data import prepare, read_recordings
 from edgegru.quantization import quantize_artifact
+from edgegru.recipe import FILES, costs, export, mean_text
 from edgegru_export.saving import save_artifact
 from edgegru_runtime import load, read_artifact
 from edgegru_runtime.decisions import scores
@@ -40,7 +41,6 @@ MEMORY = 2000  # rows in which a peak of the score fades to a third
 FALSE_ALARMS = 1 / 1000  # of the rows that set a threshold without labels: the second half of each probation
 REACH = 8.0  # standard deviations that the integers of the input have to reach, whatever the probation shows
 SMALLEST_RESIDUAL = 1e-3  # standard deviations, taken as usual where a signal repeats exactly
-FILES = {"float": "model.safetensors", "int8": "int8.safetensors", "ONNX": "int8.onnx", "TFLite": "int8.tflite"}
 WAYS = {"labels": "by the labels", "probation": "by the probations"}  # how the one threshold for all files is found
 
 Samples = NDArray[np.float32]  # (rows, 1) of one file
@@ -77,11 +77,11 @@ def main(arguments: list[str] | None = None) -> None:
         "last value": [judge(files, [last_value_scores(config, file) for file in files])],
         "windowed Gaussian": [judge(files, [windowed_gaussian(file.x[:, 0]) for file in files])],
     }
-    costs = [one["costs"] for one in runs]
+    taken = [one["costs"] for one in runs]
     if options.results is not None:
-        found = {"files": len(files), "costs": costs} | results
+        found = {"files": len(files), "costs": taken} | results
         options.results.write_text(json.dumps(found, indent=1) + "\n", encoding="utf-8")
-    print(f"{table(results)}\n\n{costs_text(len(files), costs)}\n\nOn a device:")
+    print(f"{table(results)}\n\n{costs_text(len(files), taken)}\n\nOn a device:")
     print(f"python {CONFIG.parent / 'detect.py'} {model} {files[-1].path}")
 
 
@@ -111,15 +111,8 @@ def run(files: Sequence[File], folder: Path, seed: int) -> dict[str, Any]:
     threshold = judged["int8"]["probation"]["threshold"]
     for path in paths:
         change_decision(path, threshold=threshold, threshold_off=threshold)
-    about = edgegru.info(paths[0])
-    costs = {
-        "bytes": statistics.mean(path.stat().st_size for path in paths),
-        "state_bytes": about["state_bytes"],
-        "multiply_adds": sum(layer["multiply_adds"] for layer in about["layers"]),
-        "step_us": edgegru.bench(paths[0])[0].median_us,
-        "seconds": round(seconds),
-    }
-    return judged | {"costs": costs}
+    size = statistics.mean(path.stat().st_size for path in paths)
+    return judged | {"costs": costs(paths[0]) | {"bytes": size, "seconds": round(seconds)}}
 
 
 def train(file: File, folder: Path, seed: int) -> None:
@@ -131,8 +124,7 @@ def train(file: File, folder: Path, seed: int) -> None:
     save_artifact(quantize_artifact(artifact, calibrate(artifact, (file.normal, extremes))), int8)
     for path in (model, int8):
         change_decision(path, residual=usual_residual(file, forecasts(path, file.normal)))
-    for name in ("ONNX", "TFLite"):
-        edgegru.export(int8, folder / FILES[name], format=name.lower(), force=True)
+    export(folder)
 
 
 def forecasts(model: Path, x: Samples) -> Samples:
@@ -197,23 +189,17 @@ def table(results: dict[str, list[dict[str, Any]]]) -> str:
     lines = ["| detector | threshold | " + " | ".join(PROFILES) + " |", "|---" * (2 + len(PROFILES)) + "|"]
     for detector, runs in results.items():
         for way, words in WAYS.items():
-            cells = [summary([run[way][name] for run in runs]) for name in PROFILES]
+            cells = [mean_text([run[way][name] for run in runs], 1) for name in PROFILES]
             lines.append(f"| {detector} | {words} | {' | '.join(cells)} |")
     return "\n".join(lines)
 
 
-def costs_text(files: int, costs: Sequence[dict[str, Any]]) -> str:
+def costs_text(files: int, taken: Sequence[dict[str, Any]]) -> str:
     """What the int8 models take; all are of one shape."""
-    size, longest = statistics.mean(each["bytes"] for each in costs), max(each["seconds"] for each in costs)
-    a_step = f"{costs[0]['multiply_adds']} multiply–adds and {costs[0]['step_us']:.2f} µs a step"
-    state = f"{costs[0]['state_bytes']} bytes of state"
+    size, longest = statistics.mean(each["bytes"] for each in taken), max(each["seconds"] for each in taken)
+    a_step = f"{taken[0]['multiply_adds']} multiply–adds and {taken[0]['step_us']:.2f} µs a step"
+    state = f"{taken[0]['state_bytes']} bytes of state"
     return f"int8: {files} models of {size:.0f} bytes, {state}, {a_step}; trained and exported in {longest} s at most"
-
-
-def summary(values: Sequence[float]) -> str:
-    """Mean and, of several, their standard deviation."""
-    mean = f"{statistics.mean(values):.1f}"
-    return f"{mean} ± {statistics.stdev(values):.1f}" if len(values) > 1 else mean
 
 
 if __name__ == "__main__":

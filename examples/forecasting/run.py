@@ -10,9 +10,7 @@ from __future__ import annotations
 import argparse
 import csv
 import json
-import statistics
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -22,14 +20,13 @@ import numpy as np
 from baselines import LAGS, PARTS, Values, baselines, windows
 from hours import write_hours
 
-import edgegru
 from edgegru.configuration import load_config
+from edgegru.recipe import FILES, build, costs_text, mean_text
 from edgegru_runtime import load
 from edgegru_runtime.errors import DataError, EdgegruError
 
 HERE = Path(__file__).resolve().parent
 TRAIN_RECORDINGS = 24  # side by side, each with the 95 hours in front of it as history
-FILES = {"float": "model.safetensors", "int8": "int8.safetensors", "ONNX": "int8.onnx", "TFLite": "int8.tflite"}
 KEEP = {"standardise": "static-w8a16", "convolution": "static-w8a16"}
 
 
@@ -87,22 +84,8 @@ def measure(file: Path, values: Values, std: Values, horizon: int, folder: Path,
     """Train, quantize and export a model, and stream the test months through every file."""
     config = load_config(HERE / f"config_h{horizon}.toml")
     config = replace(config, data=replace(config.data, path=str(file)))
-    started = time.monotonic()
-    model = edgegru.train(config, seed=seed, output=folder)
-    seconds = time.monotonic() - started
-    int8 = folder / FILES["int8"]
-    edgegru.quantize(model, file, int8, keep=KEEP, force=True)
-    for name in ("ONNX", "TFLite"):
-        edgegru.export(int8, folder / FILES[name], format=name.lower(), force=True)
-    about = edgegru.info(int8)
-    return {
-        **{name: errors(folder / file_name, values, std, horizon) for name, file_name in FILES.items()},
-        "bytes": int8.stat().st_size,
-        "state_bytes": about["state_bytes"],
-        "multiply_adds": sum(layer["multiply_adds"] for layer in about["layers"]),
-        "step_us": edgegru.bench(int8)[0].median_us,
-        "train_seconds": round(seconds),
-    }
+    costs = build(config, file, folder, seed, keep=KEEP)
+    return {name: errors(folder / file_name, values, std, horizon) for name, file_name in FILES.items()} | costs
 
 
 def errors(file: Path, values: Values, std: Values, horizon: int) -> dict[str, float]:
@@ -121,18 +104,9 @@ def table(horizon: int, baselines: dict[str, dict[str, float]], runs: Sequence[d
     lines = [f"\n| {horizon} hours ahead | MSE | MAE |", "|---|---|---|"]
     lines += [f"| {name} | {one['test_mse']:.4f} | {one['test_mae']:.4f} |" for name, one in baselines.items()]
     for name in FILES:
-        cells = [summary([run[name][metric] for run in runs]) for metric in ("mse", "mae")]
+        cells = [mean_text([run[name][metric] for run in runs]) for metric in ("mse", "mae")]
         lines.append(f"| skip and GRU, {name} | {' | '.join(cells)} |")
-    run = runs[0]
-    costs = f"{run['bytes']} bytes, {run['state_bytes']} bytes of state, {run['multiply_adds']} multiply–adds"
-    longest = max(run["train_seconds"] for run in runs)
-    return "\n".join([*lines, "", f"int8: {costs} and {run['step_us']:.2f} µs a step; trained in {longest} s at most"])
-
-
-def summary(numbers: Sequence[float]) -> str:
-    """Mean and, of several, their standard deviation."""
-    mean = f"{statistics.mean(numbers):.4f}"
-    return f"{mean} ± {statistics.stdev(numbers):.4f}" if len(numbers) > 1 else mean
+    return "\n".join([*lines, "", costs_text(runs)])
 
 
 if __name__ == "__main__":

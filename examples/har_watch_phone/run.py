@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -21,11 +19,11 @@ from motions import write_motions
 import edgegru
 from edgegru.data import labelled_sequences
 from edgegru.data.har_watch_phone import recording_files
+from edgegru.recipe import FILES, build, costs_text, mean_text
 from edgegru_runtime import load
 from edgegru_runtime.errors import EdgegruError
 
 CONFIG = Path(__file__).resolve().parent / "config.toml"
-FILES = {"float": "model.safetensors", "int8": "int8.safetensors", "ONNX": "int8.onnx", "TFLite": "int8.tflite"}
 METRICS = {"accuracy": "accuracy", "macro_f1": "macro-F1"}
 
 
@@ -60,23 +58,9 @@ def main(arguments: list[str] | None = None) -> None:
 
 def measure(data: Path, test: Path, folder: Path, seed: int) -> dict[str, Any]:
     """Train and quantize a model, export it, and stream ``test`` through every file."""
-    started = time.monotonic()
-    model = edgegru.train(CONFIG, data=data, seed=seed, output=folder)
-    seconds = time.monotonic() - started
-    int8 = folder / FILES["int8"]
-    edgegru.quantize(model, data, int8, force=True)
-    for name in ("ONNX", "TFLite"):
-        edgegru.export(int8, folder / FILES[name], format=name.lower(), force=True)
-    about = edgegru.info(int8)
-    return {
-        "seed": seed,
-        **{name: edgegru.evaluate(folder / file, test, part="all").metrics for name, file in FILES.items()},
-        "bytes": int8.stat().st_size,
-        "state_bytes": about["state_bytes"],
-        "multiply_adds": sum(layer["multiply_adds"] for layer in about["layers"]),
-        "step_us": edgegru.bench(int8)[0].median_us,
-        "train_seconds": round(seconds),
-    }
+    costs = build(CONFIG, data, folder, seed)
+    scores = {name: edgegru.evaluate(folder / file, test, part="all").metrics for name, file in FILES.items()}
+    return {"seed": seed, **scores, **costs}
 
 
 def table(simple: dict[str, float], runs: Sequence[dict[str, Any]]) -> str:
@@ -84,17 +68,8 @@ def table(simple: dict[str, float], runs: Sequence[dict[str, Any]]) -> str:
     lines = [f"| | {' | '.join(METRICS.values())} |", "|---" * (1 + len(METRICS)) + "|"]
     scores = {"baseline": [simple]} | {name: [run[name] for run in runs] for name in FILES}
     for name, found in scores.items():
-        lines += [f"| {name} | {' | '.join(summary([each[metric] for each in found]) for metric in METRICS)} |"]
-    run = runs[0]
-    costs = f"{run['bytes']} bytes, {run['state_bytes']} bytes of state, {run['multiply_adds']} multiply–adds"
-    longest = max(run["train_seconds"] for run in runs)
-    return "\n".join([*lines, "", f"int8: {costs} and {run['step_us']:.2f} µs a step; trained in {longest} s at most"])
-
-
-def summary(values: Sequence[float]) -> str:
-    """Mean and, of several, their standard deviation."""
-    mean = f"{statistics.mean(values):.4f}"
-    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
+        lines += [f"| {name} | {' | '.join(mean_text([each[metric] for each in found]) for metric in METRICS)} |"]
+    return "\n".join([*lines, "", costs_text(runs)])
 
 
 if __name__ == "__main__":

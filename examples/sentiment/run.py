@@ -8,9 +8,7 @@ from __future__ import annotations
 
 import argparse
 import json
-import statistics
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -21,6 +19,7 @@ import naive_bayes
 import edgegru
 from edgegru.configuration import load_config
 from edgegru.data import labelled_sequences
+from edgegru.recipe import FILES, build, costs_text, mean_text
 from edgegru_runtime import load
 from edgegru_runtime.errors import EdgegruError
 
@@ -31,7 +30,6 @@ FEW = {  # sentences: more and larger updates, less that is left out
     "model": {"dropout": 0.3},
     "augmentation": {"token_dropout": 0.1},
 }
-FILES = {"float": "model.safetensors", "int8": "int8.safetensors", "ONNX": "int8.onnx", "TFLite": "int8.tflite"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -72,40 +70,17 @@ def measure(data: Path, folder: Path, seed: int, settings: dict[str, dict[str, A
     """Train and quantize a model, export it, and stream the test part through every file; ``settings``: other ones."""
     config = load_config(CONFIG)
     config = replace(config, **{name: replace(getattr(config, name), **values) for name, values in settings.items()})
-    started = time.monotonic()
-    model = edgegru.train(config, data=data, seed=seed, output=folder)
-    seconds = time.monotonic() - started
-    int8 = folder / FILES["int8"]
-    edgegru.quantize(model, data, int8, force=True)
-    for name in ("ONNX", "TFLite"):
-        edgegru.export(int8, folder / FILES[name], format=name.lower(), force=True)
-    about = edgegru.info(int8)
+    costs = build(config, data, folder, seed)
     evaluations = {name: edgegru.evaluate(folder / file, data, part="test") for name, file in FILES.items()}
-    return {
-        "seed": seed,
-        **{name: evaluation.metrics["accuracy"] for name, evaluation in evaluations.items()},
-        "bytes": int8.stat().st_size,
-        "state_bytes": about["state_bytes"],
-        "multiply_adds": sum(layer["multiply_adds"] for layer in about["layers"]),
-        "step_us": edgegru.bench(int8)[0].median_us,
-        "train_seconds": round(seconds),
-    }
+    accuracies = {name: evaluation.metrics["accuracy"] for name, evaluation in evaluations.items()}
+    return {"seed": seed, **accuracies, **costs}
 
 
 def table(simple: float, runs: Sequence[dict[str, Any]]) -> str:
     """A row for each method, then the costs."""
     lines = ["| | accuracy |", "|---|---|", f"| naive Bayes | {simple:.4f} |"]
-    lines += [f"| {name} | {summary([run[name] for run in runs])} |" for name in FILES]
-    run = runs[0]
-    costs = f"{run['bytes']} bytes, {run['state_bytes']} bytes of state, {run['multiply_adds']} multiply–adds"
-    longest = max(run["train_seconds"] for run in runs)
-    return "\n".join([*lines, "", f"int8: {costs} and {run['step_us']:.2f} µs a step; trained in {longest} s at most"])
-
-
-def summary(values: Sequence[float]) -> str:
-    """Mean and, of several, their standard deviation."""
-    mean = f"{statistics.mean(values):.4f}"
-    return f"{mean} ± {statistics.stdev(values):.4f}" if len(values) > 1 else mean
+    lines += [f"| {name} | {mean_text([run[name] for run in runs])} |" for name in FILES]
+    return "\n".join([*lines, "", costs_text(runs)])
 
 
 if __name__ == "__main__":

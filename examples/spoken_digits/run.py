@@ -10,7 +10,6 @@ import argparse
 import json
 import statistics
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,11 +22,11 @@ from dialled import write_dialled
 import edgegru
 from edgegru.configuration import load_config
 from edgegru.data import read_recordings
+from edgegru.recipe import FILES, build, costs_text
 from edgegru_runtime.errors import DataError, EdgegruError
 
 CONFIG = Path(__file__).resolve().parent / "config.toml"
 DIALLED = {"epochs": 12, "lanes": 8}  # few recordings, soon learned; stretching would change which tone it is
-FILES = {"float": "model.safetensors", "int8": "int8.safetensors", "ONNX": "int8.onnx", "TFLite": "int8.tflite"}
 
 
 def main(arguments: list[str] | None = None) -> None:
@@ -75,23 +74,9 @@ def measure(train: Path, test: Path, folder: Path, seed: int, settings: dict[str
     if settings:
         augmentation = replace(config.augmentation, time_stretch=0.0)
         config = replace(config, training=replace(config.training, **settings), augmentation=augmentation)
-    started = time.monotonic()
-    model = edgegru.train(config, seed=seed, output=folder)
-    seconds = time.monotonic() - started
-    int8 = folder / FILES["int8"]
-    edgegru.quantize(model, train, int8, force=True)
-    for name in ("ONNX", "TFLite"):
-        edgegru.export(int8, folder / FILES[name], format=name.lower(), force=True)
+    costs = build(config, train, folder, seed)
     evaluations = {name: edgegru.evaluate(folder / file, test, part="all") for name, file in FILES.items()}
-    scores = {name: evaluation.metrics["accuracy"] for name, evaluation in evaluations.items()}
-    about = edgegru.info(int8)
-    return scores | {
-        "bytes": int8.stat().st_size,
-        "state_bytes": about["state_bytes"],
-        "multiply_adds": sum(layer["multiply_adds"] for layer in about["layers"]),
-        "step_us": edgegru.bench(int8)[0].median_us,
-        "train_seconds": round(seconds),
-    }
+    return {name: evaluation.metrics["accuracy"] for name, evaluation in evaluations.items()} | costs
 
 
 def baseline_accuracy(train: Path, test: Path) -> float:
@@ -113,10 +98,7 @@ def table(runs: Sequence[dict[str, Any]], speakers: Sequence[str]) -> str:
         spread = f" ± {statistics.stdev(over):.3f}" if len(over) > 1 and name != "baseline" else ""
         cells = [*(f"{mean:.3f}" for mean in means), f"{statistics.mean(over):.3f}{spread}"]
         lines.append(f"| {name} | {' | '.join(cells)} |")
-    run = runs[0]
-    costs = f"{run['bytes']} bytes, {run['state_bytes']} bytes of state, {run['multiply_adds']} multiply–adds"
-    longest = max(run["train_seconds"] for run in runs)
-    return "\n".join([*lines, "", f"int8: {costs} and {run['step_us']:.2f} µs a step; trained in {longest} s at most"])
+    return "\n".join([*lines, "", costs_text(runs)])
 
 
 if __name__ == "__main__":
