@@ -90,22 +90,31 @@ def parameter_count(network: Network) -> int:
 
 
 def multiply_adds(network: Network) -> int:
-    """Multiply–adds of one step in all matrix products."""
-    return sum(parameter.numel() for parameter in network.parameters() if parameter.ndim > 1)
+    """Multiply–adds of one step in all matrix products; a row of an embedding is looked up."""
+    return sum(matrix.numel() for matrix in _matrices(network)) - _table_size(network)
 
 
 def int8_bytes(network: Network) -> int:
     """What the weights take in int8 as artifacts store them: a byte for each number of a matrix, four for the scale of
     each row and for each bias. The two biases of a gate are one, but for the candidate of a GRU with reset after.
     """
-    matrices = [parameter for parameter in network.parameters() if parameter.ndim > 1]
+    matrices = _matrices(network)
     biases = sum(parameter.numel() for parameter in network.parameters() if parameter.ndim == 1)
     for layer in network.gru_layers:
         if network.config.bias:
             biases -= len(layer.bias_hh_l0)
             if isinstance(layer, nn.GRU):
                 biases += layer.hidden_size
-    return multiply_adds(network) + _FLOAT_BYTES * (sum(map(len, matrices)) + biases)
+    numbers = sum(matrix.numel() for matrix in matrices)
+    return numbers + _FLOAT_BYTES * (sum(map(len, matrices)) + biases)
+
+
+def _matrices(network: Network) -> list[nn.Parameter]:
+    return [parameter for parameter in network.parameters() if parameter.ndim > 1]
+
+
+def _table_size(network: Network) -> int:
+    return 0 if network.embedding is None else network.embedding.weight.numel()
 
 
 def state_bytes(network: Network) -> int:
@@ -118,7 +127,8 @@ def matching_size(network_type: type[Network], like: Network) -> int:
 
     def count(size: int) -> int:
         config: NetworkConfig = replace(like.config, hidden_size=size)
-        return parameter_count(network_type(config, like.mean, like.std, like.dense.out_features, seed=0))
+        network = network_type(config, like.mean, like.std, like.dense.out_features, seed=0, tokens=like.tokens)
+        return parameter_count(network)
 
     # A quadratic in the size, known from three small networks.
     first, second, third = count(1), count(2), count(3)

@@ -95,6 +95,7 @@ class Network(nn.Module):
         self.register_buffer("mean", mean.to(torch.float32))
         self.register_buffer("std", std.to(torch.float32))
         size = len(mean)
+        self.tokens = tokens
         self.embedding = self.convolution = self.skip = None
         if tokens:
             size = config.embedding_size
@@ -142,9 +143,9 @@ class Network(nn.Module):
         the state given, where there is none), and outputs behind it mean nothing.
         """
         if self.embedding is not None:
-            values = standardised = self.dropout(self.embedding(x[:, :, 0].long()))
+            values = entry = self.dropout(self.embedding(x[:, :, 0].long()))
         else:
-            values = standardised = (x - self.mean) / self.std
+            values = entry = (x - self.mean) / self.std
         before, new_state = iter(state), []
         if self.convolution is not None:
             values, last = self.convolution(values, next(before), lengths)
@@ -160,7 +161,7 @@ class Network(nn.Module):
             values = self.output_activation(layer(values))
         values = self.dense(values)
         if self.skip is not None:
-            added, last = self.skip(standardised, next(before), lengths)
+            added, last = self.skip(entry, next(before), lengths)
             values = values + added
             new_state.append(last)
         return values, new_state

@@ -160,7 +160,8 @@ def labelled_sequences(model_config: ModelConfig, path: str | Path, part: str = 
             raise DataError(f"{path} has no {part} part by the model's options for splitting")
     columns: tuple[int, ...] = ()
     if (output.target == NEXT_TOKEN) != (recordings.target == NEXT_TOKEN):
-        raise DataError(f"{path} has not what the model's target {output.target} needs")
+        found, expected = ("a whole text", "labels") if output.target != NEXT_TOKEN else ("labels", "a whole text")
+        raise DataError(f"{path} has {found}, the model's target {output.target} needs {expected}")
     if output.target == "forecast":
         columns = tuple(map(recordings.channels.index, forecast_columns(config, recordings.channels)))
         if forecast_labels([recordings.channels[column] for column in columns], output.horizon) != output.labels:

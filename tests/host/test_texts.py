@@ -169,6 +169,17 @@ def test_training_in_integers_is_the_integer_engine_in_every_bit(shape: str, sch
     assert gradient is not None and (gradient.abs().sum(dim=1) > 0).sum() > 5
 
 
+def test_cells_are_compared_on_text(tmp_path: Path) -> None:
+    config = TrainConfig(model=NetworkConfig(embedding_size=6, hidden_size=10), training=TrainingConfig(epochs=1))
+    compared = edgegru.compare(config, data=write_sentences(tmp_path / "sentences"), seeds=1)
+    gru, lstm, _, other, _ = compared.models
+    words = len(WORDS) + 2  # a full stop, and what is unknown
+    assert gru.parameters == words * 6 + 3 * 10 * (6 + 10 + 2) + 2 * (10 + 1)
+    assert gru.multiply_adds == 3 * 10 * (6 + 10) + 2 * 10 and lstm.multiply_adds == 4 * 10 * (6 + 10) + 2 * 10
+    assert abs(other.parameters / gru.parameters - 1) < 0.1 and other.hidden_size < 10
+    assert compared.kernel_us.keys() == {"float32", "static-w8a8"}
+
+
 def test_a_model_of_sentences_from_files_to_integers(tmp_path: Path) -> None:
     data = write_sentences(tmp_path / "sentences")
     config = TrainConfig(
@@ -236,7 +247,7 @@ def test_a_model_of_the_next_character_from_a_file_to_integers(tmp_path: Path) -
     assert scores[0]["bits"] == pytest.approx(0.5, abs=0.06)  # one of four words, in four characters
     assert scores[1] == scores[2] and scores[1]["bits"] == pytest.approx(scores[0]["bits"], abs=0.03)
     assert scores[0]["bits"] == pytest.approx(scores[0]["nll"] / np.log(2)) and scores[0]["accuracy"] > 0.75
-    with pytest.raises(DataError, match="has not what the model's target next_token needs"):
+    with pytest.raises(DataError, match="has labels, the model's target next_token needs a whole text"):
         edgegru.evaluate(int8, write_sentences(tmp_path / "sentences") / "stsa.binary.test")
 
 
