@@ -9,7 +9,7 @@ from heapq import heapify, heappop, heappush
 from itertools import pairwise
 
 from edgegru_runtime.model_config import TokenizerConfig
-from edgegru_runtime.tokenizer import MARK, Tokenizer
+from edgegru_runtime.tokenizer import MARK, MAX_TOKENS, Splitter
 
 UNKNOWN, UNKNOWN_NUMBER = "<unknown>", 0  # the token of what is no other
 Pair = tuple[str, str]  # parts of a word that are neighbours
@@ -20,41 +20,30 @@ def learn_tokenizer(
 ) -> TokenizerConfig:
     """The tokenizer of ``kind`` whose tokens are what is most frequent in ``texts``, in order, ties by the text.
 
-    ``size``: tokens at most, the unknown one included; 0: any number, or of pieces none but characters. ``minimum``:
-    how often a character or word occurs at least. The same texts give the same tokens.
+    ``size``: tokens at most, the unknown one included; 0: as many as there may be, or of pieces none but characters.
+    ``minimum``: how often a character or word occurs at least. The same texts give the same tokens.
     """
     bare = TokenizerConfig("characters" if kind == "characters" else "words", (), lower, split)
     counts: Counter[str] = Counter()
     for text in texts:
-        counts.update(_parts(bare, text))
+        splitter = Splitter(bare)
+        counts.update(splitter.feed(text) + splitter.finish())
+    del counts[UNKNOWN]
+    known = (size or MAX_TOKENS) - 1
     if kind != "pieces":
-        tokens = _most_frequent(counts, size - 1 if size else 0, minimum)
+        tokens = _most_frequent(counts, minimum)[:known]
     else:
         characters: Counter[str] = Counter()
         for word, count in counts.items():
             for character in MARK + word:
                 characters[character] += count
-        tokens = _most_frequent(characters, 0, minimum)
+        tokens = _most_frequent(characters, minimum)[:known]
         tokens += _joined(counts, tokens, size - 1 - len(tokens))
     return replace(bare, kind=kind, tokens=(UNKNOWN, *tokens), unknown=UNKNOWN_NUMBER)
 
 
-def _parts(bare: TokenizerConfig, text: str) -> list[str]:
-    """The characters or words of a text, as a tokenizer without any token reads them."""
-    found: list[str] = []
-
-    class Recorder(Tokenizer):
-        def character(self, text: str) -> list[int]:
-            found.append(text)
-            return []
-
-    Recorder(bare).encode(text)
-    return found
-
-
-def _most_frequent(counts: Counter[str], size: int, minimum: int) -> list[str]:
-    order = sorted((text for text, count in counts.items() if count >= minimum), key=lambda text: (-counts[text], text))
-    return order[:size] if size else order
+def _most_frequent(counts: Counter[str], minimum: int) -> list[str]:
+    return sorted((text for text, count in counts.items() if count >= minimum), key=lambda text: (-counts[text], text))
 
 
 def _joined(words: Counter[str], characters: Sequence[str], size: int) -> list[str]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from dataclasses import replace
@@ -28,7 +29,7 @@ from edgegru_runtime.tokenizer import (
     parse_tokenizer,
     tokenizer_to_json,
 )
-from tests.builders import mixed_config, random_floats, with_tokenizer
+from tests.builders import changed, mixed_config, random_floats, with_tokenizer
 
 TEXTS = st.text(st.characters(exclude_categories=("Cs",)))  # all of Unicode but halves of surrogate pairs
 WORDY = st.text(st.sampled_from("aabbcé' \n\t-.Σςßİ" + MARK + "̈ड़"))  # letters, ends of words and their traps
@@ -196,6 +197,32 @@ def test_only_models_of_text_pay_for_it(tmp_path: Path) -> None:
     runtime = str(Path(sys.modules["edgegru_runtime"].__file__ or "").parents[1])
     found = subprocess.run(command, capture_output=True, text=True, check=True, env={"PYTHONPATH": runtime})
     assert found.stdout.split()[0] == "False"
+
+
+def test_the_page_runs(tmp_path: Path) -> None:
+    page = (Path(__file__).resolve().parents[2] / "docs" / "tokenizers.md").read_text(encoding="utf-8")
+    (code,) = re.findall(r"```python\n(.*?)```", page, re.DOTALL)
+    config = mixed_config(3, embedding=True)
+    words = TokenizerConfig("words", ("?", "a", "good", "film", ",", "but", *"bcdefg"), unknown=0)
+    config = changed(config, input=replace(config.input, tokenizer=words))
+    save_artifact(random_floats(config, 0), tmp_path / "model.safetensors")
+    command = [sys.executable, "-c", code]
+    said = subprocess.run(command, capture_output=True, text=True, check=True, cwd=tmp_path).stdout
+    assert [line.split()[0] for line in said.splitlines()] == ["a", "good", "film", ",", "but"]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_text_of_the_unknown_token_is_no_token(kind: str) -> None:
+    config = learn_tokenizer(["<unknown> a <unknown>"], kind, 30, split="spaces")
+    assert parse_tokenizer(tokenizer_to_json(config), "at") == replace(
+        config, split="punctuation" if kind == "characters" else "spaces"
+    )
+    assert config.tokens.count("<unknown>") == 1
+
+
+@given(st.lists(ALL_TEXTS, max_size=4), st.sampled_from(KINDS), st.integers(1, 12))
+def test_there_are_no_more_tokens_than_were_asked_for(texts: list[str], kind: str, size: int) -> None:
+    assert len(learn_tokenizer(texts, kind, size).tokens) <= size
 
 
 @pytest.mark.parametrize("kind", KINDS)

@@ -48,25 +48,25 @@ class Tokenizer:
         """Reads a text that comes piece by piece."""
         return TokenReader(self)
 
-    def character(self, text: str) -> list[int]:
-        """The tokens of one character: its own, or the unknown one, or none."""
+    def numbers(self, part: str) -> list[int]:
+        """The tokens of one character or word of a text, as ``Splitter`` gives them."""
+        return self._pieces(part) if self.config.kind == "pieces" else self._number(part)
+
+    def _number(self, text: str) -> list[int]:
+        """A token's own number, or that of the unknown one, or none."""
         number = self._numbers.get(text, self.config.unknown)
         return [] if number is None else [number]
 
-    def word(self, text: str) -> list[int]:
-        """The tokens of one word."""
-        return self.character(text) if self.config.kind == "words" else self._pieces(text)
-
-    def _pieces(self, text: str) -> list[int]:
+    def _pieces(self, word: str) -> list[int]:
         """Byte-pair encoding (Sennrich et al. 2016, arXiv:1508.07909): of all neighbours whose joined text is a token,
         those of the lowest number are joined, the leftmost first.
         """
-        parts, numbers = [MARK, *text], self._numbers
+        parts, numbers = [MARK, *word], self._numbers
         while True:
             pairs = [numbers.get(first + second, MAX_TOKENS) for first, second in pairwise(parts)]
             lowest = min(pairs, default=MAX_TOKENS)
             if lowest == MAX_TOKENS:
-                return [number for part in parts for number in self.character(part)]
+                return [number for part in parts for number in self._number(part)]
             place = pairs.index(lowest)
             parts[place : place + 2] = [parts[place] + parts[place + 1]]
 
@@ -75,34 +75,46 @@ class TokenReader:
     """Text in pieces as they come → numbers of tokens, the same however the text is cut."""
 
     def __init__(self, tokenizer: Tokenizer) -> None:
-        self._tokenizer, self._config = tokenizer, tokenizer.config
-        self._word = ""  # begun, not yet ended
+        self._numbers, self._splitter = tokenizer.numbers, Splitter(tokenizer.config)
 
     def feed(self, text: str) -> list[int]:
         """The tokens that are complete now. A word is when something follows that is no part of it."""
+        return [number for part in self._splitter.feed(text) for number in self._numbers(part)]
+
+    def finish(self) -> list[int]:
+        """The tokens of the word that was begun; the text ends here."""
+        return [number for part in self._splitter.finish() for number in self._numbers(part)]
+
+
+class Splitter:
+    """Text in pieces as they come → its characters or words, whatever the tokens are."""
+
+    def __init__(self, config: TokenizerConfig) -> None:
+        self._config = config
+        self._word = ""  # begun, not yet ended
+
+    def feed(self, text: str) -> list[str]:
+        """The characters or words that are complete now."""
         if self._config.lower:
             text = "".join(map(str.lower, text))  # each by itself: what is a sigma shall not depend on what follows
-        found: list[int] = []
         if self._config.kind == "characters":
-            for character in text:
-                found += self._tokenizer.character(character)
-            return found
+            return list(text)
+        found = []
         for character in text:
             if character.isspace() or character == MARK:
                 found += self.finish()
             elif self._config.split == "punctuation" and not _is_of_word(character):
-                found += self.finish()
-                found += self._tokenizer.word(character)
+                found += [*self.finish(), character]
             else:
                 self._word += character
                 if len(self._word) == LONGEST_WORD:
                     found += self.finish()
         return found
 
-    def finish(self) -> list[int]:
-        """The tokens of the word that was begun; the text ends here."""
+    def finish(self) -> list[str]:
+        """The word that was begun, if one was."""
         word, self._word = self._word, ""
-        return self._tokenizer.word(word) if word else []
+        return [word] if word else []
 
 
 def _is_of_word(character: str) -> bool:
