@@ -11,6 +11,7 @@ import socket
 import struct
 import subprocess
 import tty
+from contextlib import suppress
 from pathlib import Path
 from typing import IO, Any
 
@@ -55,7 +56,11 @@ def accounted(said: str) -> dict[str, int]:
 
 
 def open_files(process: subprocess.Popen[Any]) -> list[str]:
-    return [os.readlink(path) for path in Path(f"/proc/{process.pid}/fd").iterdir() if path.is_symlink()]
+    found = []
+    for path in Path(f"/proc/{process.pid}/fd").iterdir():
+        with suppress(FileNotFoundError):  # closed meanwhile
+            found.append(os.readlink(path))
+    return found
 
 
 def most_memory(process: subprocess.Popen[Any]) -> int:
