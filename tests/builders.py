@@ -19,6 +19,7 @@ from edgegru_runtime.model_config import (
     CANDIDATE_ACTIVATIONS,
     GATE_ACTIVATIONS,
     RESETS,
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -115,6 +116,45 @@ def mixed_config(
         LinearNode("dense", ("product",), hidden_size, output_size, bias),
     ]
     return _with_head(nodes, head, 50.0)
+
+
+def attending_config(
+    size: int = 5,
+    values: int = 6,
+    hidden_size: int = 7,
+    length: int = 9,
+    head: str = "log_softmax",
+    reset: str = "after",
+) -> ModelConfig:
+    """A float32 configuration of a decoder: a GRU whose query attends to the rows of an encoder, and one behind it."""
+    nodes: list[Node] = [
+        EmbeddingNode("embedding", ("x",), ROWS, 4),
+        GruNode("gru0", ("embedding",), 4, hidden_size, reset),
+        LinearNode("query", ("gru0",), hidden_size, size, bias=False),
+        AttentionNode("attention", ("query",), size, values, length),
+        ConcatenateNode("both0", ("gru0", "attention"), hidden_size + values),
+        GruNode("gru1", ("both0",), hidden_size + values, hidden_size, reset),
+        ConcatenateNode("both1", ("gru1", "attention"), hidden_size + values),
+        LinearNode("dense", ("both1",), hidden_size + values, ROWS),
+    ]
+    return _with_head(nodes, head, None)
+
+
+def rows_for(artifact: Artifact, count: int, seed: int = 0) -> np.ndarray:
+    """Rows (count, row_size) float32 that a stream of a decoder remembers: states and keys."""
+    node = artifact.config.attention
+    assert node is not None
+    rng = np.random.default_rng(seed)
+    parts = rng.uniform(-1, 1, (count, node.output_size)), rng.normal(0, 1, (count, node.size))
+    return np.concatenate(parts, axis=1).astype(np.float32)
+
+
+def remember(stream: Any, rows: np.ndarray) -> Any:
+    """The stream, which remembers these rows too."""
+    node = stream.model.config.attention
+    for row in rows:
+        stream.remember(row[: node.output_size], row[node.output_size :])
+    return stream
 
 
 def drawn_config(rng: np.random.Generator, sizes: Sequence[int] = SIZES) -> ModelConfig:

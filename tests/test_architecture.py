@@ -40,6 +40,7 @@ ALLOWED_IN = {
     "edgegru_runtime.integer_layers": {"numpy"},
     "edgegru_runtime.integer_reference": {"numpy"},
     "edgegru_runtime.log_mel": {"numpy"},
+    "edgegru_runtime.memory": {"numpy"},
     "edgegru_runtime.front_end_engine": {"numpy"},
     "edgegru_runtime.onnxruntime_engine": {"numpy", "onnxruntime"},
     "edgegru_runtime.litert_engine": {"numpy", "ai_edge_litert", "tflite_runtime"},

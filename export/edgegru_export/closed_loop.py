@@ -15,9 +15,9 @@ from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.engine import Engine
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.exported import ExportedFile
-from edgegru_runtime.fixed_point import SAMPLE_BITS, STATE_BITS
+from edgegru_runtime.fixed_point import SAMPLE_BITS, STATE_BITS, TANH_ARGUMENT_BITS
 from edgegru_runtime.foreign import first_line
-from edgegru_runtime.model_config import ConvolutionNode, LogMelNode
+from edgegru_runtime.model_config import AttentionNode, ConvolutionNode, LogMelNode
 from edgegru_runtime.operands import operand_scales
 
 Trajectory = dict[str, NDArray[np.float64]]  # "y", "y1", …, then "h0", "h1", … → real values (steps, size)
@@ -36,6 +36,9 @@ def state_format(artifact: Artifact) -> tuple[str, list[NDArray[np.float64]]]:
             units.append(np.full(node.state_size, node.full_scale * 2.0**-SAMPLE_BITS))
         elif isinstance(node, ConvolutionNode):
             units.append(np.tile(operand_scales(artifact, node.inputs[0]), node.frames))
+        elif isinstance(node, AttentionNode):
+            value, key = operand_scales(artifact, node.name), [2.0**-TANH_ARGUMENT_BITS] * node.size
+            units.append(np.array([1.0, *node.length * [*value, *key]]))
         elif node.unbounded:
             units.append(artifact.array(f"{node.name}.full_scale").astype(np.float64) * 2.0**-STATE_BITS)
         else:

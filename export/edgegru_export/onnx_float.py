@@ -20,6 +20,7 @@ from edgegru_runtime.errors import ExportError
 from edgegru_runtime.front_end import OUTSIDE, behind_front_end
 from edgegru_runtime.model_config import (
     HARD_SIGMOIDS,
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -84,6 +85,8 @@ class FloatModel:
                 return self.convolution(node, inputs[0])
             case GruNode():
                 return self.gru(node, inputs[0])
+            case AttentionNode():
+                raise ExportError(f"node {node.name} is of kind attention, which ONNX export does not know")
             case ElementwiseNode():
                 return self.graph.add(_ELEMENTWISE[node.kind], *inputs)
             case LayerNormalisationNode():

@@ -16,7 +16,7 @@ from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
 from edgegru_runtime.front_end import OUTSIDE, behind_front_end
 from edgegru_runtime.integer_arithmetic import Integers
-from edgegru_runtime.integer_layers import Elementwise, Embedding, Gru, Head, Linear, Standardise
+from edgegru_runtime.integer_layers import Attention, Elementwise, Embedding, Gru, Head, Linear, Standardise
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.log_mel import IntegerLogMel
 from edgegru_runtime.model_config import GATE_ACTIVATIONS, STATIC_SCHEMES, ConvolutionNode, EmbeddingNode, Node
@@ -52,6 +52,8 @@ class _Step:
             self.graph.scope = node.name
             layer = self.reference.layers.get(node.name)
             assert not isinstance(layer, IntegerLogMel), OUTSIDE
+            if isinstance(layer, Attention):
+                raise ExportError(f"node {node.name} is of kind attention, which ONNX export does not know")
             if isinstance(layer, Head):
                 self.head(layer, node.name, self.values[node.inputs[0]])
             else:

@@ -26,6 +26,7 @@ from edgegru_runtime.errors import ExportError
 from edgegru_runtime.front_end import OUTSIDE, behind_front_end
 from edgegru_runtime.integer_arithmetic import coarser
 from edgegru_runtime.model_config import (
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -165,6 +166,8 @@ class StepBuilder(ABC, Generic[NodeValue]):
                     before, next_name = next(states)
                     values[node.name], after = self.gru(node, sources[0], before, next_name)
                     next_states.append(after)
+                case AttentionNode():
+                    raise ExportError(f"node {node.name} is of kind attention, which TFLite export does not know")
                 case ElementwiseNode():
                     values[node.name] = self.elementwise(node, sources[0], sources[1])
                 case LayerNormalisationNode():

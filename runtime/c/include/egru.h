@@ -19,7 +19,7 @@ typedef struct egru_model egru_model;
 typedef enum {
     EGRU_OK = 0,
     EGRU_PLAN,   /* no plan of this version, or one that is torn or inconsistent */
-    EGRU_MEMORY, /* less memory than the size functions ask for */
+    EGRU_MEMORY, /* less memory than the size functions ask for; no room for a row: nothing was done */
     EGRU_KERNEL, /* no such instruction set in this build or on this processor */
     EGRU_INPUT,  /* a sample has a value that is not finite: nothing was done */
     EGRU_RANGE,  /* a value left the range of float32: that stream was not advanced */
@@ -56,6 +56,14 @@ egru_status egru_run(const egru_model *model, void *state, void *scratch, const 
  * leaves all as they were, EGRU_RANGE those it concerns; `which`: the first of them. */
 egru_status egru_step_many(const egru_model *model, void *const *states, size_t n, void *scratch, const float *xs,
                            float *ys, size_t *which);
+
+#if !defined(EGRU_ATTENTION) || EGRU_ATTENTION
+size_t egru_row_size(const egru_model *model); /* numbers of a row that attention reads; 0 where there is none */
+/* One more row, a value and a key, until the next reset. EGRU_MEMORY: the state has no room for it. */
+egru_status egru_remember(const egru_model *model, void *state, const float *row);
+#endif
+/* Make `state` what `other` is. */
+void egru_copy(const egru_model *model, void *state, const void *other);
 
 uint64_t egru_steps(const egru_model *model, const void *state);   /* since the last reset */
 uint64_t egru_clipped(const egru_model *model, const void *state); /* values saturated since then */

@@ -297,6 +297,48 @@ static PyObject *stream_run_rows(StreamObject *self, PyObject *xs) {
     return result;
 }
 
+/* remember(row): a buffer of row_size finite float32 numbers. */
+static PyObject *stream_remember(StreamObject *self, PyObject *row) {
+    Py_buffer view;
+    egru_status status = EGRU_INPUT;
+    size_t size = egru_row_size(self->model->model);
+    if (PyObject_GetBuffer(row, &view, PyBUF_SIMPLE) != 0)
+        return NULL;
+    if ((size_t)view.len != size * sizeof(float) || size == 0) {
+        PyErr_SetString(PyExc_TypeError, "remember takes a row of the model's attention");
+    } else if (enter(self) == 0) {
+        status = egru_remember(self->model->model, self->state, view.buf);
+        self->busy = 0;
+        if (status == EGRU_MEMORY)
+            PyErr_SetString(egru_input_error, "the stream remembers as many rows as it can, expected no more than that");
+        else if (status != EGRU_OK)
+            PyErr_SetString(egru_input_error, egru_strerror(status));
+    }
+    PyBuffer_Release(&view);
+    return status == EGRU_OK ? Py_NewRef(Py_None) : NULL;
+}
+
+static PyObject *stream_copy_state(StreamObject *self, PyObject *from) {
+    StreamObject *other = (StreamObject *)from;
+    if (!PyObject_TypeCheck(from, (PyTypeObject *)egru_stream_type) || other->model != self->model) {
+        PyErr_SetString(egru_state_error, "the other stream is of another model; expected one of the same");
+        return NULL;
+    }
+    if (other == self)
+        return Py_NewRef(Py_None);
+    if (enter(self) != 0)
+        return NULL;
+    if (other->busy) {
+        PyErr_SetString(egru_state_error, "the other stream is in use by another thread; expected one stream per thread");
+        self->busy = 0;
+        return NULL;
+    }
+    egru_copy(self->model->model, self->state, other->state);
+    self->saturated = other->saturated;
+    self->busy = 0;
+    return Py_NewRef(Py_None);
+}
+
 static PyObject *stream_reset(StreamObject *self, PyObject *unused) {
     (void)unused;
     if (enter(self) != 0)
@@ -356,6 +398,8 @@ static PyObject *stream_clipped(StreamObject *self, void *unused) {
 static PyMethodDef methods[] = {
     {"step", (PyCFunction)(void (*)(void))stream_step, METH_FASTCALL | METH_KEYWORDS, "Advance by one sample."},
     {"run_rows", (PyCFunction)stream_run_rows, METH_O, "A step for each row: a bytearray for every output, or None."},
+    {"remember_row", (PyCFunction)stream_remember, METH_O, "One more row for attention."},
+    {"copy_state", (PyCFunction)stream_copy_state, METH_O, "Go on from where another stream of the model is."},
     {"reset", (PyCFunction)stream_reset, METH_NOARGS, "Back to the state the stream was born with."},
     {"save", (PyCFunction)stream_save, METH_NOARGS, "The state as bytes, without values saturated before the kernel."},
     {"load", (PyCFunction)stream_load, METH_O, "Take over a state as bytes."},

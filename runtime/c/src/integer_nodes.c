@@ -71,13 +71,13 @@ void egru_activate(const egru_operation *op, int32_t *acc) {
     }
 }
 
-static int32_t operand_at(const void *q, uint32_t kind, uint32_t i) {
+int32_t egru_operand_at(const void *q, uint32_t kind, uint32_t i) {
     return kind == EGRU_VECTOR_Q8 || !EGRU_Q16 ? ((const int8_t *)q)[i] : ((const int16_t *)q)[i];
 }
 
 void egru_widen(const void *q, uint32_t kind, uint32_t size, int32_t *value) {
     for (uint32_t i = 0; i < size; i++)
-        value[i] = operand_at(q, kind, i);
+        value[i] = egru_operand_at(q, kind, i);
 }
 
 void egru_combine(const egru_operation *op, const void *a, uint32_t kind_a, const void *b, uint32_t kind_b,
@@ -88,7 +88,7 @@ void egru_combine(const egru_operation *op, const void *a, uint32_t kind_a, cons
         if (op->code == EGRU_OP_ADD)
             sum = (int64_t)((const int32_t *)a)[i] * m_a[i] + (int64_t)((const int32_t *)b)[i] * m_b[i];
         else
-            sum = (int64_t)operand_at(a, kind_a, i) * operand_at(b, kind_b, i) * m_a[i];
+            sum = (int64_t)egru_operand_at(a, kind_a, i) * egru_operand_at(b, kind_b, i) * m_a[i];
         value[i] = (int32_t)egru_clamp(egru_round(sum, op->shift), EGRU_VALUE_LIMIT);
     }
 }
@@ -111,35 +111,41 @@ static int64_t octaves(int64_t largest, int32_t v) {
     return egru_round((largest - v) * 1549082005, 30);
 }
 
-/* A head of probabilities, or of their logarithms; v is overwritten. */
-static void softmax(const egru_operation *op, int32_t *v, float *y, uint32_t size) {
-    const float *scale = op->b;
-    int64_t largest = v[0];
-    uint64_t total = 0, inverse;
+static int32_t largest_of(const int32_t *v, uint32_t size) {
+    int32_t largest = v[0];
     for (uint32_t i = 1; i < size; i++)
         largest = v[i] > largest ? v[i] : largest;
+    return largest;
+}
+
+void egru_softmax(int32_t *v, uint32_t size) {
+    int64_t largest = largest_of(v, size);
+    uint64_t total = 0, inverse;
     for (uint32_t i = 0; i < size; i++) {
-        int32_t power = egru_power(octaves(largest, v[i]));
-        total += (uint64_t)power;
-        if (!EGRU_TOKENS || op->code == EGRU_OP_SOFTMAX)
-            v[i] = power;
+        v[i] = egru_power(octaves(largest, v[i]));
+        total += (uint64_t)v[i];
     }
-#if EGRU_TOKENS
-    if (op->code == EGRU_OP_LOG_SOFTMAX) {
-        int64_t whole = (int64_t)egru_log2_q16(total) - 30 * 65536;
-        for (uint32_t i = 0; i < size; i++)
-            y[i] = (float)-(octaves(largest, v[i]) + whole) * scale[i];
-        return;
-    }
-#endif
     /* One division for all: what is multiplied with the inverse is the quotient or one less. */
     inverse = ((uint64_t)1 << 61) / total; /* of a total of 2^30 at least: that is the largest number's share */
     for (uint32_t i = 0; i < size; i++) {
         uint64_t divided = (uint64_t)v[i] * 32768 + total / 2, quotient = (divided >> 15) * inverse >> 46;
         quotient += (quotient + 1) * total <= divided;
-        y[i] = (float)(int32_t)quotient * scale[i];
+        v[i] = (int32_t)quotient;
     }
 }
+
+#if EGRU_TOKENS
+/* A head of logarithms of probabilities. */
+static void log_softmax(const int32_t *v, const float *scale, float *y, uint32_t size) {
+    int64_t largest = largest_of(v, size), whole;
+    uint64_t total = 0;
+    for (uint32_t i = 0; i < size; i++)
+        total += (uint64_t)egru_power(octaves(largest, v[i]));
+    whole = (int64_t)egru_log2_q16(total) - 30 * 65536;
+    for (uint32_t i = 0; i < size; i++)
+        y[i] = (float)-(octaves(largest, v[i]) + whole) * scale[i];
+}
+#endif
 
 void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work, float *y, uint32_t size) {
     const int32_t *m = op->a;
@@ -155,6 +161,15 @@ void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work
             y[i] = offset ? real + offset[i] : real;
         }
     }
-    if (normalises)
-        softmax(op, work, y, size);
+#if EGRU_TOKENS
+    if (op->code == EGRU_OP_LOG_SOFTMAX) {
+        log_softmax(work, scale, y, size);
+        return;
+    }
+#endif
+    if (normalises) {
+        egru_softmax(work, size);
+        for (uint32_t i = 0; i < size; i++)
+            y[i] = (float)work[i] * scale[i];
+    }
 }

@@ -11,6 +11,10 @@ uint32_t egru_read_input(const egru_kernel *kernel, const egru_operation *op, co
                          const egru_vector *out);
 /* The activation of a linear node, in place. */
 void egru_activate(const egru_operation *op, int32_t *acc);
+/* One number of an operand. */
+int32_t egru_operand_at(const void *q, uint32_t kind, uint32_t i);
+/* Arguments in Q16 (size), within 2^30, become shares in Q15. */
+void egru_softmax(int32_t *v, uint32_t size);
 /* Operands as values. */
 void egru_widen(const void *q, uint32_t kind, uint32_t size, int32_t *value);
 /* Add (values) or multiply (operands). */

@@ -16,6 +16,9 @@
 #ifndef EGRU_TOKENS
 #define EGRU_TOKENS 1 /* 0: no models that give the next token */
 #endif
+#ifndef EGRU_ATTENTION
+#define EGRU_ATTENTION EGRU_Q16 /* 0: no models whose streams remember rows; their keys have 16 bits */
+#endif
 #ifndef EGRU_SIMD
 #define EGRU_SIMD 1 /* 0: portable C alone */
 #endif
@@ -55,7 +58,8 @@ enum {
     EGRU_OP_IDENTITY,
     EGRU_OP_LAYER_NORMALISATION,
     EGRU_OP_LOG_MEL,
-    EGRU_OP_LOG_SOFTMAX
+    EGRU_OP_LOG_SOFTMAX,
+    EGRU_OP_ATTENTION
 };
 
 /* W v + b with the weights as a kernel packed them. What it multiplies with is Q8, Q16 or FLOAT. */
@@ -177,21 +181,34 @@ typedef struct {
     const uint32_t *edges;                          /* (bands + 2) */
 } egru_log_mel_tables;
 
+/* ATTENTION: how many rows there are is at `ring` in the state, their values are at `values`, their keys at `keys`. */
+typedef struct {
+    uint32_t size, kind; /* of a key; a value has those of the result */
+    size_t values, keys;
+    const float *row_a, *row_b; /* static: operands and keys floor(a x + b) of a row (value, key) */
+    int32_t score_multiplier;
+    uint32_t score_shift;
+} egru_attention;
+
 typedef struct {
     uint32_t code;
     uint32_t in, in2, out; /* vectors; in a head `out` is the place in y */
     uint32_t q;            /* GRU: the operand of h */
     uint32_t activation;
-    uint32_t count, shift; /* multipliers and their shift; COPY: the place; EMBEDDING: rows; TAPS: kernel_size */
+    uint32_t count, shift; /* multipliers and their shift; COPY: the place; EMBEDDING, ATTENTION: rows; TAPS:
+                            * kernel_size */
     uint32_t dilation;
     uint32_t frames, position; /* TAPS: past steps that are kept, and which counter says where the oldest is */
-    size_t ring;               /* TAPS: where they are in the state */
+    size_t ring;               /* TAPS, ATTENTION: where they are in the state */
     const float *epsilon;      /* LAYER_NORMALISATION */
     const void *a, *b;         /* multipliers, coefficients, scales, offsets; GRU: h0 as in a plan, NULL for zeros */
     egru_matrix matrix;
     egru_gru gru;
 #if EGRU_LOG_MEL
     egru_log_mel_tables log_mel;
+#endif
+#if EGRU_ATTENTION
+    egru_attention attention;
 #endif
 } egru_operation;
 
@@ -214,6 +231,9 @@ struct egru_model {
     size_t buffer[EGRU_BUFFERS]; /* places in the scratch memory, as long as the longest row or column */
     size_t state_bytes, scratch_bytes; /* of one stream, without room for alignment */
     size_t saved_numbers;
+#if EGRU_ATTENTION
+    const egru_operation *attention; /* NULL where streams remember no rows */
+#endif
 };
 
 /* The streams of a tile, at aligned addresses. */

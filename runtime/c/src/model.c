@@ -7,6 +7,8 @@
 
 #include <string.h>
 
+#include "attention.h"
+
 #define LARGEST_STATE ((size_t)1 << 28) /* of a stream, and of its scratch memory: four times that is a size_t anywhere */
 #define MOST_HEADS 256u
 
@@ -52,6 +54,18 @@ static void lay_out(egru_builder *b) {
             const egru_vector *in = &model->vectors[op->in];
             place(b, &state, &op->ring, (size_t)op->frames * in->size * egru_item_size(in->kind));
             model->saved_numbers += (size_t)op->frames * in->size;
+#if EGRU_ATTENTION
+        } else if (op->code == EGRU_OP_ATTENTION) {
+            const egru_vector *out = &model->vectors[op->out];
+            if (model->attention)
+                b->good = 0; /* a row is for one */
+            model->attention = op;
+            place(b, &state, &op->ring, 4);
+            place(b, &state, &op->attention.values, (size_t)op->count * out->size * egru_item_size(out->kind));
+            place(b, &state, &op->attention.keys,
+                  (size_t)op->count * op->attention.size * egru_item_size(op->attention.kind));
+            model->saved_numbers += egru_remembered_numbers(model, op);
+#endif
         } else if (op->code == EGRU_OP_GRU) {
             model->saved_numbers += op->gru.size;
             if (egru_is_static(b))

@@ -197,6 +197,39 @@ static void read_log_mel(egru_builder *b, egru_operation *op, const uint32_t *a)
 }
 #endif
 
+#if EGRU_ATTENTION
+static void read_attention(egru_builder *b, egru_operation *op, const uint32_t *a, uint32_t value) {
+    egru_attention *attention = &op->attention;
+    uint32_t size = egru_reads(b, op->in, value), values = egru_size_of(b, op->out), rows = a[2];
+    uint32_t item = egru_is_static(b) ? 1 : 4;
+    const unsigned char *weight = egru_data_of(b, a[3], size, item);
+    if (!weight || rows - 1 >= EGRU_LARGEST_ROWS || ((uint64_t)size + values) * rows > EGRU_LARGEST_MEMORY) {
+        b->good = 0;
+        return;
+    }
+    op->count = rows;
+    attention->size = size;
+    attention->kind = egru_is_static(b) ? EGRU_VECTOR_Q16 : EGRU_VECTOR_FLOAT;
+    op->a = egru_copied(b, weight, (size_t)size * item);
+    if (egru_is_static(b)) {
+        egru_check_rows(b, weight, NULL, 1, size, EGRU_LARGEST_ARGUMENT);
+        attention->row_a = egru_floats(b, a[4], values + size, 1);
+        attention->row_b = egru_floats(b, a[5], values + size, 0);
+        op->b = egru_multipliers(b, a[6], size);
+        op->shift = egru_checked_shift(b, a[7]);
+        attention->score_multiplier = (int32_t)a[8];
+        attention->score_shift = egru_checked_shift(b, a[9]);
+        if (a[8] >= EGRU_MULTIPLIER_LIMIT)
+            b->good = 0;
+    } else {
+        egru_check_floats(b, weight, size, 0);
+    }
+    egru_widen(b, rows);
+    egru_widen(b, size);
+    egru_writes(b, op->out, egru_factor(b, op->out), values);
+}
+#endif
+
 void egru_read_operation(egru_builder *b, egru_operation *op, const uint32_t *a) {
     uint32_t value = egru_is_static(b) ? EGRU_VECTOR_VALUE : EGRU_VECTOR_FLOAT, kind, size;
     op->in = a[0];
@@ -278,6 +311,11 @@ void egru_read_operation(egru_builder *b, egru_operation *op, const uint32_t *a)
 #if EGRU_LOG_MEL
     case EGRU_OP_LOG_MEL:
         read_log_mel(b, op, a);
+        return;
+#endif
+#if EGRU_ATTENTION
+    case EGRU_OP_ATTENTION:
+        read_attention(b, op, a, value);
         return;
 #endif
     case EGRU_OP_GRU:

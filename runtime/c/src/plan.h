@@ -8,6 +8,9 @@
 #define EGRU_PLAN_WORDS 20u  /* of an operation */
 #define EGRU_LARGEST_VECTOR (1u << 24)
 #define EGRU_MULTIPLIER_LIMIT (1u << 29)
+#define EGRU_LARGEST_ROWS 16384u        /* that attention remembers */
+#define EGRU_LARGEST_MEMORY (1u << 22)  /* numbers in all of them */
+#define EGRU_LARGEST_ARGUMENT 32767     /* of tanh, which is what its weights are multiplied with */
 
 typedef struct {
     const unsigned char *plan;

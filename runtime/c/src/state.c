@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "attention.h"
 #include "integer_nodes.h"
 
 #define HEADER_BYTES 64u
@@ -113,6 +114,44 @@ int egru_reachable(const egru_operation *op, uint32_t kind, uint32_t bits) {
 
 enum { SAVE, CHECK, LOAD, RESET };
 
+#if EGRU_ATTENTION
+/* The number of rows, a float in float models, as it is saved, and back; more than there can be where it is none. */
+static uint32_t rows_to_saved(uint32_t rows, int integer) {
+    float real = (float)rows;
+    uint32_t bits = rows;
+    if (!integer)
+        memcpy(&bits, &real, 4);
+    return bits;
+}
+
+static uint32_t rows_from_saved(uint32_t bits, int integer, uint32_t most) {
+    for (uint32_t rows = 0; rows <= most; rows++)
+        if (bits == rows_to_saved(rows, integer))
+            return rows;
+    return UINT32_MAX;
+}
+
+/* The same as below, of what attention remembers. */
+static int each_remembered(const egru_model *model, const egru_operation *op, unsigned char *state,
+                           unsigned char *saved, int what, int integer) {
+    size_t numbers = egru_remembered_numbers(model, op);
+    uint32_t rows = what == SAVE ? 0 : rows_from_saved(egru_read_u32(saved), integer, op->count);
+    int good = rows <= op->count;
+    for (size_t n = 0; good && n < numbers; n++, saved += 4) {
+        uint32_t kind;
+        size_t row;
+        unsigned char *at = egru_remembered(model, op, state, n, &kind, &row);
+        if (what == SAVE)
+            write_u32(saved, n ? get(at, kind) : rows_to_saved(get(at, kind), integer));
+        else if (what == LOAD)
+            put(at, kind, n ? egru_read_u32(saved) : rows);
+        else if (n) /* nothing is behind the last row */
+            good = row < rows ? egru_reachable(op, kind, egru_read_u32(saved)) : egru_read_u32(saved) == 0;
+    }
+    return good;
+}
+#endif
+
 /* All numbers of a state and where they are when it is saved: h of GRU operations, past steps of TAPS operations from the
  * oldest on. Whether all can be reached, where that is the question. RESET loads h0 where a GRU has one. */
 static EGRU_NOINLINE int each_number(const egru_model *model, unsigned char *state, unsigned char *saved, int what) {
@@ -123,6 +162,14 @@ static EGRU_NOINLINE int each_number(const egru_model *model, unsigned char *sta
         uint32_t kind = vector->kind, oldest = 0;
         size_t item = egru_item_size(kind);
         size_t numbers = vector->size, first = op->ring;
+#if EGRU_ATTENTION
+        if (op->code == EGRU_OP_ATTENTION && what != RESET) {
+            if (!each_remembered(model, op, state, saved, what, integer))
+                return 0;
+            saved += 4 * egru_remembered_numbers(model, op);
+            continue;
+        }
+#endif
         if (op->code == EGRU_OP_TAPS) {
             numbers *= op->frames;
             oldest = what == SAVE ? *egru_position(state, op) : 0; /* loading begins with a reset */
@@ -153,6 +200,10 @@ void egru_reset(const egru_model *model, void *state) {
     unsigned char *to = egru_aligned(state);
     memset(to, 0, model->state_bytes); /* the operand of a zero h is zero */
     (void)each_number(model, to, NULL, RESET);
+}
+
+void egru_copy(const egru_model *model, void *state, const void *other) {
+    memmove(egru_aligned(state), egru_aligned(other), model->state_bytes);
 }
 
 void egru_save(const egru_model *model, const void *state, void *saved) {

@@ -7,6 +7,7 @@
 
 #include <string.h>
 
+#include "attention.h"
 #include "floating_point.h"
 #include "integer_nodes.h"
 #include "float_nodes.h"
@@ -238,6 +239,20 @@ static void run(const egru_model *model, const egru_tile *tile, const egru_opera
 #if EGRU_FLOAT
             else
                 egru_log_mel_float(op, samples, model->vectors[op->in].size, work, value);
+#endif
+        }
+        break;
+#endif
+#if EGRU_ATTENTION
+    case EGRU_OP_ATTENTION:
+        FOR_STREAMS {
+            const void *query = egru_at(model, tile, op->in, s);
+            void *scores = buffer(model, tile, EGRU_IH, s), *value = egru_at(model, tile, op->out, s);
+            if (integer)
+                egru_attend(op, tile->state[s], query, buffer(model, tile, EGRU_HH, s), scores, value, out);
+#if EGRU_FLOAT
+            else
+                egru_attend_float(op, tile->state[s], query, scores, value, out->size);
 #endif
         }
         break;

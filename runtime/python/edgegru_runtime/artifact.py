@@ -13,13 +13,14 @@ import sys
 from edgegru_runtime.config_json import parse_config_text
 from edgegru_runtime.container import read_file, split_container
 from edgegru_runtime.errors import ArtifactError
-from edgegru_runtime.fixed_point import ACCUMULATOR_LIMIT
+from edgegru_runtime.fixed_point import ACCUMULATOR_LIMIT, ARGUMENT_LIMIT
 from edgegru_runtime.graph import check_graph
 from edgegru_runtime.json_fields import MAX_SCALE, MIN_SCALE
 from edgegru_runtime.log_mel_tables import check_tables, table_tensors
 from edgegru_runtime.model_config import (
     STATIC_SCHEMES,
     UNBOUNDED,
+    AttentionNode,
     ConvolutionNode,
     EmbeddingNode,
     GruNode,
@@ -162,6 +163,8 @@ def _vectors(node: Node) -> dict[str, tuple[int, ...]]:
             return {"bias": (node.output_size,)}
         case LayerNormalisationNode():
             return {"weight": (node.size,), "bias": (node.size,)}
+        case AttentionNode():
+            return {"weight": (node.size,)}
         case GruNode():
             biases = ("bias_ih", "bias_hh") if node.bias else ()
             initial = {"h0": (node.hidden_size,)} if node.initial_state else {}
@@ -188,6 +191,8 @@ def _static_tensors(config: ModelConfig, node: Node) -> dict[str, tuple[str, tup
                 result["bias_hn"] = ("int32", (node.hidden_size,))
         if node.initial_state:
             result["h0"] = ("int32", (node.hidden_size,))
+    elif isinstance(node, AttentionNode):
+        result = {"weight": ("int8", (node.size,)), "weight_scale": ("float32", (1,))}
     if has_full_scale(config, node):
         result["full_scale"] = ("float32", (node.output_size,))
     return result
@@ -290,6 +295,10 @@ def _check_accumulators(config: ModelConfig, node: Node, tensors: Mapping[str, T
         source, own = operand_limit(config, node.inputs[0]), operand_limit(config, node.name)
         _check_rows(f"{node.name}.weight_ih", f"{node.name}.bias_ih", 0, source, tensors)
         _check_rows(f"{node.name}.weight_hh", f"{node.name}.bias_hn", 2 * node.hidden_size, own, tensors)
+    elif isinstance(node, AttentionNode):
+        reach = sum(map(abs, _values(tensors[f"{node.name}.weight"]))) * ARGUMENT_LIMIT  # of tanh, with 15 bits
+        if reach >= ACCUMULATOR_LIMIT:
+            raise ArtifactError(f"'{node.name}.weight' lets an accumulator reach {reach:.0f}; expected less than 2^31")
 
 
 def _check_rows(weight: str, bias: str, first: int, limit: int, tensors: Mapping[str, Tensor]) -> None:

@@ -38,6 +38,7 @@ from edgegru_runtime.model_config import (
     RESETS,
     SCHEMES,
     TARGETS,
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     DecisionConfig,
@@ -93,6 +94,8 @@ def config_to_json(config: ModelConfig) -> dict[str, Any]:
     }
     if config.quantization is not None:
         result["quantization"] = _quantization_to_json(config.quantization)
+    if config.encoder is not None:
+        result["encoder"] = config.encoder
     if config.data:
         result["data"] = config.data
     if config.provenance:
@@ -160,19 +163,20 @@ def parse_config(value: object) -> ModelConfig:
         value,
         "configuration",
         ("format", "format_version", "scheme", "identity", "input", "nodes", "outputs", "decision"),
-        ("quantization", "data", "provenance"),
+        ("quantization", "encoder", "data", "provenance"),
     )
     nodes = take_list(top["nodes"], "nodes", 1, MAX_NODES)
     outputs = take_list(top["outputs"], "outputs", 1, MAX_OUTPUTS)
     quantization = top.get("quantization")
     config = ModelConfig(
         scheme=take_choice(top["scheme"], "scheme", SCHEMES),
-        identity=take_matching(top["identity"], "identity", is_identity, "64 lower-case hexadecimal digits"),
+        identity=_identity(top["identity"], "identity"),
         input=_input(top["input"]),
         nodes=tuple(_node(node, f"nodes[{i}]") for i, node in enumerate(nodes)),
         outputs=tuple(_output(output, f"outputs[{i}]") for i, output in enumerate(outputs)),
         decision=parse_decision(top["decision"]),
         quantization=None if quantization is None else _quantization(quantization),
+        encoder=_identity(top["encoder"], "encoder") if "encoder" in top else None,
         data=_free_object(top.get("data", {}), "data"),
         provenance=_free_object(top.get("provenance", {}), "provenance"),
     )
@@ -181,6 +185,10 @@ def parse_config(value: object) -> ModelConfig:
 
         check_residual(config, config.decision.residual)
     return config
+
+
+def _identity(value: object, at: str) -> str:
+    return take_matching(value, at, is_identity, "64 lower-case hexadecimal digits")
 
 
 def _input_to_json(config: InputConfig) -> dict[str, Any]:
@@ -263,6 +271,14 @@ def _node(value: object, at: str) -> Node:
             take_flag(fields["bias"], f"{at}.bias"),
             take_choice(fields["activation"], f"{at}.activation", ACTIVATIONS),
         )
+    if kind == "attention":
+        fields = take_fields(value, at, ("kind", "name", "inputs", "size", "output_size", "length"))
+        return AttentionNode(
+            *_name_and_inputs(fields, at),
+            take_size(fields, "size", at),
+            take_size(fields, "output_size", at),
+            take_size(fields, "length", at),
+        )
     if kind in ELEMENTWISE_KINDS:
         fields = take_fields(value, at, ("kind", "name", "inputs", "size"))
         return ElementwiseNode(*_name_and_inputs(fields, at, 2, 2), take_size(fields, "size", at), kind)
@@ -299,7 +315,7 @@ def _node(value: object, at: str) -> Node:
     if kind in HEAD_KINDS:
         fields = take_fields(value, at, ("kind", "name", "inputs", "size"))
         return HeadNode(*_name_and_inputs(fields, at), take_size(fields, "size", at), kind)
-    layers = ("log_mel", "standardise", "embedding", "linear", "convolution", "gru", *ELEMENTWISE_KINDS)
+    layers = ("log_mel", "standardise", "embedding", "linear", "convolution", "gru", "attention", *ELEMENTWISE_KINDS)
     known = ", ".join((*layers, "layer_normalisation", "concatenate", *HEAD_KINDS))
     raise ArtifactError(f"{at}.kind is {shown(kind)}; expected one of {known}")
 

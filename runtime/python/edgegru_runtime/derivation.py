@@ -10,6 +10,7 @@ from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.model_config import (
     HARD_SIGMOIDS,
     UNBOUNDED,
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -22,6 +23,7 @@ from edgegru_runtime.model_config import (
     StandardiseNode,
 )
 from edgegru_runtime.operands import (
+    OPERANDS_AT_ONCE,
     is_evened,
     operand_bits,
     operand_limit,
@@ -36,6 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from edgegru_runtime.artifact import Artifact
+    from edgegru_runtime.model_config import ModelConfig
 
 
 @dataclass(frozen=True)
@@ -66,6 +69,14 @@ class GruMultipliers:
 
 
 @dataclass(frozen=True)
+class AttentionMultipliers:
+    """From a query to arguments of tanh, from sums to arguments of softmax."""
+
+    query: Multipliers
+    score: Multipliers
+
+
+@dataclass(frozen=True)
 class HeadParameters:
     """From a value to what a head gives out: integers times ``scale`` plus ``offset``, both float32."""
 
@@ -79,8 +90,8 @@ class Derivation:
 
     ``scale``: of every value, by node; ``operand``: multipliers and limit of the values that become operands, but for
     those that are operands at once. ``coefficients``: a and b of a standardise node; ``rows``: of an embedding;
-    ``argument``: of the linear nodes and convolutions with tanh or a sigmoid; ``gru``; ``pair`` of an add node,
-    ``product`` of a multiply node; ``head``.
+    ``argument``: of the linear nodes and convolutions with tanh or a sigmoid; ``gru``; ``attention``; ``pair`` of an
+    add node, ``product`` of a multiply node; ``head``.
     """
 
     def __init__(self, artifact: Artifact) -> None:
@@ -91,6 +102,7 @@ class Derivation:
         self.rows: dict[str, Multipliers] = {}
         self.argument: dict[str, Multipliers] = {}
         self.gru: dict[str, GruMultipliers] = {}
+        self.attention: dict[str, AttentionMultipliers] = {}
         self.pair: dict[str, PairMultipliers] = {}
         self.product: dict[str, Multipliers] = {}
         self.head: dict[str, HeadParameters] = {}
@@ -100,7 +112,7 @@ class Derivation:
         concatenations = [node.name for node in config.nodes if isinstance(node, ConcatenateNode)]
         evened = [name for name in concatenations if is_evened(config, name) and {*operands} >= {*pieces(config, name)}]
         for name in (*operands, *evened):
-            if not isinstance(config.node(name), (StandardiseNode, EmbeddingNode)):  # their values are operands
+            if not isinstance(config.node(name), OPERANDS_AT_ONCE):
                 ratios = [
                     value / unit for value, unit in zip(self.scale[name], operand_scales(artifact, name), strict=True)
                 ]
@@ -123,6 +135,15 @@ class Derivation:
                 self._derive_linear(node)
             case GruNode():
                 self._derive_gru(node)
+            case AttentionNode(inputs=(query,)):
+                self.scale[name] = operand_scales(artifact, name)
+                to_argument = [s * _to_argument("tanh") for s in self.scale[query]]
+                weight = artifact.numbers(f"{name}.weight_scale")[0]
+                score = weight * 2.0 ** (fx.SOFTMAX_ARGUMENT_BITS - fx.CANDIDATE_BITS)
+                self.attention[name] = AttentionMultipliers(
+                    query=_multipliers(to_argument, name),
+                    score=_multipliers([score], name),
+                )
             case ElementwiseNode(inputs=(left, right)):
                 unit_scales = [full * 2.0**-fx.VALUE_BITS for full in artifact.numbers(f"{name}.full_scale")]
                 self.scale[name] = unit_scales
@@ -199,6 +220,13 @@ class Derivation:
         else:  # tanh, sigmoid, sums and products have their scale from their format
             output_scale = [fx.float32(s) for s in scale]
         self.head[node.name] = HeadParameters(multipliers, output_scale, offset)
+
+
+def row_coefficients(config: ModelConfig, node: AttentionNode) -> tuple[list[float], list[float]]:
+    """The float32 a and b of ``q = floor(a · x + b)``, what is remembered of a row: operands, then keys."""
+    assert config.quantization is not None
+    value, key = 1.0 / config.quantization.operand_scale[node.name], _to_argument("tanh")
+    return [fx.float32(value)] * node.output_size + [key] * node.size, [0.5] * node.row_size
 
 
 def _to_argument(activation: str) -> float:

@@ -9,6 +9,7 @@ from edgegru_runtime.config_json import decision_to_json
 from edgegru_runtime.engine import Source, engine_name
 from edgegru_runtime.exported import ExportedFile
 from edgegru_runtime.model_config import (
+    AttentionNode,
     ConvolutionNode,
     EmbeddingNode,
     GruNode,
@@ -33,6 +34,8 @@ def parameter_count(node: Node) -> int:
         return node.num_embeddings * node.output_size
     if isinstance(node, LayerNormalisationNode):
         return 2 * node.size
+    if isinstance(node, AttentionNode):
+        return node.size
     return 0
 
 
@@ -44,6 +47,8 @@ def multiply_adds(node: Node) -> int:
         return node.output_size * node.kernel_size * node.input_size
     if isinstance(node, GruNode):
         return 3 * node.hidden_size * (node.input_size + node.hidden_size)
+    if isinstance(node, AttentionNode):  # when as many rows are remembered as can be
+        return node.length * node.row_size
     return 0
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.model_config import (
     NEXT_TOKEN,
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -22,6 +23,7 @@ from edgegru_runtime.model_config import (
 )
 
 INPUT = "x"
+MAX_MEMORY = 2**22  # numbers that attention remembers
 EntryNode = StandardiseNode | EmbeddingNode  # what reads the input, or a front end's value
 # What a head may read.
 _HEAD_SOURCES = (LinearNode, ConvolutionNode, GruNode, ElementwiseNode, LayerNormalisationNode)
@@ -44,6 +46,7 @@ def check_graph(config: ModelConfig) -> None:
     if not any(isinstance(node, GruNode) for node in config.nodes):
         raise ArtifactError("nodes hold no gru; expected at least one")
 
+    _check_attention(config)
     known: dict[str, Node] = {}
     for node in config.nodes:
         _check_input(node, known, names)
@@ -86,6 +89,19 @@ def _check_first(config: ModelConfig) -> None:
         if count != rows:
             reader = f"the {rows} rows of embedding {first.name!r}" if rows else "an embedding in the first place"
             raise ArtifactError(f"input.tokenizer has {count} tokens; expected {reader}")
+
+
+def _check_attention(config: ModelConfig) -> None:
+    """One memory, of a size that a device can have, and an encoder only of a model that has one."""
+    found = [node for node in config.nodes if isinstance(node, AttentionNode)]
+    if len(found) > 1:
+        raise ArtifactError(f"nodes hold {len(found)} nodes of kind attention; expected one at most")
+    if not found and config.encoder is not None:
+        raise ArtifactError("has a field encoder and no attention node; expected one of the two alone nowhere")
+    if found and found[0].state_size > MAX_MEMORY:
+        node = found[0]
+        kept = f"{node.length} rows of {node.row_size} numbers"
+        raise ArtifactError(f"node {node.name!r} remembers {kept}; expected at most {MAX_MEMORY} numbers")
 
 
 def _check_input(node: Node, earlier: dict[str, Node], names: list[str]) -> None:

@@ -25,6 +25,7 @@ from edgegru_runtime.integer_arithmetic import (
 )
 from edgegru_runtime.model_config import (
     GATE_ACTIVATIONS,
+    AttentionNode,
     ConvolutionNode,
     ElementwiseNode,
     EmbeddingNode,
@@ -130,6 +131,25 @@ class Gru:
         else:
             n = clamp(np.maximum(argument, 0) if self.candidate == "relu" else argument, fx.VALUE_LIMIT)
         return rounding_shift((2**fx.GATE_BITS - z) * n + z * h, fx.GATE_BITS)
+
+
+class Attention:
+    """Additive attention over rows of operands and of arguments of tanh (keys), as they were remembered."""
+
+    def __init__(self, artifact: Artifact, node: AttentionNode, derived: Derivation) -> None:
+        multipliers, limit = derived.attention[node.name], operand_limit(artifact.config, node.name)
+        self.values, self.limit = node.output_size, limit
+        self.weight = artifact.array(f"{node.name}.weight").astype(np.int64)
+        self.query, self.score = Rescaling.of(multipliers.query), Rescaling.of(multipliers.score)
+
+    def __call__(self, query: Integers, rows: Integers) -> tuple[Integers, Integers]:
+        """The operand (output_size,) and the shares (n,), with 15 fractional bits, of rows (n, row_size)."""
+        if not len(rows):
+            return np.zeros(self.values, np.int64), np.zeros(0, np.int64)
+        argument = clamp(self.query(query), fx.ARGUMENT_LIMIT)
+        scores = self.score(tanh_q15(argument + rows[:, self.values :]) @ self.weight)
+        shares = softmax_q15(clamp(scores, fx.VALUE_LIMIT))
+        return clamp(rounding_shift(shares @ rows[:, : self.values], fx.PROBABILITY_BITS), self.limit), shares
 
 
 class Elementwise:

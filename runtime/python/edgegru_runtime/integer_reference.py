@@ -14,10 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_runtime.derivation import Derivation
+from edgegru_runtime.fixed_point import PROBABILITY_BITS
 from edgegru_runtime.integer_arithmetic import Integers, Rescaling, clamp
-from edgegru_runtime.integer_layers import Elementwise, Embedding, Gru, Head, Linear, Standardise
+from edgegru_runtime.integer_layers import Attention, Elementwise, Embedding, Gru, Head, Linear, Standardise
 from edgegru_runtime.log_mel import IntegerLogMel, tables_of
+from edgegru_runtime.memory import remembered_rows
 from edgegru_runtime.model_config import (
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -34,7 +37,7 @@ from edgegru_runtime.model_config import (
 if TYPE_CHECKING:
     from edgegru_runtime.artifact import Artifact
 
-Layer = IntegerLogMel | Standardise | Embedding | Linear | Gru | Elementwise | Head
+Layer = IntegerLogMel | Standardise | Embedding | Linear | Gru | Attention | Elementwise | Head
 
 
 @dataclass
@@ -51,7 +54,9 @@ class IntegerReference:
     name = "reference"
 
     def __init__(self, artifact: Artifact, trace: Callable[[str, NDArray[np.float64]], None] | None = None) -> None:
-        """``trace`` is called with each node's name and real value, for reports."""
+        """``trace`` is called with each node's name and real value, and of attention with ``NAME.shares``, how much of
+        each row was taken.
+        """
         config = artifact.config
         assert config.static
         self._nodes, self._trace = config.nodes, trace
@@ -100,6 +105,13 @@ class IntegerReference:
                 case Gru():
                     q = self._operand(node.inputs[0], values, operands)
                     state.numbers[place] = values[name] = layer(q, state.numbers[place])
+                case Attention():
+                    assert isinstance(node, AttentionNode)
+                    rows = remembered_rows(node, state.numbers[place])
+                    values[name], shares = layer(values[node.inputs[0]], rows)
+                    operands[name] = values[name]
+                    if self._trace is not None:
+                        self._trace(f"{name}.shares", shares.astype(np.float64) * 2.0**-PROBABILITY_BITS)
                 case Elementwise():
                     if layer.kind == "add":
                         a, b = (values[read] for read in node.inputs)
@@ -151,6 +163,8 @@ def _layer(artifact: Artifact, node: Node, derived: Derivation) -> Layer | None:
             return Linear(artifact, node, derived)
         case GruNode():
             return Gru(artifact, node, derived)
+        case AttentionNode():
+            return Attention(artifact, node, derived)
         case ElementwiseNode():
             return Elementwise(node, derived)
         case HeadNode():

@@ -79,6 +79,13 @@ class KernelStream(_kernel.Stream):
     number_names: tuple[str, ...]
     output_sizes: tuple[int, ...]
 
+    def remember(self, value: object, key: object) -> None:
+        from edgegru_runtime.samples import read_row
+
+        row, saturated = read_row(self.config, value, key)
+        self.remember_row(row)
+        self.count_saturated(saturated)
+
     def run(self, xs: object) -> Any:
         from edgegru_runtime.samples import read_samples
 

@@ -208,6 +208,33 @@ class GruNode:
 
 
 @dataclass(frozen=True)
+class AttentionNode:
+    """Additive attention (Bahdanau et al. 2014, arXiv:1409.0473) over the rows that a stream was given to remember.
+
+    A row is a value m_j: (output_size,) and a key k_j: (size,). With the query q: (size,) that it reads, ``e_j =
+    weight · tanh(q + k_j)``, ``a = softmax(e)`` over the rows that there are, and it gives ``Σ a_j m_j``: zeros while
+    there are none. Tensor ``weight``: (size,).
+    """
+
+    name: str
+    inputs: tuple[str, ...]
+    size: int
+    output_size: int
+    length: int = 64  # rows at most
+    kind: str = "attention"
+
+    @property
+    def row_size(self) -> int:
+        """Numbers of a row: the value, then the key."""
+        return self.output_size + self.size
+
+    @property
+    def state_size(self) -> int:
+        """Numbers kept between steps: how many rows there are, then (length, row_size), zero behind the last row."""
+        return 1 + self.length * self.row_size
+
+
+@dataclass(frozen=True)
 class ElementwiseNode:
     """Two values of ``size``, element by element: kind "add" or "multiply". No tensors."""
 
@@ -270,13 +297,14 @@ class HeadNode:
         return self.size
 
 
-StateNode = LogMelNode | ConvolutionNode | GruNode  # what remembers something from step to step
+StateNode = LogMelNode | ConvolutionNode | GruNode | AttentionNode  # what remembers something from step to step
 ProductNode = LinearNode | ConvolutionNode | GruNode  # what multiplies a matrix with the value it reads
 Node = (
     LogMelNode
     | StandardiseNode
     | EmbeddingNode
     | ProductNode
+    | AttentionNode
     | ElementwiseNode
     | LayerNormalisationNode
     | ConcatenateNode
@@ -357,6 +385,7 @@ class ModelConfig:
     outputs: tuple[OutputConfig, ...]
     decision: DecisionConfig = DecisionConfig()
     quantization: QuantizationConfig | None = None  # None for float32 exactly
+    encoder: str | None = None  # the identity of the model whose outputs are the rows that attention reads
     data: dict[str, Any] = field(default_factory=dict)  # how to read recordings for it: {"format": …, "options": {…}}
     provenance: dict[str, Any] = field(default_factory=dict)
 
@@ -372,6 +401,11 @@ class ModelConfig:
         """What makes features of samples, in front of all other nodes; None where samples are features."""
         first = self.nodes[0]
         return first if isinstance(first, LogMelNode) else None
+
+    @property
+    def attention(self) -> AttentionNode | None:
+        """What reads the rows that a stream remembers; None where streams remember none."""
+        return next((node for node in self.nodes if isinstance(node, AttentionNode)), None)
 
     @property
     def entry(self) -> Node:

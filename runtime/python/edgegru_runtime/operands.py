@@ -9,6 +9,7 @@ from __future__ import annotations
 from edgegru_runtime.fixed_point import OPERAND_BITS, OPERAND_LIMIT
 from edgegru_runtime.model_config import (
     UNBOUNDED,
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -27,12 +28,14 @@ if TYPE_CHECKING:
 
     from edgegru_runtime.artifact import Artifact
 
+OPERANDS_AT_ONCE = (StandardiseNode, EmbeddingNode, AttentionNode)  # what gives an operand, which is its value
+
 
 def operand_names(config: ModelConfig) -> tuple[str, ...]:
     """The nodes whose values become operands, in execution order: what a matrix or a multiply node reads, what reads
-    the input, and every GRU, whose own matrix reads it.
+    the input, attention, whose rows are operands, and every GRU, whose own matrix reads it.
     """
-    names = {node.name for node in config.nodes if isinstance(node, (StandardiseNode, EmbeddingNode, GruNode))}
+    names = {node.name for node in config.nodes if isinstance(node, (*OPERANDS_AT_ONCE, GruNode))}
     readers = [node for node in config.nodes if isinstance(node, ProductNode) or node.kind == "multiply"]
     for reader in readers:
         for name in reader.inputs:

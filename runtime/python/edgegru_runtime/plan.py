@@ -7,9 +7,10 @@ from __future__ import annotations
 
 import struct
 
-from edgegru_runtime.derivation import Derivation, Multipliers
+from edgegru_runtime.derivation import Derivation, Multipliers, row_coefficients
 from edgegru_runtime.fixed_point import SAMPLE_BITS, log_mel_floor
 from edgegru_runtime.model_config import (
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -44,7 +45,7 @@ _WITH_INITIAL_STATE = 2
 _STANDARDISE, _EMBEDDING, _OPERAND, _LINEAR, _TAPS, _GRU, _ADD, _MULTIPLY, _COPY, _SOFTMAX, _SIGMOID, _IDENTITY = range(
     1, 13
 )
-_LAYER_NORMALISATION, _LOG_MEL, _LOG_SOFTMAX = 13, 14, 15
+_LAYER_NORMALISATION, _LOG_MEL, _LOG_SOFTMAX, _ATTENTION = 13, 14, 15, 16
 _HEADS = {"softmax": _SOFTMAX, "log_softmax": _LOG_SOFTMAX, "sigmoid": _SIGMOID, "identity": _IDENTITY}
 
 
@@ -187,6 +188,8 @@ class _Plan:
                 self._lower_linear(node, source)
             case GruNode():
                 self._lower_gru(node, self._operand(node.inputs[0]))
+            case AttentionNode():
+                self._lower_attention(node)
             case ElementwiseNode():
                 self._lower_elementwise(node)
             case LayerNormalisationNode():
@@ -263,6 +266,16 @@ class _Plan:
             forms = forms[0] + _WITH_INITIAL_STATE, forms[1]
             words.append(self._tensor(f"{name}.h0"))
         self._add(_GRU, source, h, q, *forms, weight_ih, weight_hh, bias_ih, bias_hh, *by, *words)
+
+    def _lower_attention(self, node: AttentionNode) -> None:
+        query, vector = self._widened(self._values[node.inputs[0]]), self._value(node, operand=True)
+        words = [query, vector, node.length, self._tensor(f"{node.name}.weight")]
+        if self._derived is not None:
+            self._operands[node.name] = vector
+            by = self._derived.attention[node.name]
+            words += [self._floats(numbers) for numbers in row_coefficients(self._config, node)]
+            words += [*self._multipliers(by.query), by.score.integers[0], by.score.shift]
+        self._add(_ATTENTION, *words)
 
     def _lower_elementwise(self, node: ElementwiseNode) -> None:
         if node.kind == "add":

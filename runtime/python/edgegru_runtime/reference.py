@@ -22,8 +22,10 @@ from numpy.typing import NDArray
 
 from edgegru_runtime.errors import EngineError
 from edgegru_runtime.log_mel import LogMel, tables_of
+from edgegru_runtime.memory import remembered_rows
 from edgegru_runtime.model_config import (
     HARD_SIGMOIDS,
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -191,6 +193,20 @@ class _Gru:
         return (1 - z) * n + z * h, rh
 
 
+class _Attention:
+    """Bahdanau et al. 2014, arXiv:1409.0473: e_j = weight · tanh(q + k_j), a = softmax(e), Σ a_j m_j."""
+
+    def __init__(self, tensors: _Tensors, node: AttentionNode) -> None:
+        self.weight, self.values = tensors.floats("weight"), node.output_size
+
+    def __call__(self, query: Floats, rows: Floats) -> tuple[Floats, Floats]:
+        """The sum (output_size,) and the shares (n,) of rows (n, row_size), each a value and a key."""
+        if not len(rows):
+            return np.zeros(self.values, query.dtype), np.zeros(0, query.dtype)
+        shares = softmax(np.tanh(query + rows[:, self.values :]) @ self.weight)
+        return np.asarray(shares @ rows[:, : self.values]), shares
+
+
 class Reference:
     """Engine for artifacts of float32 and dynamic-w8: one sample at a time, every operation in ``dtype``."""
 
@@ -203,7 +219,8 @@ class Reference:
         trace: Callable[[str, Floats], None] | None = None,
     ) -> None:
         """``trace`` is called at every step with every node's name and value, with ``NAME.rh`` and r ⊙ h for a GRU with
-        reset before, and with ``NAME.taps`` and what a convolution multiplies: calibration learns from them.
+        reset before, and with ``NAME.taps`` and what a convolution multiplies: calibration learns from them. Of
+        attention it hears ``NAME.shares``, how much of each row was taken.
         """
         assert not artifact.config.static
         self._dtype, self._trace = dtype, trace
@@ -226,6 +243,8 @@ class Reference:
                 self._layers[node.name] = _LayerNormalisation(tensors, node)
             elif isinstance(node, GruNode):
                 self._layers[node.name] = _Gru(tensors, node)
+            elif isinstance(node, AttentionNode):
+                self._layers[node.name] = _Attention(tensors, node)
 
     def new_state(self) -> State:
         """The state that a stream begins with: zeros, or h0 of a GRU that has one."""
@@ -277,6 +296,13 @@ class Reference:
                 assert state is not None
                 after[node.name] = self._step_gru(node.name, inputs[0], state)
                 return after[node.name]
+            case AttentionNode():
+                assert state is not None
+                after[node.name] = state
+                value, shares = self._layers[node.name](inputs[0], remembered_rows(node, state))
+                if self._trace is not None:
+                    self._trace(f"{node.name}.shares", shares)
+                return np.asarray(value)
             case ElementwiseNode():
                 left, right = inputs
                 return np.asarray(left + right if node.kind == "add" else left * right)

@@ -19,6 +19,8 @@ TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
     from typing import Any
 
+    from edgegru_runtime.model_config import ModelConfig
+
 INPUT_LIMIT = 2.0**60
 _BUFFER_FORMATS = ("f", "d", "h")
 
@@ -41,6 +43,16 @@ def read_sample(x: object, channels: tuple[str, ...]) -> tuple[array[float], int
         return _float32(x, channels)
     with view:
         return _float32(numbers_of(view, (len(channels),)), channels)
+
+
+def read_row(config: ModelConfig, value: object, key: object) -> tuple[array[float], int]:
+    """A row for attention as float32 (row_size,): a value and a key, each checked like a sample."""
+    node = config.attention
+    if node is None:
+        raise InputError("the model has no attention, expected one whose streams remember rows")
+    row, saturated = read_sample(value, tuple(f"value[{place}]" for place in range(node.output_size)))
+    keys, more = read_sample(key, tuple(f"key[{place}]" for place in range(node.size)))
+    return row + keys, saturated + more
 
 
 def read_samples(xs: object, channels: tuple[str, ...]) -> Samples:

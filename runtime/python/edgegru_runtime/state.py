@@ -17,7 +17,8 @@ then   4     CRC-32 (zlib) of all bytes before it
 
 A front end's are past samples, the oldest first: in static schemes integers of 16 bits. A GRU's are h: in static
 schemes with 24 fractional bits (of full scale, where it is unbounded). A convolution's are the values that it still
-needs, the oldest first: in static schemes operands.
+needs, the oldest first: in static schemes operands. Attention's are how many rows there are, then all rows, zeros
+behind the last: in static schemes operands and, the keys, arguments of tanh with 12 fractional bits.
 """
 
 from __future__ import annotations
@@ -26,8 +27,8 @@ import struct
 from zlib import crc32
 
 from edgegru_runtime.errors import StateError
-from edgegru_runtime.fixed_point import OPERAND_LIMIT, STATE_BITS, VALUE_LIMIT
-from edgegru_runtime.model_config import GruNode, LogMelNode
+from edgegru_runtime.fixed_point import ARGUMENT_LIMIT, OPERAND_LIMIT, STATE_BITS, VALUE_LIMIT
+from edgegru_runtime.model_config import AttentionNode, GruNode, LogMelNode
 from edgegru_runtime.operands import operand_limit
 from edgegru_runtime.plain_data import dataclass
 
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
 
 STATE_VERSION = 1
 _MAGIC = b"EGRUSTAT"
+_LARGEST = 3.4028234663852886e38  # float32
 _HEADER = struct.Struct("<8sII32sQQ")
 _CHECKSUM = struct.Struct("<I")
 
@@ -95,9 +97,27 @@ def _check_range(config: ModelConfig, blobs: list[bytes]) -> None:
     """Every number is one that a stream can reach; NaN is not."""
     for node, blob in zip(config.state_nodes, blobs, strict=True):
         numbers = struct.unpack(f"<{len(blob) // 4}{'i' if config.static else 'f'}", blob)
+        if isinstance(node, AttentionNode):
+            _check_rows(config, node, numbers, blob)
+            continue
         limit, unit = state_limit(config, node)
         if not all(-limit <= number <= limit for number in numbers):
             raise StateError(f"the saved state of {node.name} has a value that is not in [-{unit}, {unit}]")
+
+
+def _check_rows(config: ModelConfig, node: AttentionNode, numbers: tuple[float, ...], blob: bytes) -> None:
+    """A whole number of rows that there is room for, zeros behind them, and every number one that was remembered."""
+    count, rows = numbers[0], numbers[1:]
+    if not (0 <= count <= node.length and count == int(count)):
+        raise StateError(f"the saved state of {node.name} has {count:g} rows, expected 0 to {node.length}")
+    if any(blob[4 + 4 * int(count) * node.row_size :]):
+        raise StateError(f"the saved state of {node.name} has numbers behind its {count:g} rows, expected zeros")
+    of_value, of_key = _LARGEST, _LARGEST
+    if config.static:
+        of_value, of_key = operand_limit(config, node.name), ARGUMENT_LIMIT
+    limits = [of_value] * node.output_size + [of_key] * node.size
+    if not all(abs(number) <= limit for number, limit in zip(rows, limits * node.length, strict=True)):
+        raise StateError(f"the saved state of {node.name} has a number in a row that is beyond its range")
 
 
 def state_limit(config: ModelConfig, node: StateNode) -> tuple[float, str]:
@@ -105,7 +125,7 @@ def state_limit(config: ModelConfig, node: StateNode) -> tuple[float, str]:
     if isinstance(node, GruNode) and not node.unbounded:  # h is a mean of values of tanh
         return (1 << STATE_BITS if config.static else 1.0 + 2.0**-20), "1"
     if not config.static:
-        return 3.4028234663852886e38, "the largest float32"
+        return _LARGEST, "the largest float32"
     if isinstance(node, GruNode):
         limit = VALUE_LIMIT
     else:

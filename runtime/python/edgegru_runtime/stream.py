@@ -9,7 +9,7 @@ from threading import Lock
 from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 from edgegru_runtime.errors import StateError
-from edgegru_runtime.samples import read_sample, read_samples, writable
+from edgegru_runtime.samples import read_row, read_sample, read_samples, writable
 from edgegru_runtime.state import SavedState, pack_state, unpack_state
 
 if TYPE_CHECKING:
@@ -60,8 +60,22 @@ class Stream(Protocol):
         ``step`` does, naming the row.
         """
 
+    def remember(self, value: object, key: object) -> None:
+        """One more row that the model's attention reads from the next step on, until ``reset``.
+
+        ``value``: output_size finite numbers, ``key``: size, as the outputs of an encoder. Raises InputError for
+        numbers that do not fit, where the stream remembers as many rows as it can, and where the model has no
+        attention; StateError where another thread is inside.
+        """
+
+    def copy_state(self, other: Stream) -> None:
+        """Go on from where ``other``, a stream of the same model, is: its state, steps and counts.
+
+        Raises StateError where it is of another model, or where another thread is inside one of them.
+        """
+
     def reset(self) -> None:
-        """Back to the state the stream was born with: no steps, nothing clipped."""
+        """Back to the state the stream was born with: no steps, nothing clipped, no rows."""
 
     @property
     def state(self) -> bytes:
@@ -131,6 +145,34 @@ class EngineStream:
         views = tuple(_matrix(rows, size) for rows, size in zip(columns, self._output_sizes, strict=True))
         return views[0] if len(views) == 1 else views
 
+    def remember(self, value: object, key: object) -> None:
+        from edgegru_runtime.memory import with_row
+
+        config = self.model.config
+        row, saturated = read_row(config, value, key)
+        assert config.attention is not None
+        with self._use:
+            blobs, place = self._blobs(), config.state_nodes.index(config.attention)
+            blobs[place], more = with_row(config, config.attention, blobs[place], row)
+            self.model.engine.load_state(self._state, blobs)
+            self._saturated += saturated + more
+
+    def copy_state(self, other: Stream) -> None:
+        if not isinstance(other, EngineStream) or other.model is not self.model:
+            raise StateError("the other stream is of another model; expected one of the same")
+        if other is self:
+            return
+        with self._use, other._use:
+            self._state = self.model.engine.new_state()
+            self.model.engine.load_state(self._state, other._blobs())
+            self._steps, self._saturated = other._steps, other.clipped
+
+    def _blobs(self) -> list[bytes]:
+        """The numbers of every state node."""
+        if self._state is None:
+            self._state = self.model.engine.new_state()
+        return self.model.engine.state_arrays(self._state)
+
     def reset(self) -> None:
         with self._use:
             self._state, self._steps, self._saturated = None, 0, 0
@@ -138,10 +180,7 @@ class EngineStream:
     @property
     def state(self) -> bytes:
         with self._use:
-            engine = self.model.engine
-            state = engine.new_state() if self._state is None else self._state
-            clipped = self._saturated + engine.clipped(state)
-            return pack_state(self.model.config, SavedState(engine.state_arrays(state), self._steps, clipped))
+            return pack_state(self.model.config, SavedState(self._blobs(), self._steps, self.clipped))
 
     @state.setter
     def state(self, data: bytes) -> None:
@@ -164,10 +203,9 @@ class EngineStream:
         self._saturated += count
 
     def _advance(self, row: array[float], saturated: int) -> list[list[float]]:
-        engine = self.model.engine
         if self._state is None:
-            self._state = engine.new_state()
-        outputs = engine.step(self._state, row)
+            self._state = self.model.engine.new_state()
+        outputs = self.model.engine.step(self._state, row)
         self._steps += 1
         self._saturated += saturated
         return outputs
