@@ -15,6 +15,7 @@ from edgegru_runtime.errors import CalibrationError
 from edgegru_runtime.log_mel_tables import table_tensors
 from edgegru_runtime.model_config import (
     UNBOUNDED,
+    AttentionNode,
     ConvolutionNode,
     GruNode,
     HeadNode,
@@ -91,10 +92,16 @@ class _Collector:
                 observer.observe(column)
 
 
-def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], observer: str = "minmax") -> Ranges:
+def calibrate(
+    artifact: Artifact,
+    recordings: Iterable[NDArray[np.float32]],
+    observer: str = "minmax",
+    rows: Sequence[NDArray[np.float32]] | None = None,
+) -> Ranges:
     """Stream recordings (T, input_size), in raw units, each from a reset state, and observe every operand.
 
-    ``observer``: one of ``observers.OBSERVERS``. Raises CalibrationError for any other, and where the data is empty,
+    ``observer``: one of ``observers.OBSERVERS``. ``rows``: what attention remembers in each recording, (n, row_size).
+    Raises CalibrationError for any other, and where the data is empty,
     constant, not finite or has another number of channels.
     """
     if observer not in OBSERVERS:
@@ -114,6 +121,7 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
     collectors = {
         name: _Collector([operands[name]] if name in operands else units.get(name, []), name in multiplied)
         for name in names
+        if config.attention is None or name != config.attention.name  # whose rows are looked at, not their means
     }
 
     def observe(name: str, value: NDArray[np.generic]) -> None:
@@ -125,8 +133,12 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
 
     channels, centre = _channels(artifact, checked, observer)
     reference = Reference(artifact, trace=observe)
-    for x in checked:
+    for index, x in enumerate(checked):
         state = reference.new_state()
+        if config.attention is not None and rows is not None:
+            state[config.state_nodes.index(config.attention)] = _with_rows(config.attention, rows[index])
+            observe_rows = np.abs(rows[index][:, : config.attention.output_size]).astype(np.float64)
+            operands[config.attention.name].observe(observe_rows.reshape(-1))
         for node, h in zip(config.state_nodes, state, strict=True):
             if isinstance(node, GruNode) and node.initial_state:
                 observe(node.name, h)
@@ -147,6 +159,13 @@ def calibrate(artifact: Artifact, recordings: Iterable[NDArray[np.float32]], obs
         recordings=len(checked),
         steps=steps,
     )
+
+
+def _with_rows(node: AttentionNode, rows: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The state of attention that remembers ``rows``."""
+    state = np.zeros(node.state_size, np.float32)
+    state[0], state[1 : 1 + rows.size] = len(rows), rows.reshape(-1)
+    return state
 
 
 def multiplied_values(config: ModelConfig) -> tuple[str, ...]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import torch
 
-from edgegru.configuration import TrainConfig, config_values
+from edgegru.configuration import config_values
 from edgegru_export.saving import write_atomically
 from edgegru_runtime.errors import ArtifactError, ConfigError
 
@@ -50,7 +50,7 @@ class Checkpoint:
     history: list[dict[str, float]]
 
 
-def comparable_config(config: TrainConfig) -> dict[str, dict[str, Any]]:
+def comparable_config(config: Any) -> dict[str, dict[str, Any]]:
     """The values of a configuration that must be the same to go on: all but where the data lie."""
     values = config_values(config)
     del values["data"]["path"]

@@ -11,10 +11,10 @@ import json
 import math
 import tomllib
 import types
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import Field, dataclass, field, fields
 from pathlib import Path
-from typing import Any, Union, get_args, get_origin, get_type_hints
+from typing import Any, TypeVar, Union, get_args, get_origin, get_type_hints
 
 from edgegru.data import DataConfig
 from edgegru_runtime.config_json import decision_to_json, parse_decision
@@ -27,13 +27,14 @@ CLASS_WEIGHTS = ("none", "balanced")
 LAYER_ACTIVATIONS = ("linear", "relu", "tanh", "sigmoid")
 FRONT_ENDS = ("none", "log-mel")
 SUPERVISIONS = ("last", "all")
+Config = TypeVar("Config")
 
 
 def setting(default: Any, meaning: str, **rule: Any) -> Any:
     """A field with what it means and what it may be.
 
     ``rule``: ``minimum``, ``maximum`` (both included), ``above``, ``below`` (both excluded), for a tuple of each of its
-    items; ``choices`` for strings.
+    items; ``choices`` for strings, None: any.
     """
     return field(default=default, metadata={"meaning": meaning, **rule})
 
@@ -151,11 +152,11 @@ class TrainConfig:
     """A whole configuration file."""
 
     data: DataConfig = field(default_factory=DataConfig)
+    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
     model: NetworkConfig = field(default_factory=NetworkConfig)
     training: TrainingConfig = field(default_factory=TrainingConfig)
     augmentation: AugmentationConfig = field(default_factory=AugmentationConfig)
     decision: DecisionConfig = field(default_factory=DecisionConfig)
-    front_end: FrontEndConfig = field(default_factory=FrontEndConfig)
 
 
 SECTIONS: dict[str, type] = {
@@ -170,13 +171,22 @@ SECTIONS: dict[str, type] = {
 
 def load_config(path: str | Path) -> TrainConfig:
     """Read a TOML file. Raises ConfigError with the file's name for whatever is wrong in it."""
+    return _read_toml(path, parse_config)
+
+
+def read_sections(path: str | Path, build: Callable[[dict[str, Any]], Config], kinds: Mapping[str, type]) -> Config:
+    """What ``build`` makes of the sections of a TOML file, each of its kind. Raises ConfigError as ``load_config``."""
+    return _read_toml(path, lambda document: build(_parse_sections(document, kinds)))
+
+
+def _read_toml(path: str | Path, parse: Callable[[Mapping[str, Any]], Config]) -> Config:
     try:
         text = Path(path).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
         reason = getattr(error, "strerror", None) or "it is not UTF-8 text"
         raise ConfigError(f"cannot read the configuration {path}: {reason}") from error
     try:
-        return parse_config(tomllib.loads(text))
+        return parse(tomllib.loads(text))
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path} is no valid TOML: {error}") from error
     except ConfigError as error:
@@ -185,13 +195,7 @@ def load_config(path: str | Path) -> TrainConfig:
 
 def parse_config(document: Mapping[str, Any]) -> TrainConfig:
     """Build a configuration from nested mappings of sections. Raises ConfigError."""
-    _refuse_unknown("section", document, SECTIONS)
-    sections = {}
-    for name, kind in SECTIONS.items():
-        values = document.get(name, {})
-        if not isinstance(values, Mapping):
-            raise ConfigError(f"{name} is {values!r}, expected a section [{name}]")
-        sections[name] = _parse_section(name, kind, values)
+    sections = _parse_sections(document, SECTIONS)
     try:
         parse_decision(decision_to_json(sections["decision"]))  # the ranges that every model file is held to
     except ArtifactError as error:
@@ -199,22 +203,34 @@ def parse_config(document: Mapping[str, Any]) -> TrainConfig:
     return TrainConfig(**sections)
 
 
-def config_values(config: TrainConfig) -> dict[str, dict[str, Any]]:
+def _parse_sections(document: Mapping[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
+    _refuse_unknown("section", document, kinds)
+    sections = {}
+    for name, kind in kinds.items():
+        values = document.get(name, {})
+        if not isinstance(values, Mapping):
+            raise ConfigError(f"{name} is {values!r}, expected a section [{name}]")
+        sections[name] = _parse_section(name, kind, values)
+    return sections
+
+
+def config_values(config: Any) -> dict[str, dict[str, Any]]:
     """Section → key → plain value (bool, int, float, str, list): what ``parse_config`` takes back."""
     return {
-        name: {
-            item.name: list(value) if isinstance(value := getattr(getattr(config, name), item.name), tuple) else value
-            for item in settings_of(kind)
+        section.name: {
+            item.name: list(value) if isinstance(value := getattr(values, item.name), tuple) else value
+            for item in settings_of(type(values))
         }
-        for name, kind in SECTIONS.items()
+        for section in fields(config)
+        if (values := getattr(config, section.name)) is not None
     }
 
 
-def config_to_toml(config: TrainConfig) -> str:
+def config_to_toml(config: Any) -> str:
     """The configuration as TOML, every field with its value and, where known, its meaning; ``load_config`` reads it."""
     lines = []
     for name, values in config_values(config).items():
-        meanings = {item.name: item.metadata.get("meaning") for item in settings_of(SECTIONS[name])}
+        meanings = {item.name: item.metadata.get("meaning") for item in settings_of(type(getattr(config, name)))}
         lines.append(f"[{name}]")
         for key, value in values.items():
             comment = f"  # {meanings[key]}" if meanings[key] else ""
@@ -276,7 +292,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
 def _check_rule(name: str, value: Any, rule: Mapping[str, Any]) -> None:
     if isinstance(value, str):
-        if value not in rule["choices"]:
+        if rule["choices"] is not None and value not in rule["choices"]:
             raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(rule['choices'])}")
         return
     for key, wrong, words in (

@@ -12,6 +12,7 @@ from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.artifact import Artifact, is_offset
 from edgegru_runtime.log_mel_tables import table_tensors
 from edgegru_runtime.model_config import (
+    AttentionNode,
     ConvolutionNode,
     EmbeddingNode,
     GruNode,
@@ -88,6 +89,9 @@ def static_tensors(
             return _prefixed(node.name, _linear(artifact, node, scales[node.inputs[0]], moments))
         case GruNode():
             return _prefixed(node.name, _gru(artifact, node, scales, moments))
+        case AttentionNode():
+            weight, scale, _ = quantize_rows(artifact.array(f"{node.name}.weight")[np.newaxis], None, np.ones(1))
+            return _prefixed(node.name, _matrix("weight", weight, scale, (node.size,)))
         case LogMelNode():
             tables = {name: artifact.array(f"{node.name}.{name}") for name in table_tensors(node, static=False)}
             return _prefixed(node.name, integer_tables(node, tables))
@@ -111,7 +115,7 @@ def dynamic_tensors(artifact: Artifact, node: Node) -> dict[str, Tensor]:
     for name, tensor in artifact.tensors.items():
         if name.startswith(f"{node.name}."):
             kind = name.removeprefix(f"{node.name}.")
-            if kind.startswith("weight") and not isinstance(node, LayerNormalisationNode):
+            if kind.startswith("weight") and not isinstance(node, (LayerNormalisationNode, AttentionNode)):
                 tensors |= _prefixed(node.name, _matrix(kind, *_unscaled(artifact, name)))
             else:
                 tensors[name] = tensor

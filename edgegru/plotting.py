@@ -23,7 +23,7 @@ def plot_history(history: Sequence[dict[str, float]], best_epoch: int, path: Pat
     epochs = [row["epoch"] for row in history]
     names = [name.removeprefix("train_") for name in history[0] if name.startswith("train_")]
     marker = "o" if len(history) == 1 else None  # a single point has no line
-    for axes, metric in zip(figure.subplots(1, len(names)), names, strict=True):
+    for axes, metric in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for part, colour in (("train", "tab:gray"), ("validation", "tab:blue")):
             if f"{part}_{metric}" in history[0]:
                 values = [row[f"{part}_{metric}"] for row in history]

@@ -45,6 +45,7 @@ class Trainer:
     validated and frozen, the same unless weights are averaged.
     """
 
+    counted = "recordings"  # what ``counts`` counts
     rate_name = "learning_rate"  # the setting of the learning rate
     integer_features = False  # a front end computes as in static schemes
     network_type: type[Network] = Network
@@ -92,6 +93,11 @@ class Trainer:
         """The columns that the progress bar shows."""
         metric = f"{'validation' if self.dataset.validation else 'train'}_{self.objective.metrics[0]}"
         return tuple(dict.fromkeys(("train_loss", metric, self.judged_by)))
+
+    @property
+    def counts(self) -> dict[str, int]:
+        """How many recordings there are, for the provenance."""
+        return {"train": len(self.dataset.train), "validation": len(self.dataset.validation)}
 
     @property
     def done(self) -> bool:

@@ -11,16 +11,17 @@ import hashlib
 import io
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 import edgegru
-from edgegru.checkpoint import NAME, comparable_config, load_checkpoint, save_checkpoint
+from edgegru.checkpoint import NAME, Checkpoint, comparable_config, load_checkpoint, save_checkpoint
 from edgegru.configuration import TrainConfig, config_to_toml, load_config
 from edgegru.data import prepare
 from edgegru.plotting import plot_history
@@ -28,8 +29,39 @@ from edgegru.quantized_trainer import QuantizedTrainer
 from edgegru.starting_model import read_start
 from edgegru.trainer import Trainer
 from edgegru_export.saving import artifact_bytes, save_artifact, write_atomically
+from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ArtifactError, ConfigError, EdgegruError
 from edgegru_runtime.model_config import STATIC_SCHEMES
+
+MODELS = ("model.safetensors", "quantized.safetensors", "encoder.safetensors", "decoder.safetensors")  # of any training
+
+
+class EpochTrainer(Protocol):
+    """What is trained an epoch at a time: ``edgegru.trainer.Trainer`` says what each of these is."""
+
+    @property
+    def config(self) -> Any: ...
+    @property
+    def settings(self) -> Any: ...
+    @property
+    def counted(self) -> str: ...
+    @property
+    def counts(self) -> dict[str, int]: ...
+    @property
+    def shown(self) -> tuple[str, ...]: ...
+    @property
+    def done(self) -> bool: ...
+
+    device: torch.device
+    data_digest: str
+    epoch: int
+    best_epoch: int
+    history: list[dict[str, float]]
+
+    def run_epoch(self) -> dict[str, float]: ...
+    def artifacts(self, provenance: Mapping[str, Any]) -> dict[str, Artifact]: ...
+    def checkpoint(self) -> Checkpoint: ...
+    def restore(self, checkpoint: Checkpoint, path: Path) -> None: ...
 
 
 class TrainingInterrupted(EdgegruError):
@@ -65,25 +97,29 @@ def train(
         raise ConfigError(f"qat is {qat!r}, expected one of {', '.join(STATIC_SCHEMES)}")
     if from_model is not None and qat is None:
         raise ConfigError(f"{from_model} is to start quantization-aware training, expected a scheme for it (--qat)")
-    torch_device, folder = _device(device), Path(output)
+    torch_device, folder = torch_device_of(device), Path(output)
     dataset = prepare(config.data, seed=config.training.seed)
     trainer = Trainer(config, dataset, torch_device)
     if qat is None:
-        return _train(trainer, folder, resume)
+        return run_training(trainer, folder, resume)
     if from_model is None:
-        from_model = _train(trainer, folder / "float", resume, whole=folder)
+        from_model = run_training(trainer, folder / "float", resume, whole=folder)
         resume = resume and (folder / NAME).exists()
     elif Path(from_model).resolve().parent == folder.resolve():
         raise ConfigError(f"{from_model} would be replaced by what is trained from it, expected another output folder")
     start = read_start(from_model, trainer.artifacts({})["model.safetensors"].config)
     quantized = QuantizedTrainer(config, dataset, torch_device, qat, start)
-    path = _train(quantized, folder, resume)
+    path = run_training(quantized, folder, resume)
     _report_cost(quantized)
     return path
 
 
-def _train(trainer: Trainer, folder: Path, resume: bool, whole: Path | None = None) -> Path:
-    """All epochs that are left; the path of the model. ``whole``: the folder of the run that this one begins."""
+def run_training(trainer: EpochTrainer, folder: Path, resume: bool, whole: Path | None = None) -> Path:
+    """All epochs that are left, into ``folder``; the path of the last of its models.
+
+    ``whole``: the folder of the run that this one begins. ``resume``: from the checkpoint in ``folder``. Raises
+    ConfigError and ArtifactError as ``train`` does, and TrainingInterrupted on Ctrl-C.
+    """
     threads = torch.get_num_threads()
     torch.set_num_threads(trainer.settings.threads)
     try:
@@ -108,7 +144,7 @@ def _train(trainer: Trainer, folder: Path, resume: bool, whole: Path | None = No
         torch.set_num_threads(threads)
 
 
-def _check_model_files(trainer: Trainer) -> None:
+def _check_model_files(trainer: EpochTrainer) -> None:
     """Refuse before training what no model file can hold, such as a name of a thousand characters."""
     try:
         for artifact in trainer.artifacts({}).values():
@@ -117,7 +153,7 @@ def _check_model_files(trainer: Trainer) -> None:
         raise ConfigError(f"no model file can hold these data and this configuration: {error}") from error
 
 
-def _run(trainer: Trainer, folder: Path) -> None:
+def _run(trainer: EpochTrainer, folder: Path) -> None:
     """All epochs that are left, with checkpoint and history after each."""
     path, epochs = folder / NAME, trainer.settings.epochs
     write_atomically(folder / "config.toml", config_to_toml(trainer.config).encode())
@@ -132,11 +168,11 @@ def _run(trainer: Trainer, folder: Path) -> None:
 
 
 def _remove_former_run(folder: Path) -> None:
-    for name in (NAME, "model.safetensors", "quantized.safetensors", "training.png", "history.csv"):
+    for name in (NAME, *MODELS, "training.png", "history.csv"):
         (folder / name).unlink(missing_ok=True)
 
 
-def _finish(trainer: Trainer, folder: Path) -> Path:
+def _finish(trainer: EpochTrainer, folder: Path) -> Path:
     """Freeze the weights of the epoch that is kept, and draw the curve."""
     row = trainer.history[trainer.best_epoch - 1]
     provenance = {
@@ -144,7 +180,7 @@ def _finish(trainer: Trainer, folder: Path) -> Path:
         "epoch": trainer.best_epoch,
         "config": hashlib.sha256(repr(comparable_config(trainer.config)).encode()).hexdigest(),
         "data": trainer.data_digest,
-        "recordings": {"train": len(trainer.dataset.train), "validation": len(trainer.dataset.validation)},
+        trainer.counted: trainer.counts,
         "metrics": {name: value for name, value in row.items() if name.startswith(("train_", "validation_"))},
         "versions": {"edgegru": edgegru.__version__, "numpy": np.__version__, "torch": torch.__version__},
     }
@@ -170,7 +206,8 @@ def _report_cost(trainer: QuantizedTrainer) -> None:
     print(f"an epoch takes {seconds:.3g} s, {float_seconds:.3g} s in float", file=sys.stderr)
 
 
-def _device(name: str) -> torch.device:
+def torch_device_of(name: str) -> torch.device:
+    """The device of that name. Raises ConfigError for one that torch does not find here."""
     try:
         device = torch.device(name)
     except RuntimeError as error:

@@ -78,6 +78,7 @@ REFERENCES = {
     f"edgegru_runtime.{name}"
     for name in (
         "reference", "log_mel", "integer_arithmetic", "integer_layers", "integer_reference", "front_end_engine",
+        "memory",
     )
 }
 ENGINES = REFERENCES | {"edgegru_runtime.onnxruntime_engine", "edgegru_runtime.litert_engine"}

@@ -31,7 +31,8 @@ class TokenizerConfig:
 
     ``kind``: "characters", "words" or "pieces" of words. ``tokens``: their texts; the number of a token is its place.
     ``lower``: text is lower-cased first. ``split``: what parts words, "punctuation" or "spaces" alone. ``unknown``: the
-    token of what is none of the others; None: it is left out.
+    token of what is none of the others; None: it is left out. ``end``: the token that no text gives, of where one ends;
+    a text that a model says begins with it too.
     """
 
     kind: str
@@ -39,6 +40,7 @@ class TokenizerConfig:
     lower: bool = False
     split: str = "punctuation"
     unknown: int | None = None
+    end: int | None = None
 
 
 @dataclass(frozen=True)

@@ -29,7 +29,8 @@ class Tokenizer:
 
     def __init__(self, config: TokenizerConfig) -> None:
         self.config = config
-        self._numbers = {token: number for number, token in enumerate(config.tokens) if number != config.unknown}
+        silent = (config.unknown, config.end)  # their texts never give them
+        self._numbers = {token: number for number, token in enumerate(config.tokens) if number not in silent}
 
     def encode(self, text: str) -> list[int]:
         """The numbers of the tokens of a whole text."""
@@ -37,8 +38,8 @@ class Tokenizer:
         return reader.feed(text) + reader.finish()
 
     def decode(self, numbers: Iterable[int]) -> str:
-        """The text of tokens: characters as they were, words with a space between any two."""
-        texts = [self.config.tokens[number] for number in numbers]
+        """The text of tokens: characters as they were, words with a space between any two, nothing of the end."""
+        texts = [self.config.tokens[number] for number in numbers if number != self.config.end]
         if self.config.kind == "words":
             return " ".join(texts)
         text = "".join(texts)
@@ -133,27 +134,32 @@ def tokenizer_to_json(config: TokenizerConfig) -> dict[str, Any]:
         result["lower"] = True
     if config.kind != "characters":
         result["split"] = config.split
-    if config.unknown is not None:
-        result["unknown"] = config.unknown
+    for name in ("unknown", "end"):
+        if getattr(config, name) is not None:
+            result[name] = getattr(config, name)
     return result
 
 
 def parse_tokenizer(value: object, at: str) -> TokenizerConfig:
     """The tokenizer that a JSON value describes. Raises ArtifactError with the place."""
-    fields = take_fields(value, at, ("kind", "tokens"), ("lower", "split", "unknown"))
+    fields = take_fields(value, at, ("kind", "tokens"), ("lower", "split", "unknown", "end"))
     kind = take_choice(fields["kind"], f"{at}.kind", KINDS)
     if (kind == "characters") == ("split" in fields):
         expected = "none for characters, one for words and pieces"
         found = f"{at} of kind {kind!r} has {'a' if 'split' in fields else 'no'} split"
         raise ArtifactError(f"{found}; expected {expected}")
     tokens, unknown = take_list(fields["tokens"], f"{at}.tokens", 1, MAX_TOKENS), fields.get("unknown")
-    if unknown is not None:
-        take_integer(unknown, f"{at}.unknown", 0, len(tokens) - 1)
+    end = fields.get("end")
+    for name in ("unknown", "end"):
+        if fields.get(name) is not None:
+            take_integer(fields[name], f"{at}.{name}", 0, len(tokens) - 1)
+    if end is not None and end == unknown:
+        raise ArtifactError(f"{at}.end is {end}, the unknown token; expected another one")
     for number, token in enumerate(tokens):
         if not isinstance(token, str) or not 0 < len(token) <= MAX_TEXT or not _is_utf8(token):
             found = f"{at}.tokens[{number}] is {shown(token)}"
             raise ArtifactError(f"{found}; expected text of 1 to {MAX_TEXT} characters, none half a surrogate pair")
-        if kind == "characters" and len(token) != 1 and number != unknown:
+        if kind == "characters" and len(token) != 1 and number not in (unknown, end):
             raise ArtifactError(f"{at}.tokens[{number}] is {shown(token)}; expected one character")
     seen: set[str] = set()
     for token in tokens:
@@ -166,4 +172,5 @@ def parse_tokenizer(value: object, at: str) -> TokenizerConfig:
         take_flag(fields.get("lower", False), f"{at}.lower"),
         take_choice(fields.get("split", SPLITS[0]), f"{at}.split", SPLITS),
         unknown,
+        end,
     )

@@ -1,0 +1,70 @@
+"""How well a translator translates: BLEU, the share of sentences that are right, and sentences per second here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from edgegru.translation.pairs import Pair, read_pairs
+from edgegru_runtime.errors import DataError, EdgegruError, InputError
+from edgegru_runtime.translation import DEFAULT_BEAM, Translator, load_translator
+
+
+@dataclass(frozen=True)
+class TranslationScore:
+    """``bleu``: of sacrebleu, lower-cased, with its ``signature``. ``exact``: the share of sentences that are equal to
+    the reference but for case. ``skipped``: sentences that were longer than the translator remembers, scored as empty.
+    """
+
+    sentences: int
+    bleu: float
+    signature: str
+    exact: float
+    skipped: int
+    sentences_per_second: float
+    translations: list[str]
+
+
+def evaluate_translator(
+    folder: str | Path,
+    data: str | Path,
+    *,
+    part: str = "test",
+    engine: str | None = None,
+    beam: int = DEFAULT_BEAM,
+    most: int | None = None,
+) -> TranslationScore:
+    """Translate a part of the pairs in the folder ``data``, at most ``most`` of them, one after another.
+
+    Raises ArtifactError, EngineError, DataError, and EdgegruError where sacrebleu is not installed.
+    """
+    translator = load_translator(folder, engine)
+    options = translator.decoder.config.data["options"]
+    pairs = read_pairs(Path(data), part, options["source"], options["target"])[:most]
+    if not pairs:
+        raise DataError(f"{data} has no pairs of the part {part}")
+    return score(translator, pairs, beam)
+
+
+def score(translator: Translator, pairs: Sequence[Pair], beam: int = DEFAULT_BEAM) -> TranslationScore:
+    """Translate the source of every pair and compare it with the target."""
+    try:
+        from sacrebleu.metrics import BLEU
+    except ImportError as error:
+        raise EdgegruError("BLEU needs sacrebleu, expected it after: pip install sacrebleu") from error
+    translations, skipped, started = list[str](), 0, time.perf_counter()
+    for pair in pairs:
+        try:
+            translations.append(translator.translate(pair.source, beam).text)
+        except InputError:
+            translations.append("")
+            skipped += 1
+    seconds = time.perf_counter() - started
+    bleu, references = BLEU(lowercase=True), [pair.target for pair in pairs]
+    value = float(bleu.corpus_score(translations, [references]).score)
+    exact = sum(one.lower() == other.lower() for one, other in zip(translations, references, strict=True))
+    return TranslationScore(
+        len(pairs), value, str(bleu.get_signature()), exact / len(pairs), skipped, len(pairs) / seconds, translations
+    )
