@@ -11,9 +11,12 @@ if TYPE_CHECKING:
     from edgegru.comparison import compare
     from edgegru.evaluation import evaluate
     from edgegru.importing import from_torch, import_model
-    from edgegru.on_device import bench, info, run
+    from edgegru.on_device import bench, info, run, translate
     from edgegru.quantization import quantize
     from edgegru.training import train
+    from edgegru.translation.evaluation import evaluate_translator
+    from edgegru.translation.quantization import quantize_translator
+    from edgegru.translation.training import train_translator
     from edgegru.tuning import tune
     from edgegru.verification import verify
     from edgegru_export.exporting import export
@@ -27,14 +30,18 @@ _MODULES = {
     "bench": "edgegru.on_device",
     "compare": "edgegru.comparison",
     "evaluate": "edgegru.evaluation",
+    "evaluate_translator": "edgegru.translation.evaluation",
     "export": "edgegru_export.exporting",
     "from_torch": "edgegru.importing",
     "import_model": "edgegru.importing",
     "info": "edgegru.on_device",
     "load": "edgegru_runtime",
     "quantize": "edgegru.quantization",
+    "quantize_translator": "edgegru.translation.quantization",
     "run": "edgegru.on_device",
     "train": "edgegru.training",
+    "train_translator": "edgegru.translation.training",
+    "translate": "edgegru.on_device",
     "tune": "edgegru.tuning",
     "verify": "edgegru.verification",
 }
@@ -44,14 +51,18 @@ __all__ = [
     "bench",
     "compare",
     "evaluate",
+    "evaluate_translator",
     "export",
     "from_torch",
     "import_model",
     "info",
     "load",
     "quantize",
+    "quantize_translator",
     "run",
     "train",
+    "train_translator",
+    "translate",
     "tune",
     "verify",
 ]

@@ -6,18 +6,26 @@ standard error), 2 wrong usage, 130 interrupted. Nothing heavy is imported befor
 
 from __future__ import annotations
 
-import importlib.util
 import json
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import click
 
 import edgegru
-from edgegru.command_options import force_option, json_option, kept, label_lists, names, rates
+from edgegru.command_options import (
+    force_option,
+    json_option,
+    kept,
+    label_lists,
+    names,
+    print_result,
+    rates,
+    require,
+)
+from edgegru.translation.command_line import translator
 from edgegru_runtime.engine import ENGINES
 from edgegru_runtime.errors import EdgegruError
 from edgegru_runtime.model_config import SCHEMES
@@ -117,7 +125,7 @@ def train(
         return
     if output is None:
         raise click.UsageError("Missing option '-o' / '--output'.")
-    _require("torch", "training")
+    require("torch", "training")
     path = edgegru.train(
         config, data=data, seed=seed, device=device, qat=qat, from_model=from_model, resume=resume, output=output
     )
@@ -155,8 +163,8 @@ def compare(
     By one configuration, at equal hidden size and at equal number of parameters: metric, time of an epoch and of a
     step, memory.
     """
-    _require("torch", "training")
-    _print(edgegru.compare(config, data=data, seeds=seeds, learning_rates=learning_rates, plot=plot), as_json)
+    require("torch", "training")
+    print_result(edgegru.compare(config, data=data, seeds=seeds, learning_rates=learning_rates, plot=plot), as_json)
 
 
 @cli.command()
@@ -184,8 +192,8 @@ def evaluate(model: Path, data: Path, engine: str, part: str, plot: Path | None,
     Every recording is streamed step by step on the engine named, the state reset at its start.
     """
     if plot is not None:
-        _require("matplotlib", "a plot")
-    _print(edgegru.evaluate(model, data, engine=engine, part=part, plot=plot), as_json)
+        require("matplotlib", "a plot")
+    print_result(edgegru.evaluate(model, data, engine=engine, part=part, plot=plot), as_json)
 
 
 @cli.command()
@@ -247,7 +255,7 @@ def tune(
     false alarms an hour. MODEL is written with them; what it computes stays as it is.
     """
     if plot is not None:
-        _require("matplotlib", "a plot")
+        require("matplotlib", "a plot")
     result = edgegru.tune(
         model,
         data,
@@ -261,7 +269,7 @@ def tune(
         plot=plot,
         force=force,
     )
-    _print(result, as_json)
+    print_result(result, as_json)
 
 
 @cli.command()
@@ -319,7 +327,7 @@ def quantize(
 ) -> None:
     """Turn the float MODEL into one that computes in integers."""
     if report is not None:
-        _require("matplotlib", "a report")
+        require("matplotlib", "a report")
     result = edgegru.quantize(
         model,
         calibration,
@@ -334,7 +342,7 @@ def quantize(
     )
     from edgegru.quantization_text import quantization_text
 
-    _print(result, as_json, quantization_text)
+    print_result(result, as_json, quantization_text)
 
 
 @cli.command()
@@ -372,7 +380,7 @@ def export(
     )
     if allow_int8_state:
         click.echo(f"warning: {INT8_STATE_WARNING}", err=True)
-    _print(report, as_json)
+    print_result(report, as_json)
 
 
 @cli.command()
@@ -392,12 +400,14 @@ def verify(file: Path, against: Path, steps: int | None, plot: Path | None, as_j
     beside its float model for very long, on inputs that repeat, to see that it does not drift away.
     """
     if plot is not None:
-        _require("matplotlib", "a plot")
-    _print(edgegru.verify(file, against, steps=steps, plot=plot), as_json)
+        require("matplotlib", "a plot")
+    print_result(edgegru.verify(file, against, steps=steps, plot=plot), as_json)
 
 
+cli.add_command(translator)
 for _name, _help in (
     ("run", "Stream CSV or JSONL through a model, one JSON line a step."),
+    ("translate", "Translate sentences, a line each."),
     ("info", "Show what a model is."),
     ("bench", "Time one step and measure memory."),
 ):
@@ -455,16 +465,7 @@ def import_(
         weights=weights,
         force=force,
     )
-    _print(report, as_json)
-
-
-def _print(result: Any, as_json: bool, text: Callable[[Any], str] = str) -> None:
-    click.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else text(result))
-
-
-def _require(module: str, purpose: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise EdgegruError(f'{purpose} needs {module}, which is not installed: pip install "edgegru[train]"')
+    print_result(report, as_json)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -1,8 +1,15 @@
-"""What the options of several commands share, and how their values are read."""
+"""What several commands share: options, how their values are read, and how results are printed."""
 
 from __future__ import annotations
 
+import importlib.util
+import json
+from collections.abc import Callable
+from typing import Any
+
 import click
+
+from edgegru_runtime.errors import EdgegruError
 
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 force_option = click.option("--force", is_flag=True, help="Replace the output if it exists.")
@@ -36,3 +43,14 @@ def rates(context: click.Context, option: click.Parameter, value: str | None) ->
 def label_lists(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> list[list[str]] | None:
     """NAME,NAME,... for each output."""
     return [[name.strip() for name in value.split(",")] for value in values] or None
+
+
+def print_result(result: Any, as_json: bool, text: Callable[[Any], str] = str) -> None:
+    """A result as one JSON object, or as text."""
+    click.echo(json.dumps(result.to_dict(), ensure_ascii=False, allow_nan=False) if as_json else text(result))
+
+
+def require(module: str, purpose: str) -> None:
+    """Raise EdgegruError, which says what to install, where a module of the extra ``train`` is missing."""
+    if importlib.util.find_spec(module) is None:
+        raise EdgegruError(f'{purpose} needs {module}, which is not installed: pip install "edgegru[train]"')

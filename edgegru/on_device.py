@@ -16,6 +16,7 @@ from edgegru_runtime.model import read_source
 from edgegru_runtime.pipeline import Handling
 from edgegru_runtime.run_options import DECISION_FIELDS, run_parameters, steps_or_seconds
 from edgegru_runtime.running import run as stream_records
+from edgegru_runtime.translation import translate_file
 from edgegru_runtime.watching import Watching
 
 StrPath = str | os.PathLike[str]
@@ -84,6 +85,14 @@ def run(
         if options[name] is None:
             del options[name]
     stream_records(**run_parameters(Namespace(**options)))
+
+
+def translate(folder: StrPath, input: StrPath | None = None, *, engine: str = "auto", beam: int = 4) -> None:
+    """Print the translation of every line of ``input`` (None: standard input) by the translator in ``folder``.
+
+    Raises ArtifactError, EngineError, InputError.
+    """
+    translate_file(os.fspath(folder), None if input is None else os.fspath(input), _engine(engine), beam)
 
 
 def info(model: StrPath) -> dict[str, Any]:

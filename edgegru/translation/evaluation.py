@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 from edgegru.translation.pairs import Pair, read_pairs
 from edgegru_runtime.errors import DataError, EdgegruError, InputError
@@ -25,6 +26,15 @@ class TranslationScore:
     skipped: int
     sentences_per_second: float
     translations: list[str]
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as plain data."""
+        return asdict(self)
+
+    def __str__(self) -> str:
+        skipped = f", {self.skipped} too long" if self.skipped else ""
+        exact = f"{self.exact:.1%} of {self.sentences} sentences are equal to the reference{skipped}"
+        return f"BLEU {self.bleu:.2f} ({self.signature}); {exact}; {self.sentences_per_second:.0f} sentences a second"
 
 
 def evaluate_translator(

@@ -1,4 +1,4 @@
-"""``python -m edgegru_runtime``: run, service, info and bench. Standard library only.
+"""``python -m edgegru_runtime``: run, service, translate, info and bench. Standard library only.
 
 Results go to standard output, everything else to standard error. Exit status: 0, 1 where something failed (one sentence
 says what), 2 for a wrong command line.
@@ -81,7 +81,13 @@ def _bench(arguments: argparse.Namespace) -> None:
     _print(results if arguments.json else bench_text(measurements))
 
 
-_COMMANDS = {"run": _run, "service": _service, "info": _info, "bench": _bench}
+def _translate(arguments: argparse.Namespace) -> None:
+    from edgegru_runtime.translation import translate_file
+
+    translate_file(arguments.folder, arguments.input, _engine(arguments), arguments.beam)
+
+
+_COMMANDS = {"run": _run, "service": _service, "translate": _translate, "info": _info, "bench": _bench}
 
 
 def _engine(arguments: argparse.Namespace) -> str | None:
@@ -136,6 +142,14 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         type=float,
         default=30.0,
         help="without a sample, after which the service is started again; 0: never (default %(default)g)",
+    )
+
+    translate = commands.add_parser("translate", help="translate sentences, a line each")
+    translate.add_argument("folder", metavar="FOLDER", help="encoder and decoder: artifacts or exported files")
+    translate.add_argument("input", metavar="INPUT", nargs="?", help="a file of sentences (default: standard input)")
+    _add_engine(translate)
+    translate.add_argument(
+        "--beam", metavar="N", type=_positive, default=4, help="hypotheses kept; 1: greedy (default %(default)d)"
     )
 
     info = commands.add_parser("info", help="show what a model file holds")

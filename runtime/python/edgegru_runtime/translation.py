@@ -6,19 +6,19 @@ Standard library only. What is said is the same on every engine of static scheme
 from __future__ import annotations
 
 import os
+import sys
 from itertools import pairwise
 from math import inf
 
 from edgegru_runtime.choosing import beam as continuations
 from edgegru_runtime.errors import ArtifactError, InputError
+from edgegru_runtime.exported import EXPORTED_SUFFIXES
 from edgegru_runtime.model import Model, load
 from edgegru_runtime.model_config import NEXT_TOKEN
 from edgegru_runtime.plain_data import dataclass
 
 TYPE_CHECKING = False  # see plain_data.py
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from edgegru_runtime.streams import Streams
     from edgegru_runtime.tokenizer import Tokenizer
 
@@ -129,12 +129,21 @@ class Translator:
 
 
 def load_translator(folder: str | os.PathLike[str], engine: str | None = None) -> Translator:
-    """The translator whose files encoder.safetensors and decoder.safetensors are in ``folder``.
+    """The translator in ``folder``: its files encoder and decoder, artifacts or exported .onnx or .tflite files.
 
     Raises ArtifactError and EngineError as ``load`` does, and ArtifactError where they are no pair.
     """
-    paths = (os.path.join(os.fspath(folder), name + SUFFIX) for name in (ENCODER, DECODER))
-    return Translator(*(load(path, engine) for path in paths))
+    return Translator(*(load(_file(os.fspath(folder), name), engine) for name in (ENCODER, DECODER)))
+
+
+def _file(folder: str, name: str) -> str:
+    """The one file of that name. Raises ArtifactError where there is none, or several."""
+    paths = [os.path.join(folder, name + suffix) for suffix in (SUFFIX, *EXPORTED_SUFFIXES)]
+    found = [path for path in paths if os.path.isfile(path)]
+    if len(found) != 1:
+        what = " and ".join(os.path.basename(path) for path in found) or f"no {name}{SUFFIX}"
+        raise ArtifactError(f"{folder} has {what}, expected one {name}, an artifact or an exported file")
+    return found[0]
 
 
 def joined(text: str) -> str:
@@ -155,13 +164,22 @@ def _tokenizer(model: Model, name: str) -> Tokenizer:
     return model.tokenizer
 
 
-def translate_lines(folder: str, lines: Sequence[str] | object, engine: str | None, beam: int) -> None:
-    """Print the translation of every line. Raises InputError with the number of a line that is too long."""
+def translate_file(folder: str, path: str | None, engine: str | None, beam: int) -> None:
+    """Print the translation of every line of a file, or of standard input. Raises InputError with the line's number."""
     from edgegru_runtime.standard_output import print_line
 
     translator = load_translator(folder, engine)
-    for number, line in enumerate(lines, start=1):  # type: ignore[arg-type,var-annotated]  # any lines, as they come
+    try:
+        lines = sys.stdin if path is None else open(path, encoding="utf-8")  # noqa: SIM115  # closed below
+    except OSError as error:
+        raise InputError(f"{path} cannot be read: {error.strerror}") from None
+    number = 0
+    with lines:
         try:
-            print_line(translator.translate(line, beam).text if line.strip() else "")
+            for line in lines:
+                number += 1
+                print_line(translator.translate(line, beam).text if line.strip() else "")
+        except UnicodeDecodeError as error:
+            raise InputError(f"byte {error.object[error.start]:#04x} is no UTF-8, expected text") from None
         except InputError as error:
             raise InputError(f"line {number}: {error}") from None
