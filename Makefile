@@ -67,7 +67,7 @@ $(INSTALLED): constraints.txt pyproject.toml runtime/pyproject.toml runtime/setu
 	$(PYTHON) -m venv $(VENV)
 	$(VENV)/bin/python -m pip install $(TORCH) -c constraints.txt
 	$(VENV)/bin/python -m pip install setuptools -c constraints.txt
-	$(VENV)/bin/python -m pip install --no-build-isolation -e runtime -e '.[train,dev]' -c constraints.txt
+	$(VENV)/bin/python -m pip install --no-build-isolation -e runtime -e '.[train,translation,dev]' -c constraints.txt
 	$(VENV)/bin/python -m pip install --no-deps aeon -c constraints.txt
 	@touch $@
 

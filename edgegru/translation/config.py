@@ -58,7 +58,7 @@ class TranslatorTrainingConfig:
     label_smoothing: float = setting(0.1, "probability taken from the true token", minimum=0.0, below=1.0)
     gradient_clip: float = setting(1.0, "largest norm of the gradient; 0 = any", minimum=0.0, maximum=1e6)
     averaging: float = setting(0.999, "decay of the running average of weights", minimum=0.0, below=1.0)
-    threads: int = setting(2, "CPU threads", minimum=1, maximum=1024)
+    threads: int = setting(1, "CPU threads", minimum=1, maximum=1024)
 
     def __post_init__(self) -> None:
         check_fields(self, "training")

@@ -59,11 +59,7 @@ def evaluate_translator(
 
 
 def score(translator: Translator, pairs: Sequence[Pair], beam: int = DEFAULT_BEAM) -> TranslationScore:
-    """Translate the source of every pair and compare it with the target."""
-    try:
-        from sacrebleu.metrics import BLEU
-    except ImportError as error:
-        raise EdgegruError("BLEU needs sacrebleu, expected it after: pip install sacrebleu") from error
+    """Translate the source of every pair and compare it with the target. Raises EdgegruError without sacrebleu."""
     translations, skipped, started = list[str](), 0, time.perf_counter()
     for pair in pairs:
         try:
@@ -72,9 +68,21 @@ def score(translator: Translator, pairs: Sequence[Pair], beam: int = DEFAULT_BEA
             translations.append("")
             skipped += 1
     seconds = time.perf_counter() - started
-    bleu, references = BLEU(lowercase=True), [pair.target for pair in pairs]
-    value = float(bleu.corpus_score(translations, [references]).score)
+    references = [pair.target for pair in pairs]
+    value, signature = bleu_of(translations, references)
     exact = sum(one.lower() == other.lower() for one, other in zip(translations, references, strict=True))
-    return TranslationScore(
-        len(pairs), value, str(bleu.get_signature()), exact / len(pairs), skipped, len(pairs) / seconds, translations
-    )
+    speed = len(pairs) / seconds
+    return TranslationScore(len(pairs), value, signature, exact / len(pairs), skipped, speed, translations)
+
+
+def bleu_of(translations: Sequence[str], references: Sequence[str]) -> tuple[float, str]:
+    """BLEU of sacrebleu (Post 2018, arXiv:1804.08771), lower-cased, and its signature.
+
+    Raises EdgegruError where sacrebleu is not installed.
+    """
+    try:
+        from sacrebleu.metrics import BLEU
+    except ImportError as error:
+        raise EdgegruError('BLEU needs sacrebleu, expected it after: pip install "edgegru[translation]"') from error
+    bleu = BLEU(lowercase=True)
+    return float(bleu.corpus_score(translations, [references]).score), str(bleu.get_signature())

@@ -19,6 +19,7 @@ from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.plan import make_plan
 from tests.builders import (
     TOKENS,
+    attending_config,
     mixed_artifact,
     mixed_config,
     normalised,
@@ -73,6 +74,9 @@ def models() -> dict[str, Artifact]:
         "int8_tokens": quantized(mixed_artifact(13, **TOKENS)),
         "int16_tokens": random_integers(mixed_config(**TOKENS), 14, "static-w8a16", octaves=4),
         "float_tokens": mixed_artifact(15, **TOKENS),
+        "int8_attention": random_integers(attending_config(), 16),
+        "int16_attention": random_integers(attending_config(17, 9, reset="before"), 17, "static-w8a16"),
+        "float_attention": random_floats(attending_config(8, 16), 18),
         "dynamic": quantized(mixed_artifact(hidden_size=9), "dynamic-w8"),
     }
 
@@ -83,6 +87,10 @@ def contents(artifact: Artifact) -> bytes:
     if artifact.config.static:
         samples = np.concatenate([samples[: STEPS // 2], jumping_input(artifact, STEPS - STEPS // 2)])
     stream, plan = Model(artifact, "reference").stream(), make_plan(artifact)
+    node = artifact.config.attention
+    for row in range(0 if node is None else 3):  # as golden.h has them
+        numbers = [(row * 37 + i * 11) % 17 / 8 - 1 for i in range(node.row_size)]
+        stream.remember(numbers[: node.output_size], numbers[node.output_size :])
     outputs = b"".join(array("f", stream.step(sample)).tobytes() for sample in samples)
     return struct.pack("<II", len(plan), STEPS) + plan + samples.astype("<f4").tobytes() + outputs + stream.state
 

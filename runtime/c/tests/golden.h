@@ -21,6 +21,9 @@
 #ifndef EGRU_TOKENS
 #define EGRU_TOKENS 1
 #endif
+#ifndef EGRU_ATTENTION
+#define EGRU_ATTENTION EGRU_Q16
+#endif
 
 static int failures;
 static const char *file_name = "", *kernel_name = "";
@@ -125,7 +128,8 @@ static inline golden load_golden(const char *path) {
 /* Whether this build of the library has what the model needs. */
 static inline int built_for(const golden *g) {
     size_t vectors = word_at(g->plan + 60);
-    if ((!EGRU_FLOAT && !g->integer) || (!EGRU_LOG_MEL && operation(g, 14)) || (!EGRU_TOKENS && operation(g, 15)))
+    if ((!EGRU_FLOAT && !g->integer) || (!EGRU_LOG_MEL && operation(g, 14)) || (!EGRU_TOKENS && operation(g, 15)) ||
+        (!EGRU_ATTENTION && operation(g, 16)))
         return 0;
     for (size_t i = 0; i < vectors; i++)
         if (!EGRU_Q16 && word_at(g->plan + 72 + 8 * i) == 3)
@@ -154,5 +158,19 @@ static inline egru_model *make_model(const golden *g, size_t offset) {
     if (!model)
         exit(1);
     return model;
+}
+
+/* The state that a golden file's stream begins with: some rows are remembered where there is attention. */
+static inline void fresh(const egru_model *model, void *state) {
+    egru_reset(model, state);
+#if EGRU_ATTENTION
+    size_t size = egru_row_size(model);
+    for (size_t row = 0; size && row < 3; row++) {
+        float numbers[64];
+        for (size_t i = 0; i < size; i++)
+            numbers[i] = (float)((row * 37 + i * 11) % 17) / 8.0f - 1.0f;
+        CHECK(egru_remember(model, state, numbers) == EGRU_OK);
+    }
+#endif
 }
 #endif

@@ -22,7 +22,7 @@ static uint64_t soak(const golden *g, unsigned long steps) {
     float *xs = untidy(inputs * 4, 0), *ys = untidy(g->width * CHUNK * 4, 0);
     uint64_t checksum = 14695981039346656037u, random = 1;
     long before = 0;
-    egru_reset(model, state);
+    fresh(model, state);
     for (unsigned long t = 0; t < steps; t += CHUNK) {
         size_t count = steps - t < CHUNK ? (size_t)(steps - t) : CHUNK;
         for (size_t i = 0; i < inputs; i++) { /* a golden sample, moved a little, and sometimes far away */

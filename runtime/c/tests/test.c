@@ -36,7 +36,7 @@ static void test_outputs(const golden *g) {
         unsigned long before = allocations;
         CHECK(strcmp(egru_model_kernel(model), kernel_name) == 0);
         CHECK(egru_input_size(model) == g->inputs && egru_output_size(model) == g->width);
-        egru_reset(model, state);
+        fresh(model, state);
         for (size_t t = 0; t < first; t++)
             CHECK(egru_step(model, state, scratch, g->samples + t * g->inputs, y + t * g->width) == EGRU_OK);
         CHECK(egru_run(model, state, scratch, g->samples + first * g->inputs, y + first * g->width, g->steps - first,
@@ -60,11 +60,11 @@ static void test_chunks(const golden *g) {
     void *state = untidy(egru_state_size(model), 0), *scratch = untidy(egru_scratch_size(model, 1), 0);
     float *whole = untidy(bytes, 0), *parts = untidy(bytes, 0);
     unsigned char *after_whole = untidy(size, 0), *after_parts = untidy(size, 0);
-    egru_reset(model, state);
+    fresh(model, state);
     CHECK(egru_run(model, state, scratch, g->samples, whole, g->steps, NULL) == EGRU_OK);
     egru_save(model, state, after_whole);
     for (size_t chunk = 1; chunk < g->steps; chunk++) {
-        egru_reset(model, state);
+        fresh(model, state);
         CHECK(egru_steps(model, state) == 0 && egru_clipped(model, state) == 0);
         for (size_t t = 0; t < g->steps; t += chunk) {
             size_t steps = g->steps - t < chunk ? g->steps - t : chunk;
@@ -94,8 +94,8 @@ static void test_many_streams(const golden *g) {
         for (size_t s = 0; s < n; s++) {
             states[s] = untidy(egru_state_size(model), s);
             alone[s] = untidy(egru_state_size(model), 0);
-            egru_reset(model, states[s]);
-            egru_reset(model, alone[s]);
+            fresh(model, states[s]);
+            fresh(model, alone[s]);
         }
         for (size_t t = 0; t < g->steps; t++) {
             unsigned long before = allocations;
@@ -163,10 +163,10 @@ static void test_resuming(const golden *g) {
     void *scratch = untidy(egru_scratch_size(model, 1), 0);
     float *whole = untidy(row * g->steps, 0), *rest = untidy(row * g->steps, 0);
     unsigned char *saved = untidy(size, 0), *end = untidy(size, 0);
-    egru_reset(model, first);
+    fresh(model, first);
     CHECK(egru_run(model, first, scratch, g->samples, whole, g->steps, NULL) == EGRU_OK);
     egru_save(model, first, end);
-    egru_reset(model, first);
+    fresh(model, first);
     for (size_t t = 0; t < g->steps; t++) {
         egru_save(model, first, saved);
         CHECK(egru_load(model, second, saved, size) == EGRU_OK);
@@ -210,7 +210,7 @@ static void test_bad_samples(const golden *g) {
     void *state = untidy(egru_state_size(model), 0), *scratch = untidy(egru_scratch_size(model, 1), 0);
     unsigned char *saved = untidy(size, 0), *after = untidy(size, 0);
     float *xs = untidy(3 * g->inputs * 4, 0), *y = untidy(3 * g->width * 4, 0);
-    egru_reset(model, state);
+    fresh(model, state);
     for (size_t i = 0; i < g->inputs; i++)
         for (size_t k = 0; k < sizeof bad / sizeof *bad; k++) {
             memcpy(xs, g->samples, 3 * g->inputs * 4);
@@ -221,7 +221,7 @@ static void test_bad_samples(const golden *g) {
             CHECK(memcmp(saved, after, size) == 0);
             CHECK(egru_run(model, state, scratch, xs, y, 3, &done) == EGRU_INPUT); /* those before it are taken */
             CHECK(done == 2 && egru_steps(model, state) == 2);
-            egru_reset(model, state);
+            fresh(model, state);
         }
     give_back();
 }
@@ -239,7 +239,7 @@ static void test_saturation(const golden *g) {
         for (int far = 0; far < 2; far++) {
             for (size_t i = 0; i < g->inputs; i++)
                 x[i] = (float)sign * (far ? 0x1p61f : 0x1p60f);
-            egru_reset(model, state);
+            fresh(model, state);
             statuses[far] = egru_step(model, state, scratch, x, far ? again : y);
             counts[far] = egru_clipped(model, state);
             egru_save(model, state, far ? second : first);

@@ -73,7 +73,7 @@ static void test_modes(const golden *g, const float *samples) {
     for (size_t m = 0; m < sizeof modes / sizeof *modes; m++) {
         egru_status alone, together;
         mode between, after;
-        egru_reset(model, state);
+        fresh(model, state);
         set_mode(modes[m]);
         alone = egru_run(model, state, scratch, samples, y, g->steps - 1, NULL);
         between = get_mode();
@@ -109,7 +109,7 @@ static void test_denormal_samples(const golden *g) {
     for (int k = 0; k < 2; k++) {
         egru_model *model = make_model(g, 0);
         void *state = untidy(egru_state_size(model), 0), *scratch = untidy(egru_scratch_size(model, 1), 0);
-        egru_reset(model, state);
+        fresh(model, state);
         CHECK(egru_run(model, state, scratch, k ? small : tiny, y + (size_t)k * g->width * g->steps, g->steps, NULL) ==
               EGRU_OK);
         give_back();
@@ -181,9 +181,9 @@ static void test_overflow(const golden *g) {
         for (size_t i = 0; i < g->inputs && s % 3 == 2; i++)
             xs[s * g->inputs + i] = 0x1p61f;
         states[s] = untidy(egru_state_size(model), s);
-        egru_reset(model, states[s]);
+        fresh(model, states[s]);
     }
-    egru_reset(model, alone);
+    fresh(model, alone);
     CHECK(egru_run(model, alone, scratch, xs, ys, 6, &done) == EGRU_RANGE);
     CHECK(done == 2 && egru_steps(model, alone) == 2);
     egru_save(model, alone, before);
@@ -191,7 +191,7 @@ static void test_overflow(const golden *g) {
     egru_save(model, alone, after);
     CHECK(memcmp(before, after, egru_saved_size(model)) == 0);
     CHECK(egru_clipped(model, alone) == 0);
-    egru_reset(model, alone);
+    fresh(model, alone);
     CHECK(egru_step(model, alone, scratch, xs, y) == EGRU_OK); /* as if nothing had been */
     egru_save(model, alone, before);
     CHECK(egru_step_many(model, states, 6, scratch, xs, ys, &which) == EGRU_RANGE);
@@ -266,7 +266,7 @@ static void test_stack(const golden *g, size_t *of_step, size_t *of_model) {
     j.ys = untidy(5 * g->width * 4, 0);
     for (size_t s = 0; s < 5; s++) {
         j.states[s] = untidy(egru_state_size(j.model), 0);
-        egru_reset(j.model, j.states[s]);
+        fresh(j.model, j.states[s]);
         memcpy(j.xs + s * g->inputs, g->samples, g->inputs * 4);
     }
     for (j.what = 0; j.what < 2; j.what++)

@@ -113,7 +113,8 @@ class Translator:
         best_one = max(done or live, key=lambda hypothesis: hypothesis.score / len(hypothesis.tokens))
         tokens = [token for token in best_one.tokens if token != self._end]
         mean = best_one.score / len(best_one.tokens) / 2**16
-        return Translation(joined(self.target.decode(tokens)), tokens, mean)
+        text = self.target.decode(tokens)
+        return Translation(text if self.target.config.kind == "characters" else joined(text), tokens, mean)
 
     def _allowed(self, rows: memoryview[float]) -> memoryview[float]:
         """The logarithms (hypotheses, tokens) without that of the unknown token, which says nothing."""
