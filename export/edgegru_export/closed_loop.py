@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_export.metadata import output_names, state_input_names
+from edgegru_export.stimulus import remembered_rows
 from edgegru_export.tolerances import FLOAT_TOLERANCE
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.engine import Engine
@@ -17,7 +18,8 @@ from edgegru_runtime.errors import ArtifactError
 from edgegru_runtime.exported import ExportedFile
 from edgegru_runtime.fixed_point import SAMPLE_BITS, STATE_BITS, TANH_ARGUMENT_BITS
 from edgegru_runtime.foreign import first_line
-from edgegru_runtime.model_config import AttentionNode, ConvolutionNode, LogMelNode
+from edgegru_runtime.memory import with_row
+from edgegru_runtime.model_config import AttentionNode, ConvolutionNode, LogMelNode, ModelConfig
 from edgegru_runtime.operands import operand_scales
 
 Trajectory = dict[str, NDArray[np.float64]]  # "y", "y1", …, then "h0", "h1", … → real values (steps, size)
@@ -66,8 +68,9 @@ def run_steps(
     dtype, units = state_format(artifact)
     names = (*output_names(config), *(state_input_names(config) if states else ()))
     columns: dict[str, list[Any]] = {name: [] for name in names}
-    state = engine.new_state() if state is None else state
+    state, given = engine.new_state() if state is None else state, remembered_rows(artifact, len(inputs))
     for step, sample in enumerate(inputs):
+        remember(engine, state, config, given[step])
         values: list[Any] = list(engine.step(state, array("f", sample.tobytes())))
         if states:
             blobs = engine.state_arrays(state)
@@ -80,6 +83,17 @@ def run_steps(
                 blobs = [(h / unit).astype(dtype).tobytes() for h, unit in zip(there, units, strict=True)]
                 engine.load_state(state, blobs)
     return {name: np.array(column, np.float64) for name, column in columns.items()}
+
+
+def remember(engine: Engine, state: Any, config: ModelConfig, rows: NDArray[np.float32]) -> None:
+    """Give the state of an engine these rows (n, row_size) for attention."""
+    node = config.attention
+    if node is None or not len(rows):
+        return
+    blobs, place = engine.state_arrays(state), config.state_nodes.index(node)
+    for row in rows:
+        blobs[place], _ = with_row(config, node, blobs[place], array("f", row.tobytes()))
+    engine.load_state(state, blobs)
 
 
 def _differ(found: NDArray[np.float64], there: NDArray[np.float64]) -> bool:

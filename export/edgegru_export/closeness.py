@@ -10,9 +10,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_export import tolerances
-from edgegru_export.closed_loop import Trajectory, state_format
+from edgegru_export.closed_loop import Trajectory, remember, state_format
 from edgegru_export.dequantization import dequantize
 from edgegru_export.metadata import output_names
+from edgegru_export.stimulus import remembered_rows
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.engine import Engine
 from edgegru_runtime.exported import ExportedFile
@@ -75,8 +76,9 @@ def measure_one_step(
         numbers = np.concatenate([values[place] / 2.0 ** exported.shifts[place] for place in grus])
         return np.clip(numbers, -limit, limit - 1)
 
-    rows = []
-    for sample in inputs:
+    rows, given = [], remembered_rows(artifact, len(inputs))
+    for step, sample in enumerate(inputs):
+        remember(reference, own_state, artifact.config, given[step])
         engine.load_state(state, reference.state_arrays(own_state))
         before = engine.state_arrays(state)
         reference.load_state(own_state, before)

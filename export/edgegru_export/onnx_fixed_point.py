@@ -149,9 +149,15 @@ class FixedPointGraph(Graph):
         hard = activation != "sigmoid"
         return self.binary("Add", self.clamp(argument, fx.ARGUMENT_LIMIT) if hard else self.tanh(argument), 2**15)
 
-    def softmax(self, argument: str) -> str:
-        """Q16 in, Q15 out, over the columns."""
+    def softmax(self, argument: str, there: str = "") -> str:
+        """Q16 in, Q15 out, over the columns; of those alone that are ``there``, 1 and not 0, if any is."""
+        if there:  # what is not does not count where the largest is looked for, nor in the sum
+            argument = self.add("Where", self.binary("Less", there, 1), self.number(-fx.VALUE_LIMIT), argument)
         _, power, total = self._powers(argument)
+        if there:
+            power = self.binary("Mul", power, there)
+            total = self.add("ReduceSum", power, self.integers(-1), keepdims=1)
+            total = self.binary("Add", total, self.to_int64(self.binary("Less", total, 1)))  # 0 divides nothing
         rounded = self.binary("Add", self.binary("Mul", power, 2**fx.PROBABILITY_BITS), self.binary("Div", total, 2))
         return self.binary("Div", rounded, total)
 

@@ -43,6 +43,7 @@ ACTIVATIONS: dict[str, tuple[str, dict[str, Any]]] = {
     **{name: ("HardSigmoid", {"alpha": 1 / divisor, "beta": 0.5}) for name, divisor in HARD_SIGMOIDS.items()},
 }
 _ELEMENTWISE = {"add": "Add", "multiply": "Mul"}
+_NOWHERE = -3e38  # the score of a row that is not there
 _HEADS = {"softmax": "Softmax", "log_softmax": "LogSoftmax", "sigmoid": "Sigmoid", "identity": "Identity"}
 _IDENTITY: tuple[str, dict[str, Any]] = ("Affine", {"alpha": 1.0, "beta": 0.0})  # alpha · x + beta, in a GRU operator
 
@@ -86,7 +87,7 @@ class FloatModel:
             case GruNode():
                 return self.gru(node, inputs[0])
             case AttentionNode():
-                raise ExportError(f"node {node.name} is of kind attention, which ONNX export does not know")
+                return self.attention(node, inputs[0])
             case ElementwiseNode():
                 return self.graph.add(_ELEMENTWISE[node.kind], *inputs)
             case LayerNormalisationNode():
@@ -167,6 +168,23 @@ class FloatModel:
         )
         following = graph.add("Squeeze", last, graph.integers(0), name=f"{state}_next")  # (batch, H)
         return graph.add("Squeeze", every, graph.integers(1)) if self.sequence else following
+
+    def attention(self, node: AttentionNode, query: str) -> str:
+        """What a query (batch, size) finds in the rows of the state (batch, state_size), which stays as it is."""
+        if self.sequence:
+            found = f"node {node.name} is of kind attention"
+            raise ExportError(f"{found}, which has rows by the step, expected no sequence")
+        graph, state = self.graph, self.states[node.name]
+        count, values, keys = graph.rows(node, state)
+        sums = graph.add("Tanh", graph.add("Add", keys, graph.add("Unsqueeze", query, graph.integers(1))))
+        weight = graph.constant(f"{node.name}.weight", self.array(node, "weight").reshape(-1, 1))
+        scores = graph.add("Squeeze", graph.add("MatMul", sums, weight), graph.integers(2))  # (batch, length)
+        places = graph.constant(f"{node.name}.places", np.arange(node.length, dtype=np.float32))
+        there = graph.add("Less", places, count)
+        shares = graph.add("Softmax", graph.add("Where", there, scores, graph.real(_NOWHERE)), axis=-1)
+        found = graph.add("MatMul", graph.add("Unsqueeze", shares, graph.integers(1)), values)
+        graph.add("Identity", state, name=f"{state}_next")
+        return graph.add("Squeeze", found, graph.integers(1))
 
     def array(self, node: Node, name: str) -> NDArray[Any]:
         return self.artifact.array(f"{node.name}.{name}")

@@ -20,7 +20,7 @@ from edgegru_export.metadata import (
 )
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.front_end import behind_front_end
-from edgegru_runtime.model_config import ConvolutionNode
+from edgegru_runtime.model_config import AttentionNode, ConvolutionNode
 
 OPSET = 17  # old enough for runtimes of several years back (1.15.1 was tried), new enough for every operator used
 LAST = 2**62  # a bound beyond every axis
@@ -71,6 +71,15 @@ class Graph:
         if node.dilation == 1:
             return kept
         return self.add("Gather", kept, self.constant(f"{node.name}.window", columns.reshape(-1)), axis=1)
+
+    def rows(self, node: AttentionNode, state: str) -> tuple[str, str, str]:
+        """Of a state (batch, state_size): how many rows there are (batch, 1), values (batch, length, output_size) and
+        keys (batch, length, size) of all that there is room for.
+        """
+        count, numbers = self.split(state, 1, node.state_size - 1)
+        rows = self.add("Reshape", numbers, self.integers(0, node.length, node.row_size))
+        values, keys = self.split(rows, node.output_size, node.size)
+        return count, values, keys
 
     def following(self, node: ConvolutionNode, kept: str, name: str = "") -> str:
         """The next state of a convolution (batch, state_size): all but the oldest step that it has."""

@@ -19,7 +19,14 @@ from edgegru_runtime.integer_arithmetic import Integers
 from edgegru_runtime.integer_layers import Attention, Elementwise, Embedding, Gru, Head, Linear, Standardise
 from edgegru_runtime.integer_reference import IntegerReference
 from edgegru_runtime.log_mel import IntegerLogMel
-from edgegru_runtime.model_config import GATE_ACTIVATIONS, STATIC_SCHEMES, ConvolutionNode, EmbeddingNode, Node
+from edgegru_runtime.model_config import (
+    GATE_ACTIVATIONS,
+    STATIC_SCHEMES,
+    AttentionNode,
+    ConvolutionNode,
+    EmbeddingNode,
+    Node,
+)
 from edgegru_runtime.operands import operand_bits
 
 
@@ -52,15 +59,13 @@ class _Step:
             self.graph.scope = node.name
             layer = self.reference.layers.get(node.name)
             assert not isinstance(layer, IntegerLogMel), OUTSIDE
-            if isinstance(layer, Attention):
-                raise ExportError(f"node {node.name} is of kind attention, which ONNX export does not know")
             if isinstance(layer, Head):
                 self.head(layer, node.name, self.values[node.inputs[0]])
             else:
                 self.values[node.name] = self.value(node, layer)
         return self.graph.to_bytes(self.artifact, form="step", state_dtype="int32")
 
-    def value(self, node: Node, layer: Standardise | Embedding | Linear | Gru | Elementwise | None) -> str:
+    def value(self, node: Node, layer: Standardise | Embedding | Linear | Gru | Attention | Elementwise | None) -> str:
         """The name of a node's value; its next state goes to its output of the graph."""
         match layer:
             case Standardise():
@@ -76,6 +81,10 @@ class _Step:
                 return self.linear(node, layer)
             case Gru():
                 return self.gru(node, layer)
+            case Attention():
+                assert isinstance(node, AttentionNode)
+                self.operands[node.name] = self.attention(node, layer)
+                return self.operands[node.name]
             case Elementwise():
                 return self.elementwise(node, layer)
             case None:
@@ -138,6 +147,21 @@ class _Step:
         h_next = graph.shift(graph.binary("Add", new_part, graph.binary("Mul", z, h)), fx.GATE_BITS)
         graph.add("Cast", h_next, name=f"{self.states[name]}_next", to=TensorProto.INT32)
         return h_next
+
+    def attention(self, node: AttentionNode, layer: Attention) -> str:
+        """The operand that a query finds in the rows of the state, which stays as it is."""
+        graph, state = self.graph, self.states[node.name]
+        count, values, keys = graph.rows(node, graph.to_int64(state))
+        query = graph.clamp(graph.rescale(self.values[node.inputs[0]], layer.query), fx.ARGUMENT_LIMIT)
+        bounded = graph.tanh(graph.binary("Add", keys, graph.add("Unsqueeze", query, graph.integers(1))))
+        sums = graph.product(bounded, 16, layer.weight[np.newaxis], f"{node.name}.weight")  # (batch, length, 1)
+        scores = graph.clamp(graph.rescale(graph.add("Squeeze", sums, graph.integers(2)), layer.score), fx.VALUE_LIMIT)
+        places = graph.constant(f"{node.name}.places", np.arange(node.length, dtype=np.int64))
+        shares = graph.softmax(scores, graph.to_int64(graph.add("Less", places, count)))
+        column = graph.add("Unsqueeze", shares, graph.integers(2))  # (batch, length, 1)
+        total = graph.add("ReduceSum", graph.binary("Mul", values, column), graph.integers(1), keepdims=0)
+        graph.add("Identity", state, name=f"{state}_next")
+        return graph.clamp(graph.shift(total, fx.PROBABILITY_BITS), layer.limit)
 
     def gates(self, layer: Gru, ih_rz: str, hh_rz: str) -> tuple[str, ...]:
         """r and z (batch, H) in Q16."""

@@ -46,6 +46,25 @@ def jumping_input(artifact: Artifact, steps: int) -> NDArray[np.float32]:
     return _raw(artifact, values, inside=False)
 
 
+def remembered_rows(artifact: Artifact, steps: int) -> list[NDArray[np.float32]]:
+    """What attention is given to remember before each step, (n, row_size) each: nothing before the first, one row after
+    another until half of the steps are done, when there is room for no more. () a step in models without attention.
+
+    Values are drawn like states of an encoder, in static schemes inside the range of their operand; keys from N(0, 1).
+    """
+    node, config = artifact.config.attention, artifact.config
+    if node is None:
+        return [np.empty((0, 0), np.float32)] * steps
+    generator = np.random.default_rng(SEED)
+    reach = 1.0
+    if config.static and config.quantization is not None:
+        reach = operand_limit(config, node.name) * config.quantization.operand_scale[node.name]
+    values = generator.uniform(-reach, reach, (node.length, node.output_size))
+    rows = np.concatenate([values, generator.standard_normal((node.length, node.size))], axis=1).astype(np.float32)
+    ends = [min(node.length, node.length * 2 * step // max(steps, 1)) for step in range(steps)]
+    return [rows[start:end] for start, end in zip([0, *ends], ends, strict=False)]
+
+
 def _raw(artifact: Artifact, values: NDArray[np.float64], *, inside: bool) -> NDArray[np.float32]:
     """Standard deviations in the units of the model's input, ``inside``: kept in the range that it distinguishes."""
     first, quantization = artifact.config.nodes[0], artifact.config.quantization

@@ -12,11 +12,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from edgegru_export.tflite_attention import attend
 from edgegru_export.tflite_model import FLOAT, RELU, Value
 from edgegru_export.tflite_step import StepBuilder
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.model_config import (
     HARD_SIGMOIDS,
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -102,6 +104,11 @@ class FloatStep(StepBuilder[Value]):
         z_part = self.binary("MUL", z, self.binary("SUB", h, n, f"{name}.h_minus_n"), f"{name}.z_part")
         h_next = self.binary("ADD", n, z_part, next_name if h.shape == state_shape else name)
         return h_next, self._shaped(h_next, next_name, state_shape)
+
+    def attention(self, node: AttentionNode, source: Value, kept: Value) -> Value:
+        query = self._shaped(source, f"{node.name}.flat", (1, node.size))
+        value = attend(self.graph, node, query, kept, self.tensor(node, "weight"))
+        return self._shaped(value, node.name, self.value_shape(node.output_size))
 
     def elementwise(self, node: ElementwiseNode, a: Value, b: Value) -> Value:
         return self.binary("ADD" if node.kind == "add" else "MUL", a, b, node.name)

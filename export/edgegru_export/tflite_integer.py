@@ -16,16 +16,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from edgegru_export.tflite_attention import attend
 from edgegru_export.tflite_model import FLOAT, NO_ACTIVATION, RELU, TensorKind, Value
 from edgegru_export.tflite_ranges import INT8, INT16, Floats, Precision, Quantity, Rows
 from edgegru_export.tflite_step import StepBuilder
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
-from edgegru_runtime.fixed_point import STATE_BITS
+from edgegru_runtime.fixed_point import STATE_BITS, TANH_ARGUMENT_BITS
 from edgegru_runtime.model_config import (
     HARD_SIGMOIDS,
     STATIC_SCHEMES,
     UNBOUNDED,
+    AttentionNode,
     ConcatenateNode,
     ConvolutionNode,
     ElementwiseNode,
@@ -60,6 +62,8 @@ def _refuse_wide_operands(config: ModelConfig) -> None:
     """Raises ExportError where 8 bits would lose what the model's 16 bits are for; those of the input may be."""
     if config.scheme == "static-w8a16":
         raise ExportError("an int8 state was allowed for a static-w8a16 model, expected static-w8a8")
+    if config.attention is not None:
+        raise ExportError(f"an int8 state was allowed, and keys of {config.attention.name} have 16 bits")
     first = config.entry
     for name in operand_names(config) if config.static else ():
         beside_others = any(
@@ -82,8 +86,8 @@ class _IntegerStep(StepBuilder[Quantity]):
         coarser = STATE_BITS + 1 - self.precision.bits
         shifts = []
         for node in self.config.state_nodes:
-            if isinstance(node, ConvolutionNode):
-                shifts.append(0)  # it keeps the operands of the reference
+            if isinstance(node, (ConvolutionNode, AttentionNode)):
+                shifts.append(0)  # it keeps the operands of the reference, and keys
             else:
                 shifts.append(coarser + (0 if self._bounded(node) else round(np.log2(self._widened(node.name)))))
         return shifts
@@ -176,6 +180,23 @@ class _IntegerStep(StepBuilder[Quantity]):
         argument = self._binary("ADD", n_x, n_h, f"{name}.n_sum", kind)
         return self._bounded_by(node.candidate_activation, argument, f"{name}.n")
 
+    def attention(self, node: AttentionNode, source: Quantity, kept: Value) -> Quantity:
+        """In floats, between integers: the state holds the integers of the reference."""
+        name, shape = node.name, (1, 1, 1, node.output_size)
+        query = self.graph.reshape(self._real(source, f"{name}.in"), f"{name}.flat", (1, node.size))
+        value, key = np.array(operand_scales(self.artifact, name)), np.full(node.size, 2.0**-TANH_ARGUMENT_BITS)
+        units = np.array([1.0, *node.length * [*value, *key]]) / self._scale(kept.kind)
+        stored = self._unary("DEQUANTIZE", kept, f"{name}.stored", FLOAT)
+        unit = self.graph.constant(f"{name}.units", units.astype(np.float32)[np.newaxis])
+        state = self._binary("MUL", stored, unit, f"{name}.state", FLOAT)
+        weight = self.tensor(node, "weight") * self.tensor(node, "weight_scale")
+        found = attend(self.graph, node, query, state, weight.astype(np.float32))
+        own = self._operand_unit(name)
+        to_share = self.graph.constant(f"{name}.to_share", (self._step / own).astype(np.float32)[np.newaxis])
+        scaled = self._binary("MUL", found, to_share, f"{name}.scaled", FLOAT)
+        share = self.graph.reshape(scaled, f"{name}.share", shape)
+        return Quantity(self._unary("QUANTIZE", share, name, self.fraction), own, self._reach(node))
+
     def elementwise(self, node: ElementwiseNode, a: Quantity, b: Quantity) -> Quantity:
         name, unit = node.name, self._full_unit(node)
         if node.kind == "add":
@@ -207,11 +228,7 @@ class _IntegerStep(StepBuilder[Quantity]):
         return Quantity(value, unit, reach)
 
     def head(self, node: HeadNode, source: Quantity, output_name: str) -> Value:
-        value = self._unary("DEQUANTIZE", source.tensor, f"{node.name}.float", FLOAT)
-        factor = source.unit / self._scale(source.tensor.kind)
-        if np.any(factor != 1):
-            units = self.graph.constant(f"{node.name}.unit", factor.astype(np.float32).reshape(value.shape))
-            value = self._binary("MUL", value, units, f"{node.name}.real", FLOAT)
+        value = self._real(source, node.name)
         if f"{node.inputs[0]}.output_offset" in self.artifact.tensors:
             offset = self.artifact.array(f"{node.inputs[0]}.output_offset").reshape(value.shape)
             moved = self.graph.constant(f"{node.name}.offset", offset)
@@ -223,6 +240,15 @@ class _IntegerStep(StepBuilder[Quantity]):
         elif node.kind == "sigmoid":
             value = self._unary("LOGISTIC", value, node.name, FLOAT)
         return self.graph.reshape(value, output_name, (1, node.size))
+
+    def _real(self, source: Quantity, name: str) -> Value:
+        """A value in float32."""
+        value = self._unary("DEQUANTIZE", source.tensor, f"{name}.float", FLOAT)
+        factor = source.unit / self._scale(source.tensor.kind)
+        if np.all(factor == 1):
+            return value
+        units = self.graph.constant(f"{name}.unit", factor.astype(np.float32).reshape(value.shape))
+        return self._binary("MUL", value, units, f"{name}.real", FLOAT)
 
     def _activated(
         self, node: LinearNode | ConvolutionNode, source: Value, rows: Rows, reach: Floats, dilation: int = 1

@@ -61,6 +61,7 @@ _OPERATORS: dict[str, tuple[str, dict[str, int]]] = {
     "SOFTMAX": ("SoftmaxOptions", {}),
     "SPLIT": ("SplitOptions", {"float32": 1, "int8": 2, "int16": 4}),
     "STRIDED_SLICE": ("StridedSliceOptions", {"float32": 1, "int8": 2, "int16": 4}),
+    "SUM": ("ReducerOptions", {}),
     "SUB": ("SubOptions", {"float32": 1, "int8": 2, "int16": 5}),
     "TANH": ("", {"float32": 1, "int8": 2, "int16": 3}),
     "VAR_HANDLE": ("VarHandleOptions", {}),
@@ -262,20 +263,26 @@ class Subgraph:
         axis = self.constant(f"{name}.axis", np.array([len(value.shape) - 1], np.int32))
         return self.add("MEAN", [value, axis], name, (*value.shape[:-1], 1), value.kind, keepDims=True)
 
+    def sum(self, value: Value, name: str, axis: int) -> Value:
+        """The sum over ``axis``, which is gone then."""
+        place = self.constant(f"{name}.axis", np.array([axis], np.int32))
+        shape = (*value.shape[:axis], *value.shape[axis + 1 :])
+        return self.add("SUM", [value, place], name, shape, value.kind, keepDims=False)
+
     def drop_first(self, value: Value, name: str, axis: int, count: int) -> Value:
         """All but the first ``count`` entries along ``axis``."""
+        return self.part(value, name, axis, count, value.shape[axis])
+
+    def part(self, value: Value, name: str, axis: int, start: int, stop: int) -> Value:
+        """The entries from ``start`` to before ``stop`` along ``axis``."""
         rank = len(value.shape)
-        begin = np.zeros(rank, np.int32)
-        begin[axis] = count
+        begin, end = np.zeros(rank, np.int32), np.array(value.shape, np.int32)
+        begin[axis], end[axis] = start, stop
         places = [
             self.constant(f"{name}.{field}", array)
-            for field, array in (
-                ("begin", begin),
-                ("end", np.array(value.shape, np.int32)),
-                ("strides", np.ones(rank, np.int32)),
-            )
+            for field, array in (("begin", begin), ("end", end), ("strides", np.ones(rank, np.int32)))
         ]
-        shape = (*value.shape[:axis], value.shape[axis] - count, *value.shape[axis + 1 :])
+        shape = (*value.shape[:axis], stop - start, *value.shape[axis + 1 :])
         return self.add("STRIDED_SLICE", [value, *places], name, shape, value.kind)
 
     def reshape(self, value: Value, name: str, shape: tuple[int, ...]) -> Value:

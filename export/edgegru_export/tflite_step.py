@@ -97,6 +97,10 @@ class StepBuilder(ABC, Generic[NodeValue]):
         """The next state as a value, and as the state (1, H) called ``next_name``."""
 
     @abstractmethod
+    def attention(self, node: AttentionNode, source: NodeValue, kept: Value) -> NodeValue:
+        """What the query ``source`` finds in the rows of the state (1, state size) ``kept``."""
+
+    @abstractmethod
     def elementwise(self, node: ElementwiseNode, a: NodeValue, b: NodeValue) -> NodeValue:
         """a + b or a ⊙ b."""
 
@@ -115,6 +119,9 @@ class StepBuilder(ABC, Generic[NodeValue]):
     def build(self, state: str) -> bytes:
         """The file's bytes; ``state``: "io" or "variables"."""
         assert state in STATES
+        if state == "variables" and self.config.attention is not None:
+            found = f"node {self.config.attention.name} is of kind attention"
+            raise ExportError(f"{found}, and nobody could give its rows to a state in variables, expected io")
         config, graph = self.config, self.graph
         names_in, names_out = state_input_names(config), state_output_names(config)
         inputs = {"x": graph.input("x", (1, config.input.step_size), FLOAT)}
@@ -167,7 +174,9 @@ class StepBuilder(ABC, Generic[NodeValue]):
                     values[node.name], after = self.gru(node, sources[0], before, next_name)
                     next_states.append(after)
                 case AttentionNode():
-                    raise ExportError(f"node {node.name} is of kind attention, which TFLite export does not know")
+                    kept, next_name = next(states)
+                    values[node.name] = self.attention(node, sources[0], kept)
+                    next_states.append(self.graph.reshape(kept, next_name, kept.shape))  # a copy: rows stay
                 case ElementwiseNode():
                     values[node.name] = self.elementwise(node, sources[0], sources[1])
                 case LayerNormalisationNode():

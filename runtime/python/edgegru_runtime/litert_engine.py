@@ -12,10 +12,10 @@ from numpy.typing import NDArray
 
 from edgegru_runtime.errors import ArtifactError, EngineError, StateError
 from edgegru_runtime.exported import ExportedFile
-from edgegru_runtime.fixed_point import STATE_BITS, VALUE_LIMIT
+from edgegru_runtime.fixed_point import ARGUMENT_LIMIT, STATE_BITS, VALUE_LIMIT
 from edgegru_runtime.foreign import check_finite, first_line
 from edgegru_runtime.integer_arithmetic import coarser
-from edgegru_runtime.model_config import GruNode, ModelConfig, StateNode
+from edgegru_runtime.model_config import AttentionNode, GruNode, ModelConfig, StateNode
 from edgegru_runtime.operands import operand_limit
 
 try:
@@ -153,4 +153,6 @@ def _saved_limit(config: ModelConfig, node: StateNode) -> int:
     """Where the numbers of a saved state saturate."""
     if isinstance(node, GruNode):
         return VALUE_LIMIT if node.unbounded else 1 << STATE_BITS
+    if isinstance(node, AttentionNode):
+        return ARGUMENT_LIMIT  # rows are what they are in every file
     return operand_limit(config, node.inputs[0])  # a convolution keeps operands
