@@ -32,6 +32,7 @@ def main(arguments: list[str] | None = None) -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--data", type=Path, help="folder of train.de, train.en, val.*, test*")
     parser.add_argument("--seeds", type=int, default=1, help="trainings: seeds 0, 1, … (default: 1)")
+    parser.add_argument("--resume", action="store_true", help="go on with trainings that were interrupted")
     parser.add_argument("-o", "--output", type=Path, default=Path("demo-output/translator"), help="folder")
     parser.add_argument("--results", type=Path, help="where to write what was measured, as JSON")
     options = parser.parse_args(arguments)
@@ -41,7 +42,7 @@ def main(arguments: list[str] | None = None) -> None:
         config, languages = HERE / "config_dates.toml", ("any", "iso")
     runs = []
     for seed in range(options.seeds):
-        runs.append(measure(config, data, options.output / f"seed{seed}", seed))
+        runs.append(measure(config, data, options.output / f"seed{seed}", seed, options.resume))
         print(runs[-1], file=sys.stderr, flush=True)
     simple = nearest(data, languages)
     if options.results is not None:
@@ -50,10 +51,11 @@ def main(arguments: list[str] | None = None) -> None:
     print(f"\nOn a device:\npython {HERE / 'say.py'} {options.output / 'seed0' / 'int8'} < sentences.txt")
 
 
-def measure(config: Path, data: Path, folder: Path, seed: int) -> dict[str, Any]:
+def measure(config: Path, data: Path, folder: Path, seed: int, resume: bool) -> dict[str, Any]:
     """Train and quantize a translator, export it, and translate the test part with every one of them."""
-    started = time.monotonic()
-    edgegru.train_translator(config, data=data, seed=seed, output=folder / "float")
+    started, output = time.monotonic(), folder / "float"
+    resume = resume and (output / "checkpoint.pt").exists()
+    edgegru.train_translator(config, data=data, seed=seed, output=output, resume=resume)
     seconds = time.monotonic() - started
     edgegru.quantize_translator(folder / "float", data, folder / "int8", force=True)
     for format in ("onnx", "tflite"):

@@ -19,7 +19,7 @@ from edgegru_runtime import load
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 Recipe = Callable[[str], ModuleType]
-MODULES = ("run", "baseline", "baselines", "dialled", "hours", "motions", "naive_bayes")
+MODULES = ("run", "baseline", "baselines", "dates", "dialled", "hours", "motions", "naive_bayes", "nearest")
 
 
 @pytest.fixture
@@ -207,3 +207,52 @@ def test_the_coming_hours_are_drawn_on_the_device(
     assert len(drawn.splitlines()) == 200 and len(last[-1]) == 24
     assert float(last[1]) == pytest.approx(expected.min(), abs=1e-3)
     assert (last[-1][expected.argmin()], last[-1][expected.argmax()]) == ("▁", "█")
+
+
+def test_dates_are_translated_on_the_device(
+    recipe: Recipe, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = recipe("translator")
+    import dates
+
+    monkeypatch.setattr(dates, "PARTS", {"train": 500, "val": 10, "test": 12})
+    monkeypatch.setattr(dates, "DAYS", 1000)
+    config = shortened(run.HERE / "config_dates.toml", tmp_path / "config_dates.toml", epochs="4", hidden_size="32")
+    monkeypatch.setattr(run, "HERE", config.parent)
+    run.main(["-o", str(tmp_path / "out"), "--results", str(tmp_path / "results.json")])
+    (measured,) = json.loads((tmp_path / "results.json").read_text())["runs"]
+    assert measured["ONNX"]["exact"] == measured["int8"]["exact"]
+    assert measured["float"]["bleu"] > 0 and measured["sentences"] == 12
+    assert "| nearest sentence |" in capsys.readouterr().out
+
+    say = [sys.executable, str(EXAMPLES / "translator" / "say.py"), str(tmp_path / "out" / "seed0" / "int8")]
+    said = subprocess.run(say, input="3. Mai 1971\n4 mai 1971\n", capture_output=True, text=True, check=True).stdout
+    assert [line.split("    [")[0][:2] for line in said.splitlines()] == ["19", "19"]
+    monkeypatch.syspath_prepend(str(EXAMPLES / "translator"))
+    import attention_map
+
+    read, told, shares = attention_map.shares(tmp_path / "out" / "seed0" / "int8", "3. Mai 1971")
+    assert shares.shape == (len(told), len(read)) and len(read) == len("3. Mai 1971")
+    np.testing.assert_allclose(shares.sum(axis=1), 1, atol=1e-3)
+    attention_map.draw(tmp_path / "out" / "seed0" / "int8", "3. Mai 1971", tmp_path / "map.png")
+    assert (tmp_path / "map.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_no_date_is_in_two_parts(recipe: Recipe, tmp_path: Path) -> None:
+    recipe("translator")
+    import dates
+
+    folder = dates.write_dates(tmp_path)
+    days = [line for part in dates.PARTS for line in (folder / f"{part}.iso").read_text().splitlines()]
+    assert len(days) == len(set(days)) == sum(dates.PARTS.values())
+    assert (folder / "train.any").read_text() == (dates.write_dates(tmp_path / "again") / "train.any").read_text()
+
+
+def test_the_nearest_sentence_is_found(recipe: Recipe) -> None:
+    recipe("translator")
+    import nearest
+
+    memory = nearest.NearestSentence(["ein hund rennt", "ein mann rennt", "zwei"], ["dog", "man", "two"])
+    assert [memory.translate(text) for text in ("Der Hund.", "ein Mann", "zwei hunde", "nichts")] == [
+        "dog", "man", "two", "dog",
+    ]  # fmt: skip
