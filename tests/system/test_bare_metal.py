@@ -1,0 +1,132 @@
+"""Generated C on emulated microcontrollers without an operating system: the bits of the reference."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+import edgegru_export
+from edgegru_export.c_decisions import decisions_in_c
+from edgegru_export.c_front_end import front_end_in_c
+from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.decisions import Decisions
+from edgegru_runtime.log_mel import IntegerLogMel, tables_of
+from edgegru_runtime.model_config import DecisionConfig, ResidualConfig
+from examples.cortex_m.boards import BOARDS, Board, build, emulate
+from tests.builders import random_artifact, random_config, random_integers, with_log_mel
+
+KERNEL = Path(edgegru_export.__file__).parent / "c_kernel"
+STEPS = 1000
+on_every_board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
+
+
+def check_installed(board: Board) -> None:
+    if board.missing is not None:
+        pytest.skip(f"Debian package {board.missing}")
+
+
+DECIDE = """
+#include <string.h>
+#include "feed.h"
+#include "gait_decisions.h"
+static gait_decisions state;
+void feed_begin(void) { gait_decisions_reset(&state); }
+void feed(const void *in, void *out) {
+    egru_event events[GAIT_MAX_EVENTS];
+    unsigned count;
+    memset(out, 0, FEED_OUT);
+    memset(events, 0, sizeof events);
+    count = gait_decide(&state, in, %s events);
+    memcpy(out, events, count * sizeof *events);
+}
+"""
+EVENT = np.dtype([("step", "<u8"), ("level", "<u4"), ("output", "<u2"), ("label", "<u2"), ("on", "<u2"), ("pad", "V6")])
+
+
+def decided(
+    board: Board, folder: Path, artifact: Artifact, decision: DecisionConfig, integers: bool, records: np.ndarray,
+    measured: str = "",
+) -> list[tuple[int, int, bool, float]]:
+    """(step, label, on, p) of what the board switches."""
+    made = decisions_in_c(artifact, "gait", integers=integers, decision=decision)
+    assert made is not None
+    (folder / "gait_decisions.h").write_text(made.header)
+    (folder / "gait_decisions.c").write_text(made.source)
+    (folder / "decide.c").write_text(DECIDE % measured)
+    feed = records.dtype.itemsize * records.shape[1], EVENT.itemsize * made.max_events
+    sources = [folder / "gait_decisions.c", folder / "decide.c"]
+    program = build(board, folder / "build", sources, ["-Os", f"-I{KERNEL}"], feed=feed)
+    outputs, _, _ = emulate(program, records.tobytes())
+    events = np.frombuffer(outputs, EVENT)
+    assert len(events) == len(records) * made.max_events
+    switched = events[events["level"] + events["on"] + events["step"] > 0]
+    return [(int(e["step"]), int(e["label"]), bool(e["on"]), float(e["level"] / 2**15)) for e in switched]
+
+
+@on_every_board
+@pytest.mark.parametrize("smoothing", ["none", "mean:5", "median:4", "ema:0.1"])
+def test_decisions_are_those_of_python(board: Board, smoothing: str, tmp_path: Path) -> None:
+    check_installed(board)
+    artifact = random_artifact(output_size=4, rate=10.0)
+    decision = DecisionConfig(0.5, 0.4, smoothing, 5, trigger_level=2, minimum_on=0.7, minimum_off=0.3, refractory=1.1)
+    generator = np.random.default_rng(0)
+    arguments = np.repeat(generator.normal(0, 3, (STEPS // 8, 4)), 8, axis=0) + generator.normal(0, 0.7, (STEPS, 4))
+    shares = np.exp(arguments - arguments.max(axis=1, keepdims=True))
+    levels = np.round(shares / shares.sum(axis=1, keepdims=True) * 2**15).astype("<i4")
+    decisions, expected = Decisions(artifact.config, decision), []
+    labels = artifact.config.outputs[0].labels
+    for index, step in enumerate((levels / 2**15).tolist()):
+        for event in decisions.step(index, (), None, [step]):
+            expected.append((index, labels.index(event.label), event.on, event.p))
+    assert len(expected) > 20
+    assert decided(board, tmp_path, artifact, decision, True, levels) == expected
+
+
+@on_every_board
+def test_scores_are_those_of_python(board: Board, tmp_path: Path) -> None:
+    check_installed(board)
+    artifact = random_artifact(output_size=2, head="identity", rate=None)
+    residual = ResidualConfig("output", (0.3, 1e-3), 4.0)
+    decision = DecisionConfig(1.2, 1.0, "median:3", 2, trigger_level=2, residual=residual)
+    generator = np.random.default_rng(1)
+    loudness = np.repeat(generator.choice([1, 9], (STEPS // 4, 1), p=[0.9, 0.1]), 4, axis=0)
+    records = (generator.normal(0, 1, (STEPS, 4)) * loudness).astype("<f4")
+    decisions, expected = Decisions(artifact.config, decision), []
+    for index, record in enumerate(records.tolist()):
+        for event in decisions.step(index, (), record[2:], [record[:2]]):
+            expected.append((index, 0, event.on, event.p))
+    assert len(expected) > 20
+    measured = "(const float *)in + 2,"
+    assert decided(board, tmp_path, artifact, decision, False, records, measured) == expected
+
+
+HEAR = """
+#include "feed.h"
+#include "ear_log_mel.h"
+static ear_log_mel_state state;
+static int32_t work[EAR_LOG_MEL_WORK];
+void feed_begin(void) { }
+void feed(const void *in, void *out) { ear_log_mel(&state, in, work, out); }
+"""
+
+
+@on_every_board
+def test_features_are_those_of_the_reference(board: Board, tmp_path: Path) -> None:
+    check_installed(board)
+    artifact = random_integers(with_log_mel(random_config(20), 80, 200, 256, 32768.0), 0)
+    made, node = front_end_in_c(artifact, "ear"), artifact.config.front_end
+    assert made is not None and node is not None
+    (tmp_path / "ear_log_mel.h").write_text(made.header)
+    (tmp_path / "ear_log_mel.c").write_text(made.source)
+    (tmp_path / "hear.c").write_text(HEAR)
+    generator = np.random.default_rng(2)
+    loudness = 10 ** generator.uniform(0, 5, (STEPS // 10, 1))
+    sound = np.clip(np.round(generator.normal(0, loudness, (STEPS // 10, 80))), -32767, 32767).astype("<i2")
+    sources = [tmp_path / "ear_log_mel.c", tmp_path / "hear.c"]
+    program = build(board, tmp_path / "build", sources, ["-Os", f"-I{KERNEL}"], feed=(160, 80))
+    features = np.frombuffer(emulate(program, sound.tobytes())[0], "<i4").reshape(-1, 20)
+    padded = np.concatenate([np.zeros(200, np.int64), sound.ravel().astype(np.int64)])
+    frames = np.array([padded[end - 200 : end] for end in 200 + 80 * np.arange(1, STEPS // 10 + 1)])
+    np.testing.assert_array_equal(features, IntegerLogMel(node, tables_of(artifact, node))(frames))
