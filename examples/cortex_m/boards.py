@@ -132,7 +132,8 @@ def emulate(program: Program, inputs: bytes, plugin: Path | None = None, seconds
 
 def _has_library(board: Board) -> bool:
     command = [board.compiler, *board.flags, "-E", "-x", "c", "-"]
-    return subprocess.run(command, input="#include <string.h>\n", capture_output=True, text=True).returncode == 0
+    done = subprocess.run(command, check=False, input="#include <string.h>\n", capture_output=True, text=True)
+    return done.returncode == 0
 
 
 def _run(command: Sequence[str | Path]) -> None:

@@ -12,6 +12,8 @@ from edgegru_export.c_decisions import decisions_in_c
 from edgegru_export.c_front_end import front_end_in_c
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.decisions import Decisions
+from edgegru_runtime.derivation import Derivation
+from edgegru_runtime.integer_layers import Standardise
 from edgegru_runtime.log_mel import IntegerLogMel, tables_of
 from edgegru_runtime.model_config import DecisionConfig, ResidualConfig
 from examples.cortex_m.boards import BOARDS, Board, build, emulate
@@ -78,8 +80,8 @@ def test_decisions_are_those_of_python(board: Board, smoothing: str, tmp_path: P
     decisions, expected = Decisions(artifact.config, decision), []
     labels = artifact.config.outputs[0].labels
     for index, step in enumerate((levels / 2**15).tolist()):
-        for event in decisions.step(index, (), None, [step]):
-            expected.append((index, labels.index(event.label), event.on, event.p))
+        events = decisions.step(index, (), None, [step])
+        expected += [(index, labels.index(event.label), event.on, event.p) for event in events]
     assert len(expected) > 20
     assert decided(board, tmp_path, artifact, decision, True, levels) == expected
 
@@ -95,8 +97,8 @@ def test_scores_are_those_of_python(board: Board, tmp_path: Path) -> None:
     records = (generator.normal(0, 1, (STEPS, 4)) * loudness).astype("<f4")
     decisions, expected = Decisions(artifact.config, decision), []
     for index, record in enumerate(records.tolist()):
-        for event in decisions.step(index, (), record[2:], [record[:2]]):
-            expected.append((index, 0, event.on, event.p))
+        events = decisions.step(index, (), record[2:], [record[:2]])
+        expected += [(index, 0, event.on, event.p) for event in events]
     assert len(expected) > 20
     measured = "(const float *)in + 2,"
     assert decided(board, tmp_path, artifact, decision, False, records, measured) == expected
@@ -113,10 +115,10 @@ void feed(const void *in, void *out) { ear_log_mel(&state, in, work, out); }
 
 
 @on_every_board
-def test_features_are_those_of_the_reference(board: Board, tmp_path: Path) -> None:
+def test_operands_of_sound_are_those_of_the_reference(board: Board, tmp_path: Path) -> None:
     check_installed(board)
-    artifact = random_integers(with_log_mel(random_config(20), 80, 200, 256, 32768.0), 0)
-    made, node = front_end_in_c(artifact, "ear"), artifact.config.front_end
+    artifact = random_integers(with_log_mel(random_config(20), 80, 200, 256, 32768.0), 0, "static-w8a16")
+    made, node = front_end_in_c(artifact, "ear", integers=True), artifact.config.front_end
     assert made is not None and node is not None
     (tmp_path / "ear_log_mel.h").write_text(made.header)
     (tmp_path / "ear_log_mel.c").write_text(made.source)
@@ -125,8 +127,10 @@ def test_features_are_those_of_the_reference(board: Board, tmp_path: Path) -> No
     loudness = 10 ** generator.uniform(0, 5, (STEPS // 10, 1))
     sound = np.clip(np.round(generator.normal(0, loudness, (STEPS // 10, 80))), -32767, 32767).astype("<i2")
     sources = [tmp_path / "ear_log_mel.c", tmp_path / "hear.c"]
-    program = build(board, tmp_path / "build", sources, ["-Os", f"-I{KERNEL}"], feed=(160, 80))
-    features = np.frombuffer(emulate(program, sound.tobytes())[0], "<i4").reshape(-1, 20)
+    program = build(board, tmp_path / "build", sources, ["-Os", f"-I{KERNEL}"], feed=(160, 40))
+    operands = np.frombuffer(emulate(program, sound.tobytes())[0], "<i2").reshape(-1, 20)
     padded = np.concatenate([np.zeros(200, np.int64), sound.ravel().astype(np.int64)])
     frames = np.array([padded[end - 200 : end] for end in 200 + 80 * np.arange(1, STEPS // 10 + 1)])
-    np.testing.assert_array_equal(features, IntegerLogMel(node, tables_of(artifact, node))(frames))
+    features = IntegerLogMel(node, tables_of(artifact, node))(frames).astype(np.float32) * np.float32(2**-16)
+    expected, _ = Standardise(artifact, artifact.config.entry, Derivation(artifact))(features)
+    np.testing.assert_array_equal(operands, expected)
