@@ -225,7 +225,7 @@ class _IntegerWriter(Writer):
         kept = "int8_t" if self.program.vectors[source].kind == p.Q8 else "int16_t"
         self.use("egru_taps.h", **{f"EGRU_KEEPS_{kept.upper()}": 1})
         ring, oldest = f"{operation.label}_ring", f"{operation.label}_oldest"
-        node = self._reader(out)
+        node = self.reader(out)
         self.state += [Member(kept, ring, frames * size, node, "ring"), Member("uint32_t", oldest, 0, node, "oldest")]
         fields: dict[str, str | int] = {
             "size": size, "kernel_size": kernel_size, "dilation": dilation, "frames": frames,
@@ -237,12 +237,6 @@ class _IntegerWriter(Writer):
             f"egru_pad({taps}, {self.program.size(out)});",
             f"egru_keep_{kept}({name}, state->{ring}, &state->{oldest}, {now});",
         ]
-
-    def _reader(self, vector: int) -> str:
-        """The node that reads what a ring keeps."""
-        reader = next(operation for operation in self.program.operations if vector in operation.reads)
-        assert reader.node is not None
-        return reader.node.name
 
     def _gru(self, operation: Operation) -> None:
         (source, h, q, reset, forms, weight_ih, weight_hh, bias_ih, bias_hh, m_ih, m_hh, rz_shift, n_shift, *of_h) = (
@@ -301,29 +295,24 @@ class _IntegerWriter(Writer):
 
     def _add(self, operation: Operation) -> None:
         a, b, out, m_a, m_b, shift = operation.words[:6]
-        size, label = self.program.size(out), operation.label
-        m = [self.program.integers(place, size) for place in (m_a, m_b)]
-        by = self._rescaling(shift, (m[0], self._reach[a]), (m[1], self._reach[b]))
-        self._elementwise(operation, by, "egru_add", [a, b], out, [f"{label}_a", f"{label}_b"])
+        self._elementwise(operation, "egru_add", (a, b, out), {"m_a": m_a, "m_b": m_b}, shift)
 
     def _multiply(self, operation: Operation) -> None:
         a, b, out, m, _, shift = operation.words[:6]
-        reach = [x * y for x, y in zip(self._reach[a], self._reach[b], strict=True)]
-        by = self._rescaling(shift, (self.program.integers(m, self.program.size(out)), reach))
-        self._elementwise(operation, by, "egru_multiply", [a, b], out, [f"{operation.label}_m"])
+        self._elementwise(operation, "egru_multiply", (a, b, out), {"m_a": m}, shift)
 
     def _elementwise(
-        self, operation: Operation, by: _Rescaling, function: str, reads: list[int], out: int, names: list[str]
+        self, operation: Operation, function: str, vectors: tuple[int, int, int], places: dict[str, int], shift: int
     ) -> None:
+        a, b, out = vectors
+        size, label = self.program.size(out), operation.label
         self.use("egru_elementwise.h")
-        size = self.program.size(out)
-        tables = [self.table("int32_t", name, m) for name, m in zip(names, by.multipliers, strict=True)]
-        fields: dict[str, str | int] = {
-            "m_a": tables[0], "m_b": tables[1] if len(tables) > 1 else "0", "size": size, "up": by.up, "shift": by.shift,
-        }  # fmt: skip
-        name = self.structure("egru_elementwise_of", f"{operation.label}_by", fields)
-        places = ", ".join(self.places[vector] for vector in reads)
-        self.body.append(f"{function}({name}, {places}, {self._new_value(out, [fx.VALUE_LIMIT] * size)});")
+        fields: dict[str, str | int] = {"m_a": "0", "m_b": "0", "size": size, "shift": shift}
+        for role, place in places.items():
+            fields[role] = self.table("int32_t", f"{label}_{role}", self.program.integers(place, size))
+        name = self.structure("egru_elementwise_of", f"{label}_by", fields)
+        value = self._new_value(out, [fx.VALUE_LIMIT] * size)
+        self.body.append(f"{function}({name}, {self.places[a]}, {self.places[b]}, {value});")
 
     def _copy(self, operation: Operation) -> None:
         """Numbers side by side, perhaps of an operand into a value; the first piece takes room for all."""

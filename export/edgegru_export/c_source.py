@@ -152,11 +152,12 @@ def _scales(model: CModel, words: Words) -> str:
 
 def source(model: CModel, words: Words) -> str:
     """Tables and the step."""
-    prefix, macro = words.prefix, words.macro
+    prefix, macro, config = words.prefix, words.macro, model.program.artifact.config
     flags = "\n".join(f"#define {name} {value}" for name, value in sorted(model.flags.items()))
     headers = "\n".join(f'#include "{name}"' for name in model.headers)
     check = f"    if (!egru_finite(x, {macro}_INPUT_SIZE))\n        return {macro}_INPUT;\n" if words.float_io else ""
     body = "\n".join(f"    {line}" for line in model.body)
+    clipped = "" if config.static else "    uint32_t clipped = 0;\n"
     begin = "".join(f"    {line}\n" for line in model.begin)
     return f"""/* Written by edgegru export: the tables of a model and its step. */
 #include "{prefix}.h"
@@ -189,7 +190,7 @@ void {prefix}_reset({prefix}_state *state) {{
 
 int {prefix}_step({prefix}_state *state, const {input_type(model, words)} x[], {output_type(words)} y[]) {{
     egru_scratch s;
-{check}{body}
+{clipped}{check}{body}
     return {macro}_OK;
 }}
 """

@@ -88,6 +88,12 @@ class Writer:
                 for pool in self.pools.values():
                     pool.free(vector)
 
+    def reader(self, vector: int) -> str:
+        """The node that reads the vector first."""
+        node = next(operation.node for operation in self.program.operations if vector in operation.reads)
+        assert node is not None
+        return node.name
+
     def model(self) -> CModel:
         """All of it."""
         scratch = [Member(kind, _POOLS[kind], pool.length) for kind, pool in self.pools.items() if pool.length]
