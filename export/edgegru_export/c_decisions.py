@@ -6,10 +6,10 @@ written here is the state, which the caller owns, and ``NAME_decide``, which cal
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from edgegru_export.c_text import comment_text
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.decisions import ANOMALY, steps_of
 from edgegru_runtime.derivation import Derivation, HeadParameters
@@ -115,7 +115,9 @@ class _Writer:
         members = sorted(self._members(), key=lambda member: -member.alignment)
         size = _struct_size(members)
         events = sum(2 if output.kind == "classes" else len(output.labels) for output in self._outputs)
-        sources = ("egru_decisions.h", "egru_deciding.h", *(("egru_scoring.h",) if self._scores else ()))
+        sources = ("egru_arithmetic.h", "egru_decisions.h", "egru_deciding.h")
+        if self._scores:
+            sources += ("egru_scoring.h",)
         return CDecisions(self._header(members, size, events), self._source(), sources, size, events, self._measured)
 
     def _scored_output(self) -> OutputConfig:
@@ -176,6 +178,10 @@ class _Writer:
 
 #include "egru_decisions.h"
 
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
 #define {upper}_DECISIONS_BYTES {size}
 #define {upper}_MAX_EVENTS {events} /* of a step */
 
@@ -190,6 +196,10 @@ void {name}_decisions_reset({name}_decisions *state);
 /* Once after every step of the model: the events ({upper}_MAX_EVENTS at most) that its outputs `y` cause; returns how
  * many. `y`: {given}, all outputs one after another.{beside} */
 unsigned {name}_decide({self._parameters()});
+
+#ifdef __cplusplus
+}}
+#endif
 #endif
 """
 
@@ -197,6 +207,7 @@ unsigned {name}_decide({self._parameters()});
         decision = self._decision
         kinds = {output.kind for output in self._outputs}
         settings: dict[str, object] = {
+            "WIDE": 1,
             "LEVEL": self._level,
             "SUM": self._sum,
             "THRESHOLD": f"{fixed(decision.threshold)}u",
@@ -339,10 +350,9 @@ def _smoothing(text: str) -> tuple[str, int]:
 
 
 def _what(output: _Output) -> str:
-    """The labels for a comment, without what could end it."""
-    shown = ", ".join(output.labels[:6]) + (", …" if len(output.labels) > 6 else "")
-    plain = re.sub(r"[^\w ,.…+-]", "_", shown)
-    return f"{output.kind}: {plain}"
+    """The labels, for a comment."""
+    shown = ", ".join(output.labels[:6]) + (", ..." if len(output.labels) > 6 else "")
+    return comment_text(f"{output.kind}: {shown}")
 
 
 def _address(output: _Output) -> str:

@@ -7,10 +7,9 @@ tables, the samples that a stream keeps, and ``NAME_log_mel``, which makes of so
 from __future__ import annotations
 
 import math
-import textwrap
-from collections.abc import Iterable
 from dataclasses import dataclass
 
+from edgegru_export.c_text import array, wrapped
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.derivation import Derivation
 from edgegru_runtime.errors import ExportError
@@ -18,19 +17,9 @@ from edgegru_runtime.fixed_point import LOG2_BITS, OPERAND_LIMIT, log_mel_floor
 from edgegru_runtime.model_config import LogMelNode
 from edgegru_runtime.operands import operand_limit
 
-_LINE = 120
+_SOURCES = ("egru_arithmetic.h", "egru_log_mel.h", "egru_logarithm.h")
 _GUARD_BITS = 14  # below the last bit of a product: what is added there and smaller only breaks ties
 _LARGEST_SHIFT = 38  # of a mantissa of 24 bits, which stays below 2^62
-# A rounding shift, and the logarithm of what c_kernel shares with the C library.
-_ROUND = """\
-/* v / 2^shift, rounded half up. */
-static inline int64_t egru_round(int64_t v, uint32_t shift) {
-    v += (int64_t)1 << (shift - 1);
-    return v < 0 ? ~(~v >> shift) : v >> shift;
-}
-
-static int32_t egru_log2_q16(uint64_t v);
-"""
 
 
 @dataclass(frozen=True)
@@ -84,7 +73,7 @@ class _Writer:
         return CFrontEnd(
             header=self._header(),
             source=self._source(),
-            sources=("egru_log_mel.h", "egru_logarithm.h", *(("egru_feature.h",) if self._integers else ())),
+            sources=(*_SOURCES, *(("egru_feature.h",) if self._integers else ())),
             table_bytes=tables,
             state_bytes=2 * max(self._kept, 1),
             scratch_bytes=4 * node.fft_size,
@@ -105,6 +94,10 @@ class _Writer:
 
 #include <stdint.h>
 
+#ifdef __cplusplus
+extern "C" {{
+#endif
+
 #define {upper}_LOG_MEL_SAMPLES {node.input_size} /* of a step */
 #define {upper}_LOG_MEL_BANDS {node.output_size}
 #define {upper}_LOG_MEL_WORK {node.fft_size} /* numbers that a step works with; they may hold anything between two */
@@ -117,6 +110,10 @@ typedef struct {{
 /* The {given} that the network takes ({upper}_LOG_MEL_BANDS) from the samples of a step, of which 32768 is full scale.
  * Returns how many numbers were saturated: samples of -32768{", and operands" if self._integers else ""}. */
 {self._signature()};
+
+#ifdef __cplusplus
+}}
+#endif
 #endif
 """
 
@@ -124,7 +121,7 @@ typedef struct {{
         node, name, upper, hop, kept = self._node, self._name, self._name.upper(), self._node.input_size, self._kept
         types = {"window": "int32_t", "twiddles": "int32_t", "edges": "uint16_t", "rising": "int16_t"}
         tables = "".join(
-            _table(ctype, table, self._artifact.numbers(f"{node.name}.{table}")) for table, ctype in types.items()
+            array(ctype, table, self._artifact.numbers(f"{node.name}.{table}")) for table, ctype in types.items()
         )
         new = min(hop, node.frame_length)  # samples of a step inside its frame
         first = f"samples + {hop - new}" if hop > new else "samples"
@@ -144,9 +141,10 @@ typedef struct {{
 
 #include <string.h>
 
-{_ROUND}
-#include "egru_log_mel.h"
+#define EGRU_WIDE 1
 #include "egru_logarithm.h"
+#define egru_round egru_rounded
+#include "egru_log_mel.h"
 {feature}
 {tables}
 {self._signature()} {{
@@ -182,10 +180,11 @@ typedef struct {{
         """a and b of each band as integers, for ``egru_feature_operand``."""
         pairs = zip(*self._coefficients, strict=True)
         slopes, offsets, shifts = zip(*(integer_coefficients(a, b) for a, b in pairs), strict=True)
+        wide = wrapped(f"INT64_C({number})" for number in offsets)
         return (
-            _table("int32_t", "slope", slopes)
-            + _table("int64_t", "offset", offsets, "INT64_C({})")
-            + _table("uint8_t", "shift", shifts)
+            array("int32_t", "slope", slopes)
+            + f"static const int64_t offset[{len(offsets)}] = {{\n{wide}}};\n"
+            + array("uint8_t", "shift", shifts)
         )
 
 
@@ -209,8 +208,8 @@ def _mantissa(value: float) -> tuple[int, int]:
 
 
 def _shifted(mantissa: int, places: int) -> int:
-    """``mantissa · 2^places``. Where bits fall off, the last one is set: no number it is added to ends anywhere near, so
-    it decides nothing but on which side of a tie, or of zero, the sum lies.
+    """``mantissa · 2^places``. Where bits fall off, the last one is set: no number it is added to ends anywhere near,
+    so it decides nothing but on which side of a tie, or of zero, the sum lies.
     """
     if places >= 0:
         return mantissa << places
@@ -218,8 +217,3 @@ def _shifted(mantissa: int, places: int) -> int:
     if abs(mantissa) != magnitude << -places:
         magnitude |= 1
     return magnitude if mantissa > 0 else -magnitude
-
-
-def _table(ctype: str, name: str, numbers: Iterable[float], form: str = "{}") -> str:
-    lines = textwrap.wrap(", ".join(form.format(int(number)) for number in numbers), _LINE - 4)
-    return f"static const {ctype} {name}[] = {{\n" + "".join(f"    {line}\n" for line in lines) + "};\n"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import shutil
 import subprocess
 import tempfile
 from collections.abc import Sequence
@@ -28,6 +29,7 @@ from tests.builders import changed, quantized, random_artifact, random_config, r
 
 KERNEL = Path(edgegru_export.__file__).parent / "c_kernel"
 WARNINGS = ("-Wall", "-Wextra", "-Wconversion", "-Wdouble-promotion", "-Wpedantic", "-Wshadow", "-Werror")
+C, CPP = ("cc", "-std=c99"), ("g++", "-std=c++17", "-x", "c++")
 STEPS = 60
 CLASSES = random_artifact(output_size=3, rate=None)
 LABELS = random_artifact(output_size=3, rate=50.0, head="sigmoid")
@@ -73,17 +75,21 @@ def folder() -> Any:
 class Compiled:
     """The decisions of an artifact, compiled for this machine, with a state of their own."""
 
-    def __init__(self, artifact: Artifact, decision: DecisionConfig, integers: bool, folder: Path) -> None:
+    def __init__(
+        self, artifact: Artifact, decision: DecisionConfig, integers: bool, folder: Path, compiler: Sequence[str] = C
+    ) -> None:
         made = decisions_in_c(artifact, "gait", integers=integers, decision=decision)
         assert made is not None
-        assert {path.name for path in KERNEL.iterdir()} >= set(made.sources)
         place = folder / str(next(numbers))
         place.mkdir()
+        for source in made.sources:
+            (place / source).write_text((KERNEL / source).read_text())
         (place / "gait_decisions.h").write_text(made.header)
-        size = "\nunsigned size(void);\nunsigned size(void) { return sizeof(gait_decisions); }\n"
+        linkage = '\n#ifdef __cplusplus\nextern "C"\n#endif\n'
+        size = f"{linkage}unsigned size(void);\nunsigned size(void) {{ return sizeof(gait_decisions); }}\n"
         (place / "gait_decisions.c").write_text(made.source + size)
-        options = ["-std=c99", "-O1", *WARNINGS, "-shared", "-fPIC", f"-I{KERNEL}"]
-        subprocess.run(["cc", *options, "gait_decisions.c", "-o", "a.so"], check=True, cwd=place)
+        options = ["-O1", *WARNINGS, "-shared", "-fPIC"]
+        subprocess.run([*compiler, *options, "gait_decisions.c", "-o", "a.so"], check=True, cwd=place)
         self._library = ctypes.CDLL(str(place / "a.so"))
         assert self._library.size() == made.state_bytes
         self._state = ctypes.create_string_buffer(made.state_bytes)
@@ -281,3 +287,14 @@ def test_labels_cannot_end_a_comment(folder: Path) -> None:
     output = replace(CLASSES.config.outputs[0], labels=("*/ int x;", "??/", "/*"))
     artifact = replace(CLASSES, config=replace(CLASSES.config, outputs=(output,)))
     assert Compiled(artifact, DecisionConfig(), True, folder).step([0, 32768, 0])[0].label == "??/"
+
+
+@pytest.mark.skipif(shutil.which("g++") is None, reason="g++")
+@pytest.mark.parametrize("smoothing", ["mean:3", "median:4", "ema:0.5"])
+def test_c_plus_plus_takes_it_too(smoothing: str, folder: Path) -> None:
+    usual = DecisionConfig(0.5, 0.5, smoothing, refractory=1.0)
+    scored = replace(usual, residual=ResidualConfig("output", (1.0, 2.0), 9.0))
+    for artifact, decision in ((BOTH, usual), (VALUE, scored), (FORECAST, scored)):
+        Compiled(artifact, decision, False, folder, CPP)
+    for artifact, decision in ((BOTH, usual), (INTEGER_FORECAST, scored)):
+        Compiled(artifact, decision, True, folder, CPP)

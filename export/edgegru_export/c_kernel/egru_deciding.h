@@ -7,8 +7,9 @@
  *   EGRU_MEAN, EGRU_MEDIAN or EGRU_SHARE: the length of a window or the share of the newest step (2^15: all); or none
  *   EGRU_CLASSES, EGRU_LABELS, EGRU_SCORE, EGRU_FLOATS: 1 where there are such outputs, a score, outputs in float32
  *
- * Functions are static, so that a compiler leaves out what a setting makes unnecessary.
+ * and EGRU_WIDE 1. Functions are static, so that a compiler leaves out what a setting makes unnecessary.
  */
+#include "egru_arithmetic.h"
 #include "egru_decisions.h"
 
 typedef EGRU_LEVEL egru_level;
@@ -16,11 +17,6 @@ typedef EGRU_SUM egru_sum;
 
 static const uint32_t threshold = EGRU_THRESHOLD, threshold_off = EGRU_THRESHOLD_OFF, trigger_level = EGRU_TRIGGER_LEVEL,
                       minimum_on = EGRU_MINIMUM_ON, minimum_off = EGRU_MINIMUM_OFF, refractory = EGRU_REFRACTORY;
-
-/* v / 2^shift towards minus infinity. */
-static inline int64_t egru_floor_shift(int64_t v, unsigned shift) {
-    return v < 0 ? ~(~v >> shift) : v >> shift;
-}
 
 /* A step has passed. */
 static inline void egru_count_down(uint32_t *steps, uint32_t count) {
@@ -100,7 +96,7 @@ static void egru_smooth(egru_window *state, egru_sum *smoothed, egru_level *v, u
         egru_sum newest = (egru_sum)v[k] << 16;
         if (state->count)
             newest = (egru_sum)((int64_t)smoothed[k] +
-                                egru_floor_shift(EGRU_SHARE * ((int64_t)newest - (int64_t)smoothed[k]) + 16384, 15));
+                                egru_floor64(EGRU_SHARE * ((int64_t)newest - (int64_t)smoothed[k]) + 16384, 15));
         smoothed[k] = newest;
         v[k] = (egru_level)((newest + 32768) >> 16);
     }

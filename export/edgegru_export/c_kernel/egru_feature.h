@@ -4,7 +4,7 @@
 #ifndef EGRU_FEATURE_H
 #define EGRU_FEATURE_H
 
-#include <stdint.h>
+#include "egru_arithmetic.h"
 
 /* Rounded to 24 significant bits, ties to even. */
 static inline int64_t egru_single(int64_t v) {
@@ -23,7 +23,7 @@ static inline int64_t egru_single(int64_t v) {
 static int32_t egru_feature_operand(int32_t feature, int32_t slope, int64_t offset, unsigned shift, int32_t limit,
                                     uint32_t *saturated) {
     int64_t v = egru_single(egru_single((int64_t)feature * slope) * 16384 + offset);
-    v = v < 0 ? ~(~v >> shift) : v >> shift;
+    v = egru_floor64(v, shift);
     if (v > limit || v < -limit) {
         ++*saturated;
         return v < 0 ? -limit : limit;
