@@ -81,7 +81,7 @@ class CEngine:
         self._model, self._config = model, model.program.artifact.config
         self._input, self._output = _DTYPES[kinds["input"]], _DTYPES[kinds["output"]]
         self._size = 4 + model.program.output_size * 4 + model.state_bytes
-        self._conversion = None if words.float_io else _Conversion(model)
+        self._conversion = None if words.float_io else Conversion(model)
         self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._status, self._y, self._state = 0, b"", b""
 
@@ -158,7 +158,7 @@ class CEngine:
         return numbers.astype("<i4" if self._config.static else "<f4").tobytes()
 
 
-class _Conversion:
+class Conversion:
     """What the caller of a model of integers does: measured values to operands, and back what is given out."""
 
     def __init__(self, model: CModel) -> None:

@@ -92,6 +92,9 @@ void {prefix}_reset({prefix}_state *state);
 /* One step: x ({macro}_INPUT_SIZE), y ({macro}_OUTPUT_SIZE). Returns {macro}_OK or what is wrong. */
 int {prefix}_step({prefix}_state *state, const {input_type(model, words)} x[], {output_type(words)} y[]);
 
+/* In {prefix}_selftest.c: 0 where this build computes golden steps as it should, else the first step that it does not. */
+int {prefix}_selftest(void);
+
 #ifdef __cplusplus
 }}
 #endif

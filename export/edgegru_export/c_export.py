@@ -1,0 +1,60 @@
+"""A model as a folder of C for any build: ``edgegru export --format c`` (docs/export-c.md)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from edgegru_export.c_files import folder
+from edgegru_export.c_float import write_float
+from edgegru_export.c_integer import write_integer
+from edgegru_export.c_layouts import LAYOUTS
+from edgegru_export.c_program import decode
+from edgegru_export.c_readme import readme
+from edgegru_export.c_source import Words
+from edgegru_export.c_text import identifier
+from edgegru_export.c_writer import PACKINGS, CModel
+from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.errors import ExportError
+
+TARGETS = tuple(PACKINGS)
+INPUTS = ("float", "int")
+
+
+@dataclass(frozen=True)
+class COptions:
+    """How a model is written. ``io``: "float", or "int" for operands in and integers out, without floating point."""
+
+    target: str = "portable"
+    io: str = "float"
+    layout: str = "plain"
+    with_kernel: bool = True  # without: another folder on the include path has the kernel's headers
+
+    def __post_init__(self) -> None:
+        for name, value, known in (
+            ("target", self.target, TARGETS), ("io", self.io, INPUTS), ("layout", self.layout, tuple(LAYOUTS)),
+        ):  # fmt: skip
+            if value not in known:
+                raise ExportError(f"the {name} is {value!r}, expected {' or '.join(known)}")
+
+
+def c_model(artifact: Artifact, options: COptions) -> CModel:
+    """Tables, memory and statements. Raises ExportError, by name, for what C cannot express."""
+    config = artifact.config
+    if config.scheme == "float32":
+        if options.io == "int":
+            raise ExportError("the model's scheme is float32, expected a static one for integers in and out")
+        return write_float(decode(artifact))
+    if not config.static:
+        raise ExportError(f"C has no form for the scheme {config.scheme}, expected float32, static-w8a8 or static-w8a16")
+    return write_integer(decode(artifact), PACKINGS[options.target], options.io == "float")
+
+
+def c_folder(artifact: Artifact, name: str, options: COptions) -> dict[str, str]:
+    """The texts of the folder by their path; ``name``: of the model. Raises ExportError like ``c_model``."""
+    model, words = c_model(artifact, options), c_words(name, options)
+    return folder(model, words, options.layout, options.with_kernel, readme(model, words, options.layout))
+
+
+def c_words(name: str, options: COptions) -> Words:
+    """What texts are filled with."""
+    return Words(identifier(name), options.io == "float", options.target)
