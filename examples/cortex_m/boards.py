@@ -22,7 +22,27 @@ PACKAGES = {
 }
 LIBRARIES = {"arm-none-eabi-gcc": "libnewlib-arm-none-eabi", "riscv64-unknown-elf-gcc": "picolibc-riscv64-unknown-elf"}
 LANGUAGE = ("-std=c99", "-Wall", "-Wextra", "-Werror", "-ffunction-sections", "-fdata-sections", "-fstack-usage")
-_LISTED = re.compile(r"^ (\.[\w.]+)\s+0x[0-9a-f]+\s+0x([0-9a-f]+) (\S+)$", re.MULTILINE)  # in a linker's map
+_LISTED = re.compile(r"^ (\.[\w.]+)\s+0x[0-9a-f]+\s+0x([0-9a-f]+) (.+)$", re.MULTILINE)  # in a linker's map
+
+
+# Feeds samples to a generated model and gives its outputs out.
+MODEL_FEED = """\
+#include "board.h"
+#include "feed.h"
+#include "{prefix}.h"
+
+static {prefix}_state state;
+
+void feed_begin(void) {{
+    {prefix}_init(&state);
+}}
+
+void feed(const void *in, void *out) {{
+    int status = {prefix}_step(&state, in, out);
+    if (status)
+        board_exit(10 + status);
+}}
+"""
 
 
 class Board(NamedTuple):

@@ -2,25 +2,43 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
+from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 import pytest
 
 import edgegru_export
 from edgegru_export.c_decisions import decisions_in_c
+from edgegru_export.c_engine import Conversion
+from edgegru_export.c_export import COptions, c_folder, c_model
 from edgegru_export.c_front_end import front_end_in_c
+from edgegru_export.stimulus import gaussian_input, jumping_input
+from edgegru_runtime import Model
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.decisions import Decisions
 from edgegru_runtime.derivation import Derivation
+from edgegru_runtime.errors import ArtifactError, QuantizationError
 from edgegru_runtime.integer_layers import Standardise
 from edgegru_runtime.log_mel import IntegerLogMel, tables_of
-from edgegru_runtime.model_config import DecisionConfig, ResidualConfig
-from examples.cortex_m.boards import BOARDS, Board, build, emulate
-from tests.builders import random_artifact, random_config, random_integers, with_log_mel
+from edgegru_runtime.model_config import STATIC_SCHEMES, DecisionConfig, ResidualConfig
+from examples.cortex_m.boards import BOARDS, MODEL_FEED, Board, build, emulate
+from tests.builders import (
+    drawn_config,
+    quantized,
+    random_artifact,
+    random_config,
+    random_floats,
+    random_integers,
+    with_log_mel,
+)
 
 KERNEL = Path(edgegru_export.__file__).parent / "c_kernel"
 STEPS = 1000
+FLOAT_TOLERANCE = 1e-6  # of the largest output or state, or of 1
+TARGETS = ("cortex-m", "portable")  # layouts of weights: boards without the instructions of the first read it too
 on_every_board = pytest.mark.parametrize("board", BOARDS.values(), ids=BOARDS)
 
 
@@ -134,3 +152,90 @@ def test_operands_of_sound_are_those_of_the_reference(board: Board, tmp_path: Pa
     features = IntegerLogMel(node, tables_of(artifact, node))(frames).astype(np.float32) * np.float32(2**-16)
     expected, _ = Standardise(artifact, artifact.config.entry, Derivation(artifact))(features)
     np.testing.assert_array_equal(operands, expected)
+
+
+class Trajectory(NamedTuple):
+    """A model, samples (T, I), the outputs (T, ΣO) of the reference, and the largest of them and the states, or 1."""
+
+    artifact: Artifact
+    inputs: np.ndarray
+    outputs: np.ndarray
+    largest: float
+
+
+@cache
+def integer_trajectories() -> list[Trajectory]:
+    """Models of every kind of node, small enough for the smallest board."""
+    found: list[Trajectory] = []
+    seed = 0
+    while len(found) < 4:
+        rng = np.random.default_rng(seed)
+        config, scheme = drawn_config(rng, (1, 3, 8, 17)), str(rng.choice(STATIC_SCHEMES))
+        seed += 1
+        with suppress(ArtifactError, QuantizationError):  # scales beyond the arithmetic's range
+            artifact = quantized(random_floats(config, seed), scheme)
+            inputs = gaussian_input(artifact, STEPS // 2), jumping_input(artifact, STEPS // 2)
+            found.append(trajectory(artifact, np.concatenate(inputs)))
+    return found
+
+
+@cache
+def float_trajectories() -> list[Trajectory]:
+    configs = [drawn_config(np.random.default_rng(seed), (1, 3, 8, 17)) for seed in range(2)]
+    artifacts = [random_floats(config, seed) for seed, config in enumerate(configs)]
+    return [trajectory(artifact, gaussian_input(artifact, STEPS)) for artifact in artifacts]
+
+
+def trajectory(artifact: Artifact, inputs: np.ndarray) -> Trajectory:
+    stream, outputs, largest = Model(artifact, "reference").stream(), [], 1.0
+    for x in inputs:
+        y = stream.step(x)
+        outputs.append(np.concatenate(y) if isinstance(y, tuple) else y)
+        if artifact.config.scheme == "float32":
+            state = np.frombuffer(stream.state[64:-4], "<f4")
+            largest = max(largest, float(np.max(np.abs(state), initial=0.0)), float(np.max(np.abs(outputs[-1]))))
+    return Trajectory(artifact, inputs, np.array(outputs, "<f4"), largest)
+
+
+def stepped(
+    board: Board, folder: Path, artifact: Artifact, options: COptions, inputs: np.ndarray
+) -> np.ndarray:
+    """The outputs (T, ΣO) of the model on the board, as float32."""
+    model = c_model(artifact, options)
+    for name, text in c_folder(artifact, "gait", options).items():
+        (folder / name).write_text(text)
+    (folder / "feed_gait.c").write_text(MODEL_FEED.format(prefix="edgegru_gait"))
+    integers = options.io == "int"
+    if integers:
+        conversion, kind = Conversion(model), model.flags["EGRU_INPUT"]
+        dtype = {"int8_t": "<i1", "int16_t": "<i2", "int32_t": "<i4"}[str(kind)]
+        inputs = np.array([conversion.take(x) for x in inputs]).astype(dtype)
+    else:
+        inputs = inputs.astype("<f4")
+    feed = inputs.dtype.itemsize * inputs.shape[1], 4 * model.program.output_size
+    sources = [folder / "edgegru_gait.c", folder / "feed_gait.c"]
+    program = build(board, folder / "build", sources, ["-Os"], feed=feed)
+    outputs = np.frombuffer(emulate(program, inputs.tobytes())[0], "<i4" if integers else "<f4")
+    outputs = outputs.reshape(len(inputs), -1)
+    return conversion.give(outputs) if integers else outputs
+
+
+@on_every_board
+@pytest.mark.parametrize("io", ["float", "int"])
+def test_integer_models_give_the_bits_of_the_reference(board: Board, io: str, tmp_path: Path) -> None:
+    check_installed(board)
+    for number, (artifact, inputs, expected, _) in enumerate(integer_trajectories()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        outputs = stepped(board, folder, artifact, COptions(target=TARGETS[number % 2], io=io), inputs)
+        assert outputs.tobytes() == expected.tobytes(), f"model {number}: {artifact.config}"
+
+
+@on_every_board
+def test_float_models_stay_within_the_tolerance(board: Board, tmp_path: Path) -> None:
+    check_installed(board)
+    for number, (artifact, inputs, expected, largest) in enumerate(float_trajectories()):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        outputs = stepped(board, folder, artifact, COptions(), inputs)
+        assert np.max(np.abs(outputs - expected)) <= FLOAT_TOLERANCE * largest, f"model {number}: {artifact.config}"

@@ -1,4 +1,4 @@
-/* What is fed: records of FEED_IN bytes become records of FEED_OUT bytes, both of 32-bit words. */
+/* What is fed: records of FEED_IN bytes become records of FEED_OUT bytes, both aligned to 4. */
 #ifndef FEED_H
 #define FEED_H
 
