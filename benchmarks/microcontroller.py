@@ -1,8 +1,8 @@
 """What generated C takes on microcontrollers: flash, memory and instructions, measured under QEMU.
 
 Models of random weights are quantized and exported, compiled with -Os and sections collected, and run on emulated
-boards (``examples/cortex_m/boards.py``): every output must be the reference's, or there are no numbers. Flash is what the
-linker kept, by whose it is; memory is the state and the deepest stack of a step, which holds the scratch memory;
+boards (``examples/cortex_m/boards.py``): every output must be the reference's, or there are no numbers. Flash is what
+the linker kept, by whose it is; memory is the state and the deepest stack of a step, which holds the scratch memory;
 instructions are counted by QEMU, the difference between one step a sample and two. They are no time.
 
     python benchmarks/microcontroller.py -o benchmarks/results/microcontroller.json
@@ -94,7 +94,9 @@ def write(folder: Path, texts: dict[str, str]) -> None:
         (folder / name).write_text(text)
 
 
-def counted(board: Board, folder: Path, sources: Sequence[Path], feed: tuple[int, int], inputs: bytes) -> dict[str, Any]:
+def counted(
+    board: Board, folder: Path, sources: Sequence[Path], feed: tuple[int, int], inputs: bytes
+) -> dict[str, Any]:
     """Program, outputs, stack and instructions of a record."""
     counter = folder.parent / "counter.so"
     if not counter.exists():

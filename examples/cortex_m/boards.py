@@ -123,7 +123,9 @@ def build(
     objects = []
     for source in (*sources, BOARD / "feed.c", BOARD / "board.c"):
         objects.append(folder / f"{source.stem}.o")
-        _run([*compiler, *given, f"-I{source.parent}", "-c", source, "-o", objects[-1]])
+        # Of the C library the board itself uses nothing: what is linked of it is the model's.
+        own = ["-fno-tree-loop-distribute-patterns"] if source.parent == BOARD else []
+        _run([*compiler, *given, *own, f"-I{source.parent}", "-c", source, "-o", objects[-1]])
     program = Program(board, folder / "program.elf", folder / "program.map")
     places = {"FLASH": board.flash[0], "FLASH_SIZE": board.flash[1], "RAM": board.ram[0], "RAM_SIZE": board.ram[1]}
     linking = ["-nostartfiles", "-Wl,--gc-sections", f"-Wl,-Map={program.map}", f"-T{BOARD / 'board.ld'}"]
