@@ -64,7 +64,7 @@ def compile_c(
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     if result.returncode:
         complaint = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr.strip())
-        raise VerificationError(f"{include}: {compiler[0]} refuses it: {complaint.replace(f'{include}/', '')}")
+        raise VerificationError(f"{compiler[0]} refuses it: {complaint.replace(f'{include}/', '')}")
 
 
 class CEngine:
