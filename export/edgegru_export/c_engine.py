@@ -12,6 +12,7 @@ import struct
 import subprocess
 from array import array
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -64,7 +65,7 @@ def compile_c(
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     if result.returncode:
         complaint = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr.strip())
-        raise VerificationError(f"{include}: {compiler[0]} refuses it: {complaint.replace(f'{include}/', '')}")
+        raise VerificationError(f"{compiler[0]} refuses it: {complaint.replace(f'{include}/', '')}")
 
 
 class CEngine:
@@ -87,7 +88,8 @@ class CEngine:
 
     def close(self) -> None:
         """End the process."""
-        self._process.communicate()
+        with suppress(BrokenPipeError):
+            self._process.communicate()
 
     def __enter__(self) -> CEngine:
         return self
@@ -97,9 +99,12 @@ class CEngine:
 
     def _send(self, message: bytes) -> None:
         assert self._process.stdin is not None and self._process.stdout is not None
-        self._process.stdin.write(message)
-        self._process.stdin.flush()
-        answer = self._process.stdout.read(self._size)
+        try:
+            self._process.stdin.write(message)
+            self._process.stdin.flush()
+            answer = self._process.stdout.read(self._size)
+        except BrokenPipeError:
+            answer = b""
         if len(answer) != self._size:
             raise VerificationError("the compiled model ended in the middle of a step")
         (self._status,) = struct.unpack_from("<i", answer)

@@ -76,12 +76,12 @@ def manifest(model: CModel, words: Words, layout: str) -> str:
 def _selftest(model: CModel, words: Words) -> str:
     steps, prefix, macro = golden(model, words.float_io), words.prefix, words.macro
     exact = model.program.artifact.config.static
-    check = f"""        if (memcmp(y, golden_y[t], sizeof y))
+    check = f"""        if (memcmp(y, expected, sizeof y))
             return t + 1;
 """
     if not exact:
         check = f"""        for (int i = 0; i < {macro}_OUTPUT_SIZE; i++) {{
-            float difference = y[i] - golden_y[t][i], size = golden_y[t][i];
+            float difference = y[i] - expected[i], size = expected[i];
             size = size < 0.0f ? -size : size;
             if (!(difference <= 1e-5f * (size + 1.0f) && difference >= -1e-5f * (size + 1.0f)))
                 return t + 1;
@@ -95,10 +95,10 @@ def _selftest(model: CModel, words: Words) -> str:
 
 #include <string.h>
 
-static const {input_type(model, words)} golden_x[{steps.steps}][{macro}_INPUT_SIZE] = {{
+static const {input_type(model, words)} golden_x[{steps.steps} * {macro}_INPUT_SIZE] = {{
 {steps.x}}};
 
-static const {output_type(words)} golden_y[{steps.steps}][{macro}_OUTPUT_SIZE] = {{
+static const {output_type(words)} golden_y[{steps.steps} * {macro}_OUTPUT_SIZE] = {{
 {steps.y}}};
 
 int {prefix}_selftest(void) {{
@@ -106,7 +106,8 @@ int {prefix}_selftest(void) {{
     static {output_type(words)} y[{macro}_OUTPUT_SIZE];
     {prefix}_init(&state);
     for (int t = 0; t < {steps.steps}; t++) {{
-        if ({prefix}_step(&state, golden_x[t], y) != {macro}_OK)
+        const {output_type(words)} *expected = golden_y + t * {macro}_OUTPUT_SIZE;
+        if ({prefix}_step(&state, golden_x + t * {macro}_INPUT_SIZE, y) != {macro}_OK)
             return t + 1;
 {check}    }}
     return 0;

@@ -22,16 +22,17 @@ static const int16_t egru_tanh_segments[64][3] = {
 
 /* tanh in Q15 of an argument in Q12; sigmoid in Q16 of one in Q11; a hard sigmoid in Q16 of one in Q16. */
 static EGRU_NOINLINE int32_t egru_bounded(egru_number argument, unsigned activation) {
-    int32_t t = (int32_t)egru_clamp(argument, 32767);
+    const egru_number magnitude = argument < 0 ? -argument : argument;
+    int32_t t = magnitude > 32767 ? 32767 : (int32_t)magnitude;
 #if EGRU_TABLE
     if (!EGRU_HARD || activation != EGRU_HARD_SIGMOID) {
-        int32_t u = t < 0 ? -t : t, p = (u & 511) * 64;
-        const int16_t *c = egru_tanh_segments[u >> 9];
-        u = c[1] + egru_floor32(p * c[2] + 16384, 15);
-        u = c[0] + egru_floor32(p * u + 16384, 15);
-        t = t < 0 ? -u : u;
+        const int16_t *c = egru_tanh_segments[t >> 9];
+        const int32_t p = (t & 511) * 64;
+        t = c[1] + egru_floor32(p * c[2] + 16384, 15);
+        t = c[0] + egru_floor32(p * t + 16384, 15);
     }
 #endif
+    t = argument < 0 ? -t : t; /* all of them are odd */
     return activation == EGRU_TANH ? t : 32768 + t;
 }
 #endif
