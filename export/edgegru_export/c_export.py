@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 
 from edgegru_export.c_files import folder
@@ -10,10 +11,11 @@ from edgegru_export.c_integer import write_integer
 from edgegru_export.c_layouts import LAYOUTS
 from edgegru_export.c_program import decode
 from edgegru_export.c_readme import readme
+from edgegru_export.c_sizes import CSizes, sizes
 from edgegru_export.c_source import Words
 from edgegru_export.c_text import identifier
 from edgegru_export.c_writer import PACKINGS, CModel
-from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.errors import ExportError
 
 TARGETS = tuple(PACKINGS)
@@ -45,7 +47,7 @@ def c_model(artifact: Artifact, options: COptions) -> CModel:
             raise ExportError("the model's scheme is float32, expected a static one for integers in and out")
         return write_float(decode(artifact))
     if not config.static:
-        raise ExportError(f"C has no form for the scheme {config.scheme}, expected float32, static-w8a8 or static-w8a16")
+        raise ExportError(f"C has no form for the scheme {config.scheme}, expected float32 or a static one")
     return write_integer(decode(artifact), PACKINGS[options.target], options.io == "float")
 
 
@@ -53,6 +55,14 @@ def c_folder(artifact: Artifact, name: str, options: COptions) -> dict[str, str]
     """The texts of the folder by their path; ``name``: of the model. Raises ExportError like ``c_model``."""
     model, words = c_model(artifact, options), c_words(name, options)
     return folder(model, words, options.layout, options.with_kernel, readme(model, words, options.layout))
+
+
+def c_sizes(
+    model: Artifact | str | os.PathLike[str], target: str = "portable", io: str = "float"
+) -> tuple[CSizes, ...]:
+    """What ``model`` takes as C on each processor of a target. Raises ExportError like ``c_model``."""
+    artifact = model if isinstance(model, Artifact) else read_artifact(model)
+    return sizes(c_model(artifact, COptions(target, io)), target)
 
 
 def c_words(name: str, options: COptions) -> Words:
