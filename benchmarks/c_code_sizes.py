@@ -2,9 +2,9 @@
 
     python benchmarks/c_code_sizes.py --models 120
 
-Models of all kinds are exported, compiled with -Os and linked with --gc-sections; the least sizes of the parts are found
-under which no model's code is larger than the sum of its parts (a linear program). Stack frames come from the compiler's
-own account of them (-fcallgraph-info). Debian packages: gcc, gcc-arm-none-eabi, gcc-riscv64-unknown-elf,
+Models of all kinds are exported, compiled with -Os and linked with --gc-sections; the least sizes of the parts are
+found under which no model's code is larger than the sum of its parts (a linear program). Stack frames come from the
+compiler's own account of them (-fcallgraph-info). Debian packages: gcc, gcc-arm-none-eabi, gcc-riscv64-unknown-elf,
 picolibc-riscv64-unknown-elf, gcc-arm-linux-gnueabihf, gcc-aarch64-linux-gnu.
 """
 
@@ -22,11 +22,12 @@ from typing import NamedTuple
 import numpy as np
 from scipy.optimize import linprog
 
-from edgegru_export.c_export import COptions, c_folder, c_model
+from edgegru_export.c_export import COptions, c_model, c_words
+from edgegru_export.c_files import folder
 from edgegru_export.c_sizes import PROCESSORS, arithmetic, features
 from edgegru_export.c_writer import CModel
 from edgegru_runtime.artifact import Artifact
-from edgegru_runtime.errors import ArtifactError
+from edgegru_runtime.errors import EdgegruError
 from tests.builders import drawn_config, drawn_float_config, drawn_keep, quantized, random_floats, random_integers
 
 RESULT = Path(__file__).resolve().parent.parent / "export" / "edgegru_export" / "c_code_sizes.json"
@@ -62,6 +63,12 @@ COMPILERS = {
 }
 
 
+def version(compiler: Compiler) -> str:
+    """What a compiler says about itself."""
+    command = [compiler.name, "--version"]
+    return subprocess.run(command, check=True, capture_output=True, text=True).stdout.splitlines()[0]
+
+
 def drawn(seed: int) -> tuple[Artifact, str]:
     """A model of any kind, and what goes in and out."""
     rng = np.random.default_rng(seed)
@@ -79,8 +86,9 @@ def measure(compiler: Compiler, folder: Path, tables: int) -> tuple[int, int]:
     program = folder / "program"
     source = next(path for path in folder.glob("edgegru_*.c") if not path.stem.endswith("_selftest"))
     linking = f"-Wl,--gc-sections,-e,{source.stem}_step,-u,{source.stem}_init"
-    options = ["-std=c99", "-Os", "-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su", "-fno-pie", "-no-pie"]
-    options = options if "linux" in compiler.name or compiler.name == "gcc" else options[:-2]
+    options = ["-std=c99", "-Os", "-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su"]
+    if "-static" in compiler.flags:
+        options += ["-fno-pie", "-no-pie"]
     command = [compiler.name, *compiler.flags, *options, linking, f"-I{folder}", source, "-o", program]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
     listing = subprocess.run([compiler.tool("size"), "-A", program], check=True, capture_output=True, text=True).stdout
@@ -119,33 +127,31 @@ def main() -> None:
     result: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
     for target, processors in PROCESSORS.items():
         for processor in processors:
-            found: dict[str, list[tuple[CModel, int, int]]] = {}
+            by_kind: dict[str, list[tuple[CModel, int, int]]] = {}
             for seed in range(count):
                 try:
                     artifact, io = drawn(seed)
                     options = COptions(target, io)
                     model = c_model(artifact, options)
-                except ArtifactError:  # scales beyond the arithmetic
+                except EdgegruError:  # scales beyond the arithmetic, a value that is always zero
                     continue
                 with tempfile.TemporaryDirectory() as temporary:
-                    for path, text in c_folder(artifact, "m", options).items():
+                    for path, text in folder(model, c_words("m", options), options.layout, True, readme="").items():
                         Path(temporary, path).write_text(text)
                     code, stack = measure(COMPILERS[processor], Path(temporary), model.table_bytes)
-                found.setdefault(arithmetic(model), []).append((model, code, stack - model.scratch_bytes))
+                by_kind.setdefault(arithmetic(model), []).append((model, code, stack - model.scratch_bytes))
             key = f"{processor} {target}"
             result[key] = {
                 kind: {
                     "code": parts([model for model, _, _ in rows], [code for _, code, _ in rows]),
                     "stack": {"frames": max(-(-frames // 8) * 8 for _, _, frames in rows)},
                 }
-                for kind, rows in found.items()
+                for kind, rows in by_kind.items()
             }
-            print(key, {kind: len(rows) for kind, rows in found.items()}, flush=True)
-    compilers = {
-        name: subprocess.run([compiler.name, "--version"], check=True, capture_output=True, text=True).stdout.split("\n")[0]
-        for name, compiler in COMPILERS.items()
-    }
-    RESULT.write_text(json.dumps({"compilers": compilers, "models": count, "parts": result}, indent=1, sort_keys=True) + "\n")
+            print(key, {kind: len(rows) for kind, rows in by_kind.items()}, flush=True)
+    compilers = {processor: version(compiler) for processor, compiler in COMPILERS.items()}
+    found = {"compilers": compilers, "models": count, "parts": result}
+    RESULT.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 
 if __name__ == "__main__":

@@ -24,8 +24,8 @@ def verify(
 ) -> VerificationReport | DriftReport:
     """Run a file closed loop beside the model that it was made from, and compare.
 
-    ``file``: an exported .onnx, .tflite or .plan file or a folder of C, held against its artifact (docs/export.md), or an integer
-    artifact, held against the float32 model that it was quantized from (docs/drift.md). ``steps``: how long; by default
+    ``file``: an exported .onnx, .tflite or .plan file or a folder of C, held against its artifact (docs/export.md), or
+    an integer artifact, held against the float32 model that it was quantized from (docs/drift.md). ``steps``: how long; by default
     ``VERIFY_STEPS`` for exported files and ``DRIFT_STEPS`` for artifacts. ``plot``: for artifacts, where to draw the
     drift as a PNG.
 

@@ -20,6 +20,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_export.c_memory import ITEM_BYTES, offsets
+from edgegru_export.c_sizes import CSizes, sizes
 from edgegru_export.c_source import Words, input_type, output_type
 from edgegru_export.c_writer import CModel
 from edgegru_runtime.derivation import Derivation
@@ -42,6 +43,9 @@ int main(void) {{
             if (fread(x, sizeof x, 1, stdin) != 1)
                 return 1;
             status = {prefix}_step(&state, x, y);
+        }} else if (command == 'l') {{
+            if (fread(&state, sizeof state, 1, stdin) != 1)
+                return 1;
         }} else {{
             {prefix}_init(&state);
         }}
@@ -57,7 +61,7 @@ int main(void) {{
 def compile_c(
     sources: Sequence[Path], program: Path, include: Path, flags: Sequence[str] = FLAGS, libraries: Sequence[str] = ()
 ) -> None:
-    """Compile and link for this machine. Raises EngineError without a compiler, VerificationError where it complains."""
+    """Compile and link for this machine. Raises EngineError without a compiler, VerificationError where it refuses."""
     compiler = shlex.split(os.environ.get("CC", "cc"))
     if shutil.which(compiler[0]) is None:
         raise EngineError(f"no C compiler {compiler[0]!r} was found, expected cc or what the variable CC names")
@@ -79,6 +83,7 @@ class CEngine:
         kinds = {"input": input_type(model, words), "output": output_type(words)}
         driver.write_text(_DRIVER.format(prefix=words.prefix, macro=words.macro, **kinds))
         compile_c([driver, include / f"{words.prefix}.c"], program, include, flags)
+        self._target = words.target
         self._model, self._config = model, model.program.artifact.config
         self._input, self._output = _DTYPES[kinds["input"]], _DTYPES[kinds["output"]]
         self._size = 4 + model.program.output_size * 4 + model.state_bytes
@@ -121,6 +126,11 @@ class CEngine:
         return np.frombuffer(self._y, self._output)
 
     @property
+    def sizes(self) -> tuple[CSizes, ...]:
+        """Of the model, on the processors of its target."""
+        return sizes(self._model, self._target)
+
+    @property
     def status(self) -> int:
         """What the last step returned."""
         return self._status
@@ -149,6 +159,26 @@ class CEngine:
         """The states as the reference stores them: int32 or float32, one a state node, rings with the oldest first."""
         return [self._state_of(node) for node in self._config.state_nodes]
 
+    def load_state(self, state: Any, blobs: Sequence[bytes]) -> None:
+        """Take over states as ``state_arrays`` gives them; the count of clipped numbers begins again."""
+        places = offsets(list(self._model.state))
+        memory = bytearray(self._model.state_bytes)
+        by_node = {node.name: blob for node, blob in zip(self._config.state_nodes, blobs, strict=True)}
+        for member in self._model.state:
+            if member.role in ("h", "ring"):
+                numbers = np.frombuffer(by_node[member.node], self._stored).astype(_DTYPES[member.kind])
+                memory[places[member.name] : places[member.name] + numbers.nbytes] = numbers.tobytes()
+        self._send(b"l" + bytes(memory))
+
+    def clipped(self, state: Any) -> int:
+        """Input values saturated since the state was made."""
+        place = offsets(list(self._model.state))["clipped"]
+        return int.from_bytes(self._state[place : place + 4], "little")
+
+    @property
+    def _stored(self) -> str:
+        return "<i4" if self._config.static else "<f4"
+
     def _state_of(self, node: StateNode) -> bytes:
         places = offsets(list(self._model.state))
         found: dict[str, NDArray[Any]] = {}
@@ -160,7 +190,7 @@ class CEngine:
         numbers = found["h"] if "h" in found else found["ring"].reshape(-1, node.input_size)
         if "oldest" in found:
             numbers = np.roll(numbers, -int(found["oldest"][0]), axis=0).reshape(-1)
-        return numbers.astype("<i4" if self._config.static else "<f4").tobytes()
+        return numbers.astype(self._stored).tobytes()
 
 
 class Conversion:
@@ -180,10 +210,12 @@ class Conversion:
 
     def take(self, x: NDArray[np.float32]) -> NDArray[np.int64]:
         if not len(self._a):
-            return np.clip(np.floor(x.astype(np.float32) + np.float32(0.5)), -(2**30), 2**30).astype(np.int64)
+            rows: NDArray[np.int64] = np.clip(np.floor(x + np.float32(0.5)), -(2**30), 2**30).astype(np.int64)
+            return rows
         with np.errstate(over="ignore"):
             q = np.floor(self._a * x + self._b)
-        return np.clip(q, -self._limit, self._limit).astype(np.int64)
+        operands: NDArray[np.int64] = np.clip(q, -self._limit, self._limit).astype(np.int64)
+        return operands
 
     def give(self, y: NDArray[Any]) -> NDArray[np.float32]:
         real = y.astype(np.float32) * self._scale

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass, replace
 
 from edgegru_export.c_files import folder
@@ -11,10 +12,11 @@ from edgegru_export.c_layouts import LAYOUTS
 from edgegru_export.c_parts import network, parts
 from edgegru_export.c_program import decode
 from edgegru_export.c_readme import readme
+from edgegru_export.c_sizes import CSizes, sizes
 from edgegru_export.c_source import Words
 from edgegru_export.c_text import identifier
 from edgegru_export.c_writer import PACKINGS, CModel
-from edgegru_runtime.artifact import Artifact
+from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.errors import ExportError
 
 TARGETS = tuple(PACKINGS)
@@ -46,7 +48,7 @@ def c_model(artifact: Artifact, options: COptions) -> CModel:
             raise ExportError("the model's scheme is float32, expected a static one for integers in and out")
         return write_float(decode(network(artifact)))
     if not config.static:
-        raise ExportError(f"C has no form for the scheme {config.scheme}, expected float32, static-w8a8 or static-w8a16")
+        raise ExportError(f"C has no form for the scheme {config.scheme}, expected float32 or a static one")
     return write_integer(decode(network(artifact)), PACKINGS[options.target], options.io == "float")
 
 
@@ -57,6 +59,14 @@ def c_folder(artifact: Artifact, name: str, options: COptions) -> dict[str, str]
     words = replace(words, parts=beside.sources)
     page = readme(model, words, options.layout) + beside.readme
     return folder(model, words, options.layout, options.with_kernel, page, beside)
+
+
+def c_sizes(
+    model: Artifact | str | os.PathLike[str], target: str = "portable", io: str = "float"
+) -> tuple[CSizes, ...]:
+    """What ``model`` takes as C on each processor of a target. Raises ExportError like ``c_model``."""
+    artifact = model if isinstance(model, Artifact) else read_artifact(model)
+    return sizes(c_model(artifact, COptions(target, io)), target)
 
 
 def c_words(name: str, options: COptions) -> Words:

@@ -81,7 +81,7 @@ def manifest(model: CModel, words: Words, layout: str) -> str:
 def _selftest(model: CModel, words: Words) -> str:
     steps, prefix, macro = golden(model, words.float_io), words.prefix, words.macro
     exact = model.program.artifact.config.static
-    check = f"""        if (memcmp(y, expected, sizeof y))
+    check = """        if (memcmp(y, expected, sizeof y))
             return t + 1;
 """
     if not exact:
@@ -93,8 +93,8 @@ def _selftest(model: CModel, words: Words) -> str:
         }}
 """
     equal = "to the last bit" if exact else "within rounding"
-    return f"""/* Written by edgegru export: golden steps. {prefix}_selftest() returns 0 where this build computes them {equal}, else the
- * step that it does not. With EGRU_SELFTEST_MAIN defined it is a program of its own.
+    return f"""/* Written by edgegru export: golden steps. {prefix}_selftest() returns 0 where this build computes
+ * them {equal}, else the step that it does not. With EGRU_SELFTEST_MAIN defined it is a program of its own.
  */
 #include "{prefix}.h"
 

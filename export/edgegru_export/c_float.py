@@ -9,7 +9,7 @@ from edgegru_export import c_program as p
 from edgegru_export.c_memory import Member
 from edgegru_export.c_program import NONE, Operation, Program
 from edgegru_export.c_text import float_literal
-from edgegru_export.c_writer import CModel, Writer
+from edgegru_export.c_writer import SHARED_FLAGS, CModel, Writer
 from edgegru_runtime.errors import ExportError
 
 _ACTIVATIONS = (
@@ -29,11 +29,7 @@ class _FloatWriter(Writer):
         super().__init__(program, packing=1)
         self._checked: list[tuple[str, int]] = []  # what has to be finite
         self._commit: list[str] = []
-        self.flags = {
-            "EGRU_RANGE": 2, "EGRU_AFTER": 0, "EGRU_BEFORE": 0, "EGRU_EMBEDDING": 0, "EGRU_STANDARDISE": 0, "EGRU_NORMALISATION": 0,
-            "EGRU_KEEPS_INT8_T": 0, "EGRU_KEEPS_INT16_T": 0, "EGRU_KEEPS_FLOAT": 0, "EGRU_SOFTMAX_HEAD": 0,
-            "EGRU_LOG_SOFTMAX_HEAD": 0, "EGRU_SIGMOID_HEAD": 0, "EGRU_IDENTITY_HEAD": 0,
-        }  # fmt: skip
+        self.flags = {**dict.fromkeys((*SHARED_FLAGS, "EGRU_STANDARDISE", "EGRU_NORMALISATION"), 0), "EGRU_RANGE": 2}
         self.state.append(Member("uint32_t", "clipped"))
         self.use("egru_float_layers.h")
         self._write = {

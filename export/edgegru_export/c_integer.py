@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from edgegru_export import c_program as p
 from edgegru_export.c_memory import Member
 from edgegru_export.c_program import NONE, Operation, Program
-from edgegru_export.c_writer import CModel, Writer
+from edgegru_export.c_writer import SHARED_FLAGS, CModel, Writer
 from edgegru_runtime import fixed_point as fx
 from edgegru_runtime.errors import ExportError
 from edgegru_runtime.model_config import EmbeddingNode
@@ -53,10 +53,11 @@ class _IntegerWriter(Writer):
         self._reach: dict[int, list[int]] = {}  # of every vector: the largest magnitude of each number
         self._output = 0
         self.flags = {
-            "EGRU_WIDE": int(wide), "EGRU_PACKING": packing, "EGRU_FLOAT_IO": int(float_io), "EGRU_EMBEDDING": 0,
-            "EGRU_TABLE": 0, "EGRU_HARD": 0, "EGRU_BOUNDED": 0, "EGRU_AFTER": 0, "EGRU_BEFORE": 0, "EGRU_UNBOUNDED": 0,
-            "EGRU_KEEPS_INT8_T": 0, "EGRU_KEEPS_INT16_T": 0, "EGRU_KEEPS_FLOAT": 0, "EGRU_SOFTMAX_HEAD": 0, "EGRU_LOG_SOFTMAX_HEAD": 0, "EGRU_SIGMOID_HEAD": 0, "EGRU_IDENTITY_HEAD": 0,
-        }  # fmt: skip
+            **dict.fromkeys((*SHARED_FLAGS, "EGRU_TABLE", "EGRU_HARD", "EGRU_BOUNDED", "EGRU_UNBOUNDED"), 0),
+            "EGRU_WIDE": int(wide),
+            "EGRU_PACKING": packing,
+            "EGRU_FLOAT_IO": int(float_io),
+        }
         self.state.append(Member("uint32_t", "clipped"))
         self._write = {
             p.STANDARDISE: self._standardise,
@@ -149,9 +150,8 @@ class _IntegerWriter(Writer):
         self.flags["EGRU_INPUT"] = "int32_t"
         if self._limit(out) == 127:  # the operands themselves take no more room than the weights
             half = 1 << (shift - 1)
-            table = [
-                max(-127, min(127, (number * multipliers[i // size] + half) >> shift)) for i, number in enumerate(numbers)
-            ]
+            rounded = [(number * multipliers[i // size] + half) >> shift for i, number in enumerate(numbers)]
+            table = [max(-127, min(127, number)) for number in rounded]
             self.use("egru_input.h", EGRU_EMBEDDING=8)
             name = self.table("int8_t", f"{operation.label}_rows", table)
             self.body.append(f"egru_embed({name}, {row}, {size}, {q});")
@@ -166,16 +166,21 @@ class _IntegerWriter(Writer):
 
     def _operand(self, operation: Operation) -> None:
         value, out, count, m, shift = operation.words[:5]
-        by = self._operand_fields(operation, "operand", self._reach[value], self._limit(out), count, m, shift)
+        m_of = self.program.integers(m, count)
+        by = self._operand_fields(operation, "operand", self._reach[value], self._limit(out), m_of, shift)
         name = self.structure("egru_operand_of", f"{operation.label}_operand", by)
         self.body.append(f"egru_operand({name}, {self.places[value]}, {self._new_operand(out)});")
 
+    def _operand_of_h(self, operation: Operation, role: str, reach: list[int], limit: int, m: int, shift: int) -> str:
+        """Fields of the operand of h, or of r * h."""
+        fields = self._operand_fields(operation, role, reach, limit, [m], shift)
+        return "{" + ", ".join(str(value) for value in fields.values()) + "}"
+
     def _operand_fields(
-        self, operation: Operation, role: str, reach: list[int], limit: int, count: int, m: int, shift: int,
-        numbers: list[int] | None = None,
-    ) -> dict[str, str | int]:  # fmt: skip
+        self, operation: Operation, role: str, reach: list[int], limit: int, multipliers: list[int], shift: int
+    ) -> dict[str, str | int]:
         self.use("egru_operand.h")
-        by = self._rescaling(shift, (numbers or self.program.integers(m, count), reach))
+        by = self._rescaling(shift, (multipliers, reach))
         table = self.table("int32_t", f"{operation.label}_{role}_m", by.multipliers[0])
         each = int(len(by.multipliers[0]) > 1)
         return {"m": table, "size": len(reach), "up": by.up, "limit": limit, "shift": by.shift, "each": each}
@@ -195,7 +200,7 @@ class _IntegerWriter(Writer):
             m_table = self.table("int32_t", f"{label}_m", by.multipliers[0])
             reach = [2**15 if activation == 2 else 2**16] * rows
             self._bounded(activation)
-        fields = {
+        fields: dict[str, str | int] = {
             "weight": self.table("int8_t", f"{label}_weight", self._packed(weights, columns)),
             "bias": "0" if biases is None else self.table("int32_t", f"{label}_bias", biases),
             "m": m_table, "rows": rows, "up": up, "columns": self._columns(columns), "shift": shift,
@@ -261,10 +266,9 @@ class _IntegerWriter(Writer):
         self._bounded((3, 4, 5)[gates], *((candidate,) if candidate >= 2 else ()))
         if candidate < 2:
             self.flags["EGRU_UNBOUNDED"] = 1
-        operands = [
-            "{" + ", ".join(map(str, self._operand_fields(operation, role, h_reach, limit, 1, 0, t, [m]).values())) + "}"
-            for role, m, t in (("h", *of_h[:2]), ("rh", *of_h[2:4]))[: 1 + before]
-        ]
+        operands = [self._operand_of_h(operation, "h", h_reach, limit, of_h[0], of_h[1])]
+        if before:
+            operands.append(self._operand_of_h(operation, "rh", h_reach, limit, of_h[2], of_h[3]))
         fields: dict[str, str | int] = {
             "weight_ih": self.table("int8_t", f"{label}_weight_ih", self._packed(w_ih, columns)),
             "weight_hh": self.table("int8_t", f"{label}_weight_hh", self._packed(w_hh, size)),

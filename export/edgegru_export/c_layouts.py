@@ -35,8 +35,8 @@ def _main(model: CModel, words: Words) -> str:
     read, kind = ("float v", "%f") if words.float_io else ("long v", "%ld")
     give, shown = ("(double)y[i]", "%.9g") if words.float_io else ("(long)y[i]", "%ld")
     cast = "" if words.float_io else f"({input_type(model, words)})"
-    return f"""/* Written by edgegru export: samples from standard input, {macro}_INPUT_SIZE numbers each, separated by spaces, commas or ends
- * of lines; the outputs of each step to standard output, one line a step.
+    return f"""/* Written by edgegru export: samples from standard input, {macro}_INPUT_SIZE numbers each, separated by
+ * spaces, commas or ends of lines; the outputs of each step to standard output, one line a step.
  */
 #include <stdio.h>
 

@@ -37,7 +37,7 @@ class Pool:
 
 @dataclass(frozen=True)
 class Member:
-    """An array, or a single number, of the state. ``node``: whose state it is, and ``role`` in it: "h", "ring", "oldest"."""
+    """An array, or a single number. ``node``: whose state it is, ``role``: what of it, "h", "ring" or "oldest"."""
 
     kind: str
     name: str

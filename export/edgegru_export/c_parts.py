@@ -53,8 +53,9 @@ def _front_end_readme(part: CFrontEnd, words: Words) -> str:
     return f"""
 ## Sound
 
-The network takes what `{prefix}_log_mel` makes of int16 samples, the same numbers in every bit as the model's own front
-end. Tables {part.table_bytes} bytes, state {part.state_bytes}, working memory {part.scratch_bytes}, which is free between steps.
+The network takes what `{prefix}_log_mel` makes of int16 samples, the numbers of the model's own front end in every bit.
+Its tables have {part.table_bytes:,} bytes and its state {part.state_bytes:,}; it works in {part.scratch_bytes:,} bytes
+that may hold anything else between two steps.
 
 ```c
 static {prefix}_log_mel_state sound;                 /* zeros at the beginning, and whenever the model is reset */
@@ -72,7 +73,7 @@ def _decisions_readme(part: CDecisions, words: Words) -> str:
 ## Decisions
 
 What the outputs switch on and off, with the model's own settings, the same events as on a computer. State
-{part.state_bytes} bytes.
+{part.state_bytes:,} bytes.
 
 ```c
 static {prefix}_decisions decisions;                 /* {prefix}_decisions_reset(&decisions) at the beginning */

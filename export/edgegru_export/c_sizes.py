@@ -9,7 +9,7 @@ with --gc-sections, routines of the compiler's library included).
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from functools import cache
 from importlib.resources import files
 
@@ -46,11 +46,15 @@ class CSizes:
         """State and stack."""
         return self.state_bytes + self.stack_bytes
 
+    def to_dict(self) -> dict[str, int | str]:
+        """The same as plain data for JSON."""
+        return {**asdict(self), "flash_bytes": self.flash_bytes, "ram_bytes": self.ram_bytes}
+
     def __str__(self) -> str:
         return (
             f"{self.processor}: flash at most {self.flash_bytes:,} bytes ({self.table_bytes:,} of tables, at most "
-            f"{self.code_bytes:,} of code), RAM at most {self.ram_bytes:,} bytes ({self.state_bytes:,} of state, at most "
-            f"{self.stack_bytes:,} of stack, scratch memory of {self.scratch_bytes:,} in it), {self.multiply_adds:,} "
+            f"{self.code_bytes:,} of code), RAM at most {self.ram_bytes:,} bytes ({self.state_bytes:,} of state, at "
+            f"most {self.stack_bytes:,} of stack, scratch memory of {self.scratch_bytes:,} in it), {self.multiply_adds:,} "
             "multiply-adds a step"
         )
 

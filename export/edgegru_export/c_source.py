@@ -63,7 +63,9 @@ def header(model: CModel, words: Words) -> str:
     }
     defines = "\n".join(f"#define {macro}_{name} {value} /* {comments[name]} */" for name, value in sizes.items())
     scales = "" if words.float_io else _scales(model, words)
-    return f"""/* Written by edgegru export; scheme {config.scheme}, weights laid out for {words.target}. README.md says how to use it. */
+    return f"""/* Written by edgegru export; scheme {config.scheme}, weights laid out for {words.target}. README.md says
+ * how to use it.
+ */
 #ifndef {macro}_H
 #define {macro}_H
 
@@ -98,7 +100,7 @@ void {prefix}_reset({prefix}_state *state);
 /* One step: x ({macro}_INPUT_SIZE), y ({macro}_OUTPUT_SIZE). Returns {macro}_OK or what is wrong. */
 int {prefix}_step({prefix}_state *state, const {input_type(model, words)} x[], {output_type(words)} y[]);
 
-/* In {prefix}_selftest.c: 0 where this build computes golden steps as it should, else the first step that it does not. */
+/* In {prefix}_selftest.c: 0 where this build computes golden steps as it should, else the first that it does not. */
 int {prefix}_selftest(void);
 
 #ifdef __cplusplus

@@ -12,7 +12,7 @@ LINE = 118
 
 
 def identifier(name: str) -> str:
-    """What a model called ``name`` is called in C, a prefix included: ``[a-z0-9_]`` alone, never a word of the language.
+    """What a model called ``name`` is called in C, with a prefix: ``[a-z0-9_]`` alone, never a word of the language.
 
     Letters become small, other characters of ASCII ``_``, those beyond it their number.
     """
@@ -21,7 +21,7 @@ def identifier(name: str) -> str:
     ).strip("_")
     text = re.sub("_+", "_", text) or "model"
     if len(text) > LONGEST_NAME:
-        text = f"{text[: LONGEST_NAME - 9]}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
+        text = f"{text[: LONGEST_NAME - 9].rstrip('_')}_{hashlib.sha256(name.encode()).hexdigest()[:8]}"
     return f"edgegru_{text}"
 
 
@@ -56,5 +56,5 @@ def wrapped(values: Iterable[str], indent: str = "    ") -> str:
 
 def comment_text(text: str) -> str:
     """Text that cannot end a comment, be read as a trigraph or go on in the next line: printable ASCII."""
-    plain = "".join(c if 32 <= ord(c) < 127 else "?" for c in text)
-    return plain.replace("*/", "* /").replace("/*", "/ *").replace("??", "? ?").replace("\\", "/")
+    plain = "".join(c if 32 <= ord(c) < 127 and c != "\\" else "_" for c in text)
+    return re.sub(r"\*(?=/)|/(?=\*)|\?(?=\?)", lambda found: f"{found[0]} ", plain)

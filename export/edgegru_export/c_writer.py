@@ -9,7 +9,11 @@ from edgegru_export.c_memory import ITEM_BYTES, Member, Pool, padded
 from edgegru_export.c_program import Operation, Program
 from edgegru_export.c_text import array
 
-PACKINGS = {"portable": 1, "cortex-m": 4, "armv7": 8, "aarch64": 8, "x86": 8}  # columns of a matrix, in groups of so many
+PACKINGS = {"portable": 1, "cortex-m": 4, "armv7": 8, "aarch64": 8, "x86": 8}  # columns of a matrix, grouped by so many
+SHARED_FLAGS = (
+    "EGRU_AFTER", "EGRU_BEFORE", "EGRU_EMBEDDING", "EGRU_KEEPS_INT8_T", "EGRU_KEEPS_INT16_T", "EGRU_KEEPS_FLOAT",
+    "EGRU_SOFTMAX_HEAD", "EGRU_LOG_SOFTMAX_HEAD", "EGRU_SIGMOID_HEAD", "EGRU_IDENTITY_HEAD",
+)  # fmt: skip
 
 
 @dataclass(frozen=True)

@@ -35,16 +35,18 @@ def export(
     with_kernel: bool = True,
     force: bool = False,
 ) -> VerificationReport:
-    """Write ``model`` as ``output`` in ``format`` ("onnx", "tflite", "plan" for the C runtime, or "c": a folder of C for
-    any build), verified; the artifact's scheme decides the precision.
+    """Write ``model`` as ``output`` in ``format``, verified: "onnx", "tflite", "plan" for the C runtime, or "c", a folder
+    of C for any build. The artifact's scheme decides the precision.
 
     ``sequence``: whole sequences instead of steps (float ONNX); ``state``: "io" (states are inputs and outputs) or
     "variables" (inside the file; TFLite); ``allow_int8_state``: full int8 with a coarse int8 state instead of int16
-    (integer TFLite). Of C (docs/export-c.md) ``name``: of the model in its identifiers, by default that of the folder;
-    ``target``: whom weights are laid out for; ``io``: "float", or "int" for operands in and integers out; ``layout``: of
-    the folder, for a build system; ``with_kernel``: the kernel's headers too. Raises ExportError for what the format cannot express and for an output that cannot be written or,
-    without ``force``, exists; VerificationError for a file that computes something else. No file is left then, and one
-    that was there before is untouched.
+    (integer TFLite). Of C (docs/export-c.md) ``name``: the model in its identifiers, by default the folder's name;
+    ``target``: whom weights are laid out for; ``io``: "float", or "int" for operands in and integers out; ``layout``:
+    of the folder, for a build system; ``with_kernel``: the kernel's headers too.
+
+    Raises ExportError for what the format cannot express and for an output that cannot be written or, without
+    ``force``, exists; VerificationError for a file that computes something else. No file is left then, and one that was
+    there before is untouched.
     """
     place = Path(output)
     _check_options(format, sequence, state, allow_int8_state)

@@ -18,6 +18,7 @@ from numpy.typing import NDArray
 from edgegru_export import tolerances
 from edgegru_export.c_exporting import compiled, is_c_folder
 from edgegru_export.c_parts import network
+from edgegru_export.c_sizes import CSizes
 from edgegru_export.closed_loop import Trajectory, run_parts, run_steps
 from edgegru_export.closeness import OneStep, measure_one_step, other_decisions
 from edgegru_export.dequantization import dequantize
@@ -81,6 +82,7 @@ class VerificationReport:
     deviations: tuple[Deviation, ...]  # outputs in declared order, then states in execution order
     operators: int | None = None  # of a TFLite file, that one step executes
     one_step: OneStep | None = None  # of an integer TFLite file whose states can be set
+    sizes: tuple[CSizes, ...] = ()  # of C, on the processors of its target
     other_decisions: float | None = None  # the share of steps at which a rounded TFLite file decides otherwise
 
     @property
@@ -103,7 +105,7 @@ class VerificationReport:
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data for JSON."""
         derived = {"passed": self.passed, "largest_error": self.largest_error, "rms_ratio": self.rms_ratio}
-        return {**asdict(self), **derived}
+        return {**asdict(self), **derived, "sizes": [size.to_dict() for size in self.sizes]}
 
     def __str__(self) -> str:
         verdict = "computes" if self.passed else "does not compute"
@@ -120,7 +122,8 @@ class VerificationReport:
         if self.passed and self.operators is not None:
             shown.append(f"{self.operators} operators a step")
         where = f"in {self.engine} over {self.steps} closed-loop steps"
-        return f"{self.file} {verdict} what its model computes {where}: {'; '.join(shown)}"
+        sentence = f"{self.file} {verdict} what its model computes {where}: {'; '.join(shown)}"
+        return "\n".join([sentence, *map(str, self.sizes)])
 
 
 def verify(
@@ -140,7 +143,8 @@ def verify(
         return _verify_c(name, against if isinstance(against, Artifact) else read_artifact(against), steps)
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in (*EXPORTED_SUFFIXES, PLAN_SUFFIX):
-        raise VerificationError(f"{name} is no exported file, expected one that ends in .onnx, .tflite or .plan, or a folder of C")
+        expected = "one that ends in .onnx, .tflite or .plan, or a folder of C"
+        raise VerificationError(f"{name} is no exported file, expected {expected}")
     artifact = against if isinstance(against, Artifact) else read_artifact(against)
     verify_identity(artifact)
     if suffix == PLAN_SUFFIX:
@@ -182,7 +186,8 @@ def _verify_c(name: str, artifact: Artifact, steps: int) -> VerificationReport:
     with compiled(Path(name), artifact) as engine:
         behind = network(artifact)  # the front end is in files of its own
         deviations = tuple(_deviations(engine, None, behind, steps, tolerances.C_FLOAT_TOLERANCE))
-    report = VerificationReport(name, "c", steps, artifact.config.identity, deviations)
+        found = engine.sizes
+    report = VerificationReport(name, "c", steps, artifact.config.identity, deviations, sizes=found)
     if not report.passed:
         raise VerificationError(str(report))
     return report
@@ -291,8 +296,8 @@ def _held_to_own_error(
     measures: Mapping[str, Measure],
     share: float,
 ) -> Iterator[Deviation]:
-    """Float files: ``own`` is the largest difference of the float32 reference from the float64 one, by name; ``share`` of
-    the largest magnitude is allowed at least.
+    """Float files: ``own`` is the largest difference of the float32 reference from the float64 one, by name; at least
+    ``share`` of the largest magnitude is allowed.
     """
     for name, values in found.items():
         measure = measures[name]
