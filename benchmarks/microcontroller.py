@@ -213,13 +213,18 @@ def measure(folder: Path) -> dict[str, dict[str, Any]]:
     return results
 
 
-def print_results(results: dict[str, dict[str, Any]]) -> None:
-    print(f"{'':46}{'flash':>8}{'RAM':>8}{'instructions':>14}{'of a multiply-add':>19}")
+def table(results: dict[str, dict[str, Any]]) -> str:
+    """What docs/microcontrollers.md has: flash by whose it is, memory, instructions."""
+    columns = ("", "processor", "flash", "tables", "code", "library", "RAM", "state", "stack", "instructions", "each")
+    lines = [f"| {' | '.join(columns)} |", "|---" * len(columns) + "|"]
     for name, boards in results.items():
         for board, found in boards.items():
-            each = found.get("instructions_of_a_multiply_add", "")
-            line = f"{found['flash']:>8}{found['ram']:>8}{found['instructions']:>14.0f}{each:>19}"
-            print(f"{f'{name}, {board}':46}{line}   {found['flash_of']} {found['ram_of']}")
+            flash, ram, each = found["flash_of"], found["ram_of"], found.get("instructions_of_a_multiply_add")
+            numbers = [found["flash"], flash["tables"], flash["code"], flash["library"], found["ram"]]
+            numbers += [ram["state"], ram["stack"], round(found["instructions"])]
+            cells = [f"{number:,}" for number in numbers] + ["–" if each is None else f"{each:.2f}"]
+            lines.append(f"| {name} | {board} | {' | '.join(cells)} |")
+    return "\n".join(lines)
 
 
 def risen(results: dict[str, dict[str, Any]], committed: dict[str, dict[str, Any]]) -> list[str]:
@@ -250,7 +255,7 @@ def main() -> None:
             sys.exit(f"Debian package {board.missing} is needed")
     with tempfile.TemporaryDirectory() as name:
         results = measure(Path(name))
-    print_results(results)
+    print(table(results))
     if arguments.output:
         programs = dict.fromkeys(program for board in BOARDS.values() for program in (board.compiler, board.emulator))
         content = {"made_with": [first_line(program) for program in programs], "measured": results}

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from contextlib import suppress
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import NamedTuple
@@ -239,3 +242,47 @@ def test_float_models_stay_within_the_tolerance(board: Board, tmp_path: Path) ->
         folder.mkdir()
         outputs = stepped(board, folder, artifact, COptions(), inputs)
         assert np.max(np.abs(outputs - expected)) <= FLOAT_TOLERANCE * largest, f"model {number}: {artifact.config}"
+
+
+ALL_OF_IT = """
+#include "feed.h"
+#include "edgegru_ear.h"
+#include "edgegru_ear_decisions.h"
+#include "edgegru_ear_log_mel.h"
+static edgegru_ear_state state;
+static edgegru_ear_log_mel_state sound;
+static edgegru_ear_decisions decisions;
+static int32_t work[EDGEGRU_EAR_LOG_MEL_WORK];
+static int32_t y[EDGEGRU_EAR_OUTPUT_SIZE];
+static int16_t x[EDGEGRU_EAR_INPUT_SIZE];
+void feed_begin(void) { edgegru_ear_init(&state); edgegru_ear_decisions_reset(&decisions); }
+void feed(const void *in, void *out) {
+    edgegru_ear_log_mel(&sound, in, work, x);
+    edgegru_ear_step(&state, x, y);
+    edgegru_ear_decide(&decisions, y, out);
+}
+"""
+
+
+@on_every_board
+def test_integers_from_sound_to_events_need_no_floating_point(board: Board, tmp_path: Path) -> None:
+    check_installed(board)
+    config = with_log_mel(random_config(6, output_size=3), 40, 60, 64, 32768.0)
+    config = replace(config, decision=DecisionConfig(0.6, 0.4, "ema:0.2", trigger_level=2, refractory=0.5))
+    texts = c_folder(quantized(random_floats(config, 0), "static-w8a16"), "ear", COptions(io="int"))
+    for name, text in texts.items():
+        (tmp_path / name).write_text(text)
+    (tmp_path / "all.c").write_text(ALL_OF_IT)
+    sources = [tmp_path / f"edgegru_ear{part}.c" for part in ("", "_log_mel", "_decisions")]
+    program = build(board, tmp_path / "build", [*sources, tmp_path / "all.c"], feed=(80, 48))
+    command = [board.tool("nm"), "--defined-only", program.file]
+    names = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert "edgegru_ear_decide" in names
+    assert re.findall(r"\b__(?:aeabi_[df]\w+|\w+[sd]f[23]?)\b", names) == []
+    command = [board.tool("objdump"), "-d", program.file]
+    instructions = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    if board.processor != "cortex-m55":  # which moves whole vectors by such instructions
+        assert not re.search(r"\t(vadd|vsub|vmul|vdiv|vcvt|vfma)\.f", instructions)
+    usage = "".join(path.read_text() for path in (tmp_path / "build").glob("edgegru*.su")).splitlines()
+    assert usage and {line.split("\t")[-1] for line in usage} == {"static"}  # no stack that depends on data
+    emulate(program, np.zeros((STEPS, 40), "<i2").tobytes())
