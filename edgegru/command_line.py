@@ -11,11 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import click
 
 import edgegru
 from edgegru.command_options import (
+    c_options,
     force_option,
     json_option,
     kept,
@@ -52,9 +54,11 @@ class _RuntimeCommand(click.Command):
 
 
 class _InfoCommand(_RuntimeCommand):
-    """The device's own, which leaves files of other makers to the host."""
+    """The device's own, which leaves files of other makers to the host, and what a model takes as C."""
 
     def invoke(self, ctx: click.Context) -> int:
+        if any(argument.split("=")[0] == "--target" for argument in ctx.args):
+            return self._in_c(ctx)
         files = [argument for argument in ctx.args if argument != "--json"]
         if len(files) == 1 and not files[0].startswith("-"):
             from edgegru.on_device import foreign_info
@@ -65,6 +69,16 @@ class _InfoCommand(_RuntimeCommand):
                 click.echo(json.dumps(description) if "--json" in ctx.args else foreign_text(description))
                 return 0
         return super().invoke(ctx)
+
+    def _in_c(self, ctx: click.Context) -> int:
+        """``info MODEL --target TARGET [--io IO]``: what exporting it as C would take."""
+        from edgegru.command_options import info_c_command
+        from edgegru_export.c_export import c_sizes
+
+        given = info_c_command.make_context(f"edgegru {self.name}", ctx.args).params
+        found = c_sizes(given["model"], given["target"], given["io"])
+        click.echo(json.dumps([size.to_dict() for size in found]) if given["as_json"] else "\n".join(map(str, found)))
+        return 0
 
 
 class _Pipeline(click.Group):
@@ -347,7 +361,7 @@ def quantize(
 
 @cli.command()
 @click.argument("model", type=click.Path(path_type=Path))
-@click.option("--format", type=click.Choice(("onnx", "tflite", "plan")), required=True, help="Format of the file.")
+@click.option("--format", type=click.Choice(("onnx", "tflite", "plan", "c")), required=True, help="Format of the file.")
 @click.option("--sequence", is_flag=True, help="ONNX, float: whole sequences instead of one step.")
 @click.option(
     "--state",
@@ -357,28 +371,18 @@ def quantize(
     help="TFLite: state as input and output, or as variables with a reset signature.",
 )
 @click.option("--allow-int8-state", is_flag=True, help="TFLite: full int8 with an int8 state, which slow units lose.")
-@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write the file.")
+@c_options
+@click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Where to write it.")
 @force_option
 @json_option
-def export(
-    model: Path,
-    format: str,
-    sequence: bool,
-    state: str,
-    allow_int8_state: bool,
-    output: Path,
-    force: bool,
-    as_json: bool,
-) -> None:
+def export(model: Path, output: Path, as_json: bool, **options: Any) -> None:
     """Write MODEL for another runtime, and verify it.
 
     The file is run in that runtime against the model, and kept only if it computes the same. A plan is for the C
-    runtime.
+    runtime; C is a folder for any build, which is compiled for this machine to verify it.
     """
-    report = edgegru.export(
-        model, output, format=format, sequence=sequence, state=state, allow_int8_state=allow_int8_state, force=force
-    )
-    if allow_int8_state:
+    report = edgegru.export(model, output, **options)
+    if options["allow_int8_state"]:
         click.echo(f"warning: {INT8_STATE_WARNING}", err=True)
     print_result(report, as_json)
 

@@ -5,14 +5,58 @@ from __future__ import annotations
 import importlib.util
 import json
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from edgegru_runtime.errors import EdgegruError
 
+C_TARGETS = ("portable", "cortex-m", "armv7", "aarch64", "x86")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of text.")
 force_option = click.option("--force", is_flag=True, help="Replace the output if it exists.")
+
+target_option = click.option(
+    "--target", type=click.Choice(C_TARGETS), default="portable", show_default=True, help="C: whom it is laid out for."
+)
+io_option = click.option(
+    "--io",
+    type=click.Choice(("float", "int")),
+    default="float",
+    show_default=True,
+    help="C: floats in and out, or operands in and integers out without floating point.",
+)
+
+
+def c_options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The options of an export as C."""
+    options = (
+        click.option("--name", help="C: the model in its identifiers; without it the output's name."),
+        target_option,
+        io_option,
+        click.option(
+            "--layout",
+            type=click.Choice(("plain", "arduino", "zephyr", "esp-idf")),
+            default="plain",
+            show_default=True,
+            help="C: of the folder.",
+        ),
+        click.option(
+            "--with-kernel/--without-kernel", default=True, show_default=True, help="C: the kernel's headers too."
+        ),
+    )
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+@click.command()
+@click.argument("model", type=click.Path(path_type=Path))
+@target_option
+@io_option
+@json_option
+def info_c_command(**_: Any) -> None:
+    """Read by ``info --target``; never run."""
 
 
 def kept(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> dict[str, str] | None:

@@ -6,6 +6,7 @@ import os
 from pathlib import Path
 
 from edgegru.drift import DRIFT_STEPS, DriftReport, measure_drift
+from edgegru_export.c_exporting import is_c_folder
 from edgegru_export.tolerances import VERIFY_STEPS
 from edgegru_export.verification import VerificationReport
 from edgegru_export.verification import verify as verify_exported
@@ -23,16 +24,16 @@ def verify(
 ) -> VerificationReport | DriftReport:
     """Run a file closed loop beside the model that it was made from, and compare.
 
-    ``file``: an exported .onnx, .tflite or .plan file, held against its artifact (docs/export.md), or an integer
-    artifact, held against the float32 model that it was quantized from (docs/drift.md). ``steps``: how long; by default
-    ``VERIFY_STEPS`` for exported files and ``DRIFT_STEPS`` for artifacts. ``plot``: for artifacts, where to draw the
-    drift as a PNG.
+    ``file``: an exported .onnx, .tflite or .plan file or a folder of C, held against its artifact (docs/export.md), or
+    an integer artifact, held against the float32 model that it was quantized from (docs/drift.md). ``steps``: how
+    long; by default ``VERIFY_STEPS`` for exported files and ``DRIFT_STEPS`` for artifacts. ``plot``: for artifacts,
+    where to draw the drift as a PNG.
 
     Raises VerificationError, in one sentence that says where, for a file that computes something else, drifts or
     belongs to another model; ArtifactError for a file that is broken; EngineError where its runtime is not installed.
     """
     name = os.fspath(file)
-    if os.path.splitext(name)[1].lower() in (*EXPORTED_SUFFIXES, PLAN_SUFFIX):
+    if os.path.splitext(name)[1].lower() in (*EXPORTED_SUFFIXES, PLAN_SUFFIX) or is_c_folder(name):
         if plot is not None:
             raise VerificationError(f"{name} is an exported file, but a plot shows the drift of an integer artifact")
         return verify_exported(name, against, VERIFY_STEPS if steps is None else steps)

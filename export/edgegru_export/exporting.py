@@ -6,13 +6,17 @@ import os
 import tempfile
 from dataclasses import replace
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from edgegru_export.verification import VerificationReport, verify
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.errors import EdgegruError, ExportError
 from edgegru_runtime.plan import make_plan
 
-FORMATS = ("onnx", "tflite", "plan")
+if TYPE_CHECKING:
+    from edgegru_export.c_export import COptions
+
+FORMATS = ("onnx", "tflite", "plan", "c")
 STATES = ("io", "variables")
 
 
@@ -24,34 +28,48 @@ def export(
     sequence: bool = False,
     state: str = "io",
     allow_int8_state: bool = False,
+    name: str | None = None,
+    target: str = "portable",
+    io: str = "float",
+    layout: str = "plain",
+    with_kernel: bool = True,
     force: bool = False,
 ) -> VerificationReport:
-    """Write ``model`` as ``output`` in ``format`` ("onnx", "tflite", or "plan" for the C runtime), verified; the
-    artifact's scheme decides the precision.
+    """Write ``model`` as ``output`` in ``format``, verified: "onnx", "tflite", "plan" for the C runtime, or "c", a
+    folder of C for any build. The artifact's scheme decides the precision.
 
     ``sequence``: whole sequences instead of steps (float ONNX); ``state``: "io" (states are inputs and outputs) or
     "variables" (inside the file; TFLite); ``allow_int8_state``: full int8 with a coarse int8 state instead of int16
-    (integer TFLite). Raises ExportError for what the format cannot express and for an output that cannot be written or,
-    without ``force``, exists; VerificationError for a file that computes something else. No file is left then, and one
-    that was there before is untouched.
+    (integer TFLite). Of C (docs/export-c.md) ``name``: the model in its identifiers, by default the folder's name;
+    ``target``: whom weights are laid out for; ``io``: "float", or "int" for operands in and integers out; ``layout``:
+    of the folder, for a build system; ``with_kernel``: the kernel's headers too.
+
+    Raises ExportError for what the format cannot express and for an output that cannot be written or, without
+    ``force``, exists; VerificationError for a file that computes something else. No file is left then, and one that was
+    there before is untouched.
     """
-    target = Path(output)
+    place = Path(output)
     _check_options(format, sequence, state, allow_int8_state)
+    c_options = _c_options(format, name, target, io, layout, with_kernel)
+    if c_options is not None:
+        from edgegru_export.c_exporting import export_c
+
+        return export_c(model, place, name, c_options, force)
     try:
-        _check_target(target, format, force)
+        _check_target(place, format, force)
         artifact = model if isinstance(model, Artifact) else read_artifact(model)
         data = _build(artifact, format, sequence, state, allow_int8_state)
-        with tempfile.TemporaryDirectory(prefix=".edgegru-", dir=target.parent) as folder:
-            written = Path(folder, target.name)
+        with tempfile.TemporaryDirectory(prefix=".edgegru-", dir=place.parent) as folder:
+            written = Path(folder, place.name)
             with open(written, "xb") as file:
                 file.write(data)
                 file.flush()
                 os.fsync(file.fileno())
-            report = _verify_written(written, artifact, target)
-            os.replace(written, target)
+            report = _verify_written(written, artifact, place)
+            os.replace(written, place)
     except OSError as error:
-        raise ExportError(f"{target}: cannot be written: {error.strerror}") from error
-    return replace(report, file=os.fspath(target))
+        raise ExportError(f"{place}: cannot be written: {error.strerror}") from error
+    return replace(report, file=os.fspath(place))
 
 
 def _verify_written(written: Path, artifact: Artifact, target: Path) -> VerificationReport:
@@ -73,6 +91,20 @@ def _check_options(format: str, sequence: bool, state: str, allow_int8_state: bo
         raise ExportError(f"the format {format} cannot hold its state in variables, expected tflite")
     if allow_int8_state and format != "tflite":
         raise ExportError(f"an int8 state was allowed for the format {format}, expected tflite")
+
+
+def _c_options(
+    format: str, name: str | None, target: str, io: str, layout: str, with_kernel: bool
+) -> COptions | None:
+    """How C is written; None for other formats, which have no such options."""
+    from edgegru_export.c_export import COptions
+
+    options = COptions(target, io, layout, with_kernel)
+    if format == "c":
+        return options
+    if name is not None or options != COptions():
+        raise ExportError(f"a name, target, io, layout or kernel was chosen for the format {format}, expected c")
+    return None
 
 
 def _check_target(target: Path, format: str, force: bool) -> None:

@@ -8,6 +8,7 @@ itself; on top comes what rounding to float32 costs beside an offset, half a ste
 """
 
 FLOAT_TOLERANCE = 1e-5  # of float files: largest error over max(1, max|value|) …
+C_FLOAT_TOLERANCE = 1e-6  # the same of float C, which is as near to the reference as the runtime's kernels are
 FLOAT_OWN_FACTOR = 2.0  # … or over the float32 reference's own error, where that allows more
 FLOAT_OWN_WALK = 4  # times the steps of the comparison, over which that error is measured before a file is refused
 INTEGER_TOLERANCE = 0.0  # of integer ONNX files: none, every value equal

@@ -9,12 +9,16 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from edgegru_export import tolerances
+from edgegru_export.c_exporting import compiled, is_c_folder
+from edgegru_export.c_parts import network
+from edgegru_export.c_sizes import CSizes
 from edgegru_export.closed_loop import Trajectory, run_parts, run_steps
 from edgegru_export.closeness import OneStep, measure_one_step, other_decisions
 from edgegru_export.dequantization import dequantize
@@ -72,12 +76,13 @@ class VerificationReport:
     """What a verification found; ``str()`` gives one sentence."""
 
     file: str
-    engine: str  # "onnxruntime", "litert", or "kernel" for a plan
+    engine: str  # "onnxruntime", "litert", "kernel" for a plan, "c" for C compiled for this machine
     steps: int
     identity: str  # of the model, the same in the file and in the artifact
     deviations: tuple[Deviation, ...]  # outputs in declared order, then states in execution order
     operators: int | None = None  # of a TFLite file, that one step executes
     one_step: OneStep | None = None  # of an integer TFLite file whose states can be set
+    sizes: tuple[CSizes, ...] = ()  # of C, on the processors of its target
     other_decisions: float | None = None  # the share of steps at which a rounded TFLite file decides otherwise
 
     @property
@@ -100,7 +105,7 @@ class VerificationReport:
     def to_dict(self) -> dict[str, Any]:
         """The same as plain data for JSON."""
         derived = {"passed": self.passed, "largest_error": self.largest_error, "rms_ratio": self.rms_ratio}
-        return {**asdict(self), **derived}
+        return {**asdict(self), **derived, "sizes": [size.to_dict() for size in self.sizes]}
 
     def __str__(self) -> str:
         verdict = "computes" if self.passed else "does not compute"
@@ -117,13 +122,15 @@ class VerificationReport:
         if self.passed and self.operators is not None:
             shown.append(f"{self.operators} operators a step")
         where = f"in {self.engine} over {self.steps} closed-loop steps"
-        return f"{self.file} {verdict} what its model computes {where}: {'; '.join(shown)}"
+        sentence = f"{self.file} {verdict} what its model computes {where}: {'; '.join(shown)}"
+        return "\n".join([sentence, *map(str, self.sizes)])
 
 
 def verify(
     file: str | os.PathLike[str], against: Artifact | str | os.PathLike[str], steps: int = tolerances.VERIFY_STEPS
 ) -> VerificationReport:
-    """Run an exported ``.onnx``, ``.tflite`` or ``.plan`` file against the artifact that it was exported from.
+    """Run an exported ``.onnx``, ``.tflite`` or ``.plan`` file, or a folder of C, against the artifact that it was
+    exported from.
 
     ``steps``: at least ``tolerances.VERIFY_STEPS``. Raises VerificationError, with the largest error, for a file that
     computes something else or belongs to another model, ArtifactError for a file that is broken, EngineError where its
@@ -132,9 +139,12 @@ def verify(
     name = os.fspath(file)
     if steps < tolerances.VERIFY_STEPS:
         raise VerificationError(f"{steps} steps were asked for, expected at least {tolerances.VERIFY_STEPS}")
+    if is_c_folder(name):
+        return _verify_c(name, against if isinstance(against, Artifact) else read_artifact(against), steps)
     suffix = os.path.splitext(name)[1].lower()
     if suffix not in (*EXPORTED_SUFFIXES, PLAN_SUFFIX):
-        raise VerificationError(f"{name} is no exported file, expected one that ends in .onnx, .tflite or .plan")
+        expected = "one that ends in .onnx, .tflite or .plan, or a folder of C"
+        raise VerificationError(f"{name} is no exported file, expected {expected}")
     artifact = against if isinstance(against, Artifact) else read_artifact(against)
     verify_identity(artifact)
     if suffix == PLAN_SUFFIX:
@@ -166,6 +176,18 @@ def _verify_plan(name: str, artifact: Artifact, steps: int) -> VerificationRepor
         raise VerificationError(f"{name} is not the plan of this model: it differs from byte {at} on; export it again")
     deviations = tuple(_deviations(build_engine(artifact, "kernel"), None, artifact, steps))
     report = VerificationReport(name, "kernel", steps, artifact.config.identity, deviations)
+    if not report.passed:
+        raise VerificationError(str(report))
+    return report
+
+
+def _verify_c(name: str, artifact: Artifact, steps: int) -> VerificationReport:
+    """A folder of C, compiled for this machine: integers in every bit, floats within the kernel's own bound."""
+    with compiled(Path(name), artifact) as engine:
+        behind = network(artifact)  # the front end is in files of its own
+        deviations = tuple(_deviations(engine, None, behind, steps, tolerances.C_FLOAT_TOLERANCE))
+        found = engine.sizes
+    report = VerificationReport(name, "c", steps, artifact.config.identity, deviations, sizes=found)
     if not report.passed:
         raise VerificationError(str(report))
     return report
@@ -222,13 +244,19 @@ def _check_formulation(exported: ExportedFile, artifact: Artifact) -> None:
             )
 
 
-def _deviations(engine: Engine, exported: ExportedFile | None, artifact: Artifact, steps: int) -> Iterator[Deviation]:
+def _deviations(
+    engine: Engine,
+    exported: ExportedFile | None,
+    artifact: Artifact,
+    steps: int,
+    float_tolerance: float = tolerances.FLOAT_TOLERANCE,
+) -> Iterator[Deviation]:
     """Closed loop on both sides: each output and state with what is allowed for this scheme.
 
-    ``exported``: the file that the engine runs, None for the kernel.
+    ``exported``: the file that the engine runs, None for the kernel and for C.
     """
     if artifact.config.scheme == "float32":
-        yield from _float_deviations(engine, exported, artifact, steps)
+        yield from _float_deviations(engine, exported, artifact, steps, float_tolerance)
     elif artifact.config.static:
         yield from _integer_deviations(engine, artifact, steps)
     else:
@@ -236,7 +264,7 @@ def _deviations(engine: Engine, exported: ExportedFile | None, artifact: Artifac
 
 
 def _float_deviations(
-    engine: Engine, exported: ExportedFile | None, artifact: Artifact, steps: int
+    engine: Engine, exported: ExportedFile | None, artifact: Artifact, steps: int, share: float
 ) -> Iterator[Deviation]:
     inputs = gaussian_input(artifact, steps)
     expected = run_steps(Reference(artifact), artifact, inputs)
@@ -251,24 +279,30 @@ def _float_deviations(
         found = run_steps(engine, artifact, inputs, states=exported is None or exported.state == "io")
     measures = measures_by_name(artifact.config, expected)
     own = {name: measures[name].errors(expected[name], exact[name])[0] for name in found}
-    deviations = list(_held_to_own_error(found, expected, own, measures))
+    deviations = list(_held_to_own_error(found, expected, own, measures, share))
     if not all(deviation.passed for deviation in deviations):
         # Where a model magnifies rounding, its largest error is made in a few moments, which a short walk may miss.
         longer = gaussian_input(artifact, steps * tolerances.FLOAT_OWN_WALK)
         single, double = (run_steps(Reference(artifact, d), artifact, longer) for d in (np.float32, np.float64))
         own = {name: max(own[name], measures[name].errors(single[name], double[name])[0]) for name in found}
-        deviations = list(_held_to_own_error(found, expected, own, measures))
+        deviations = list(_held_to_own_error(found, expected, own, measures, share))
     yield from deviations
 
 
 def _held_to_own_error(
-    found: Trajectory, expected: Trajectory, own: Mapping[str, float], measures: Mapping[str, Measure]
+    found: Trajectory,
+    expected: Trajectory,
+    own: Mapping[str, float],
+    measures: Mapping[str, Measure],
+    share: float,
 ) -> Iterator[Deviation]:
-    """Float files: ``own`` is the largest difference of the float32 reference from the float64 one, by name."""
+    """Float files: ``own`` is the largest difference of the float32 reference from the float64 one, by name; at least
+    ``share`` of the largest magnitude is allowed.
+    """
     for name, values in found.items():
         measure = measures[name]
         largest, rms = measure.errors(values, expected[name])
-        tolerance = tolerances.FLOAT_TOLERANCE * measure.magnitude
+        tolerance = share * measure.magnitude
         allowed = max(tolerance, tolerances.FLOAT_OWN_FACTOR * own[name]) + measure.resolution
         yield Deviation(name, largest, allowed, rms, None, measure.of_spread)
 

@@ -152,7 +152,10 @@ def _parser(prog: str) -> argparse.ArgumentParser:
         "--beam", metavar="N", type=_positive, default=4, help="hypotheses kept; 1: greedy (default %(default)d)"
     )
 
-    info = commands.add_parser("info", help="show what a model file holds")
+    on_host = "With --target TARGET [--io int]: the flash, RAM and stack that an artifact takes as exported C."
+    info = commands.add_parser(
+        "info", help="show what a model file holds", epilog=on_host if prog == "edgegru" else None
+    )
     info.add_argument("model", metavar="MODEL", help="an artifact, or an exported .onnx or .tflite file")
     info.add_argument("--json", action="store_true", help="print one JSON object instead of text")
 
