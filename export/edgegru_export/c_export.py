@@ -43,15 +43,15 @@ class COptions:
 def c_model(artifact: Artifact, options: COptions) -> CModel:
     """Tables, memory and statements. Raises ExportError, by name, for what C cannot express."""
     config = artifact.config
+    if config.attention is not None:
+        found = f"node {config.attention.name} is of kind attention"
+        raise ExportError(f"{found}, which C export does not know; use the plan of the C runtime")
     if config.scheme == "float32":
         if options.io == "int":
             raise ExportError("the model's scheme is float32, expected a static one for integers in and out")
         return write_float(decode(network(artifact)))
     if not config.static:
         raise ExportError(f"C has no form for the scheme {config.scheme}, expected float32 or a static one")
-    if config.attention is not None:
-        found = f"node {config.attention.name} is of kind attention"
-        raise ExportError(f"{found}, which C export does not know; use the plan of the C runtime")
     return write_integer(decode(network(artifact)), PACKINGS[options.target], options.io == "float")
 
 
