@@ -18,6 +18,7 @@ SAYS = {
     "forecasting": "the coming hours, redrawn at every hour",
     "anomalies": "alarms, with their time, learned from normal values alone",
     "sentiment": "whether a sentence praises or blames, after every word: text in, the tokenizer inside the model",
+    "translator": "German captions in English, with attention and a beam, a sentence at a time",
     "polyphonic_music": "which keys sound next",
     "japanese_vowels": "who is speaking: `make demo`",
 }
@@ -34,6 +35,7 @@ def table() -> str:
 def reached_and_beside() -> dict[str, tuple[str, str]]:
     """Of each recipe, in the order of the table."""
     activity, digits, sentiment = (read(name) for name in ("activity", "spoken_digits", "sentiment"))
+    translator = read("translator")
     hours, alarms = read("forecasting_recipe")["24"], read("anomalies")
     chorales = read("polyphonic_music")["JSB_Chorales"]["summary"]["int8_test_nll"]
     vowels = read("japanese_vowels")["summary"]["int8_accuracy"]
@@ -59,6 +61,10 @@ def reached_and_beside() -> dict[str, tuple[str, str]]:
         "sentiment": (
             f"accuracy {shown([run['int8'] for run in sentiment['runs']], 3)}",
             f"{sentiment['baseline']:.3f}, naive Bayes",
+        ),
+        "translator": (
+            f"BLEU {statistics.mean(run['int8']['bleu'] for run in translator['runs']):.1f}",
+            f"{translator['baseline']['bleu']:.1f}, the nearest sentence's translation",
         ),
         "polyphonic_music": (
             f"{chorales['mean']:.2f} ± {chorales['sd']:.2f} nats a frame of a chorale",

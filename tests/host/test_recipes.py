@@ -256,3 +256,11 @@ def test_the_nearest_sentence_is_found(recipe: Recipe) -> None:
     assert [memory.translate(text) for text in ("Der Hund.", "ein Mann", "zwei hunde", "nichts")] == [
         "dog", "man", "two", "dog",
     ]  # fmt: skip
+
+
+def test_the_page_of_the_translator_tells_the_numbers_that_were_measured(recipe: Recipe) -> None:
+    run = recipe("translator")
+    found = json.loads((ROOT / "benchmarks" / "results" / "translator.json").read_text(encoding="utf-8"))
+    page = (EXAMPLES / "translator" / "README.md").read_text(encoding="utf-8")
+    assert run.table(found["baseline"], found["runs"]) in page
+    assert ("One training so far" in page) == (len(found["runs"]) == 1)
