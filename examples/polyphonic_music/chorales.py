@@ -35,14 +35,15 @@ def write_chorales(file: Path) -> Path:
 
 
 def chorale(generator: np.random.Generator) -> np.ndarray:
-    """A piece: (frames, 88), 1 where a key sounds. From chord to chord each voice goes the shortest way."""
+    """A piece: (frames, 88), 1 where a key sounds. Each voice goes the shortest way."""
     tonic, degree = int(generator.choice(TONICS)), 0
     voices = [int(generator.integers(low + 4, high - 3)) for low, high in RANGES]
     frames: list[list[int]] = []
     length = int(generator.integers(32, 49))
     while len(frames) < length or degree != 0:
         chord = [(tonic + SCALE[(degree + third) % 7]) % 12 for third in (0, 2, 4)]
-        voices = [nearest(voice, chord if place < 3 else chord[:1], RANGES[place]) for place, voice in enumerate(voices)]
+        chords = [chord, chord, chord, chord[:1]]  # the bass has the root
+        voices = [nearest(voice, *given) for voice, *given in zip(voices, chords, RANGES, strict=True)]
         frames += [voices] * CHORD_FRAMES
         degree = int(generator.choice(FOLLOWS[degree]))
     roll = np.zeros((len(frames), KEYS), np.uint8)

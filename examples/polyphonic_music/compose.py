@@ -19,7 +19,9 @@ from edgegru_runtime import load
 from edgegru_runtime.errors import EdgegruError
 
 
-def continued(stream, keys: Sequence[int], beginning: Sequence[set[int]], seed: int, least: float) -> Iterator[set[int]]:
+def continued(
+    stream, keys: Sequence[int], beginning: Sequence[set[int]], seed: int, least: float
+) -> Iterator[set[int]]:
     """Frames that follow a beginning, without end. ``keys``: the MIDI numbers of the model's inputs and outputs.
 
     A key that is less likely than ``least`` does not sound. Probabilities are taken in units of 2^-16, which those of

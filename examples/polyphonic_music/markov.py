@@ -13,7 +13,7 @@ SMOOTHING = 1.0  # added to every count
 
 
 def nll(train: Sequence[LabelledSequence], test: Sequence[LabelledSequence]) -> float:
-    """Nats a frame of ``test``, of the chains that ``train`` gives. x and target: (T, keys), those of the next frame."""
+    """Nats a frame of ``test``, of the chains that ``train`` gives. x, target: (T, keys), of the next frame."""
     now, then = frames(train)
     sounding = [then[now[:, key] == before, key] for key in range(now.shape[1]) for before in (0.0, 1.0)]
     likely = np.array([(one.sum() + SMOOTHING) / (len(one) + 2.0 * SMOOTHING) for one in sounding]).reshape(-1, 2)

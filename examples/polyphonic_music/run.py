@@ -10,7 +10,6 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -24,13 +23,12 @@ from markov import nll
 import edgegru
 from edgegru.configuration import load_config
 from edgegru.data import labelled_sequences
-from edgegru.recipe import FILES, costs, costs_text, mean_text
+from edgegru.recipe import FILES, costs, costs_text, scores, scores_text, train
 from edgegru_runtime import load
-from edgegru_runtime.errors import EdgegruError, VerificationError
+from edgegru_runtime.errors import EdgegruError
 
 HERE = Path(__file__).resolve().parent
 SETS = {"JSB_Chorales": HERE / "config_jsb.toml", "Nottingham": HERE / "config_nottingham.toml"}
-EXPORTS = {"ONNX": "onnx", "TFLite": "tflite"}
 MADE_UP = "made up"
 FEW = {"training": {"epochs": 30, "averaging": 0.98}}  # pieces
 
@@ -70,20 +68,10 @@ def measure(name: str, file: Path, folder: Path, seed: int) -> dict[str, Any]:
     config = load_config(SETS.get(name, SETS["JSB_Chorales"]))
     if name == MADE_UP:
         config = replace(config, **{part: replace(getattr(config, part), **values) for part, values in FEW.items()})
-    started = time.monotonic()
-    model = edgegru.train(config, data=file, seed=seed, output=folder)
-    seconds = round(time.monotonic() - started)
-    edgegru.quantize(model, file, folder / FILES["int8"], force=True)
-    found = {"validation": edgegru.evaluate(model, file, part="validation").metrics["nll"]}
-    for kind, one in FILES.items():
-        try:
-            if kind in EXPORTS:
-                edgegru.export(folder / FILES["int8"], folder / one, format=EXPORTS[kind], force=True)
-            found[kind] = edgegru.evaluate(folder / one, file, part="test").metrics["nll"]
-        except VerificationError as error:
-            print(error, file=sys.stderr)
-            found[kind] = None
-    return {"seed": seed, **found, **costs(folder / FILES["int8"]), "train_seconds": seconds}
+    seconds = train(config, file, folder, seed)
+    found = scores(folder, lambda model: edgegru.evaluate(model, file, part="test").metrics["nll"])
+    validation = edgegru.evaluate(folder / FILES["float"], file, part="validation").metrics["nll"]
+    return {"seed": seed, "validation": validation, **found, **costs(folder / FILES["int8"]), "train_seconds": seconds}
 
 
 def baseline(model: Path, file: Path) -> float:
@@ -104,11 +92,7 @@ def table(name: str, baseline: float, runs: Sequence[dict[str, Any]]) -> str:
     """A row for each method, then the costs."""
     lines = [f"\n| {name.replace('_', ' ')} | nats a frame |", "|---|---|"]
     lines.append(f"| Markov chain of each key | {baseline:.3f} |")
-    for kind in FILES:
-        kept = [run[kind] for run in runs if run[kind] is not None]
-        refused = f"{len(runs) - len(kept)} of {len(runs)} refused by their verification"
-        text = mean_text(kept, 3) if kept else refused
-        lines.append(f"| GRU, {kind} | {text}{f' ({refused})' if 0 < len(kept) < len(runs) else ''} |")
+    lines += [f"| GRU, {kind} | {scores_text(runs, kind, 3)} |" for kind in FILES]
     return "\n".join([*lines, "", costs_text(runs)])
 
 

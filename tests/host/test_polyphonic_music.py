@@ -160,7 +160,7 @@ def test_an_export_that_is_refused_is_said_to_be(
     monkeypatch.setattr(run.edgegru, "export", refusing)
     found = run.measure(run.MADE_UP, run.write_chorales(tmp_path / "chorales.mat"), tmp_path, 0)
     assert found["TFLite"] is None and found["ONNX"] == found["int8"]
-    assert "| GRU, TFLite | 1 of 1 refused by their verification |" in run.table("made up", 1.0, [found])
+    assert "| GRU, TFLite | 1 of 1 refused by verification |" in run.table("made up", 1.0, [found])
 
 
 def test_compose_says_what_it_cannot_use(music: dict[str, ModuleType], tmp_path: Path) -> None:
