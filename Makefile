@@ -37,6 +37,8 @@ examples: $(INSTALLED)
 	$(VENV)/bin/python examples/spoken_digits/run.py
 	$(VENV)/bin/python examples/sentiment/run.py
 	$(VENV)/bin/python examples/translator/run.py
+	$(VENV)/bin/python examples/text_predictor/run.py
+	$(VENV)/bin/python examples/polyphonic_music/run.py
 	$(VENV)/bin/python examples/forecasting/run.py
 	$(VENV)/bin/python examples/anomalies/run.py
 	$(VENV)/bin/python examples/cortex_m/run.py

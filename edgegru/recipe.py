@@ -3,15 +3,18 @@
 from __future__ import annotations
 
 import statistics
+import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import edgegru
 from edgegru.configuration import TrainConfig
+from edgegru_runtime.errors import VerificationError
 
 FILES = {"float": "model.safetensors", "int8": "int8.safetensors", "ONNX": "int8.onnx", "TFLite": "int8.tflite"}
+EXPORTS = ("ONNX", "TFLite")
 
 
 def build(
@@ -21,18 +24,51 @@ def build(
 
     ``keep``: nodes of another scheme, as ``edgegru.quantize`` takes them. Raises what train, quantize and export raise.
     """
+    seconds = train(config, data, folder, seed, keep)
+    export(folder)
+    return costs(folder / FILES["int8"]) | {"train_seconds": seconds}
+
+
+def train(
+    config: TrainConfig | Path, data: Path, folder: Path, seed: int, keep: Mapping[str, str] | None = None
+) -> int:
+    """The part of ``build`` before the exports. Returns how many seconds training took."""
     started = time.monotonic()
     model = edgegru.train(config, data=data, seed=seed, output=folder)
-    seconds = time.monotonic() - started
+    seconds = round(time.monotonic() - started)
     edgegru.quantize(model, data, folder / FILES["int8"], keep=keep, force=True)
-    export(folder)
-    return costs(folder / FILES["int8"]) | {"train_seconds": round(seconds)}
+    return seconds
 
 
-def export(folder: Path) -> None:
+def export(folder: Path, names: Sequence[str] = EXPORTS) -> None:
     """The int8 model in ``folder`` as ONNX and TFLite, verified."""
-    for name in ("ONNX", "TFLite"):
+    for name in names:
         edgegru.export(folder / FILES["int8"], folder / FILES[name], format=name.lower(), force=True)
+
+
+def scores(folder: Path, score: Callable[[Path], float]) -> dict[str, float | None]:
+    """What ``score`` gives for each file of ``FILES``, of which those of ``EXPORTS`` are made here.
+
+    None for an export that its verification refuses.
+    """
+    found: dict[str, float | None] = {}
+    for name, file in FILES.items():
+        try:
+            export(folder, [name] if name in EXPORTS else [])
+            found[name] = score(folder / file)
+        except VerificationError as error:
+            print(error, file=sys.stderr)
+            found[name] = None
+    return found
+
+
+def scores_text(runs: Sequence[Mapping[str, Any]], name: str, digits: int) -> str:
+    """``mean_text`` of what ``scores`` gave, and how many exports were refused."""
+    kept = [run[name] for run in runs if run[name] is not None]
+    if len(kept) == len(runs):
+        return mean_text(kept, digits)
+    refused = f"{len(runs) - len(kept)} of {len(runs)} refused by verification"
+    return f"{mean_text(kept, digits)}, {refused}" if kept else refused
 
 
 def costs(model: Path) -> dict[str, Any]:

@@ -15,7 +15,16 @@ from edgegru_export.saving import save_artifact
 from edgegru_runtime.sources.opening import _KINDS
 from edgegru_runtime.sources.sockets import CONNECT_SECONDS, MAX_PEERS
 from edgegru_runtime.sources.source import Waits
-from tests.builders import in_blocks, random_artifact, random_config, random_floats
+from tests.builders import (
+    TOKENS,
+    changed,
+    in_blocks,
+    mixed_config,
+    random_artifact,
+    random_config,
+    random_floats,
+    with_tokenizer,
+)
 
 DOCUMENT = (Path(__file__).parents[2] / "docs" / "sources.md").read_text()
 COMMANDS = re.findall(r"^\$ (.*)$", DOCUMENT, re.MULTILINE)
@@ -24,6 +33,8 @@ COMMANDS = re.findall(r"^\$ (.*)$", DOCUMENT, re.MULTILINE)
 @pytest.fixture(autouse=True)
 def _model_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     save_artifact(random_artifact(0, 3, (5,)), tmp_path / "model.safetensors")
+    text = changed(with_tokenizer(mixed_config(**TOKENS)))
+    save_artifact(random_floats(text, 0), tmp_path / "text.safetensors")
     sound = in_blocks(random_config(160, rate=8000), 160)
     save_artifact(random_floats(sound, 0), tmp_path / "sound.safetensors")
     with wave.open(str(tmp_path / "hello.wav"), "wb") as file:
@@ -33,7 +44,7 @@ def _model_here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_there_are_commands() -> None:
-    assert len(COMMANDS) == 8
+    assert len(COMMANDS) == 9
 
 
 @pytest.mark.parametrize("command", COMMANDS)

@@ -259,7 +259,7 @@ def test_a_wrong_header_is_named_with_its_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("options", "message"),
     [
-        ({"format": "mp3"}, "format is 'mp3', expected one of auto, csv, jsonl, s16le, f32le, wav"),
+        ({"format": "mp3"}, "format is 'mp3', expected one of auto, csv, jsonl, s16le, f32le, wav, text"),
         ({"channels": 3}, "channels is given and the format is auto, expected s16le or f32le"),
         ({"scale": 2.0}, "scale is given and the format is auto, expected s16le, f32le or wav"),
         ({"channels": 1, "format": "wav"}, "channels is given and the format is wav, expected s16le or f32le"),

@@ -30,6 +30,7 @@ HAPPENINGS = (
     "controls",
     "events",
     "results_dropped",
+    "malformed",
 )
 NAMES = ("read", *FATES, *HAPPENINGS)
 _USUAL = frozenset(("read", "processed", "steps", "controls", "events"))
@@ -47,7 +48,8 @@ class Counters:
     ``long_gaps`` that are too long to fill, ``clock_steps``: the clock was set back, came or went; ``resets`` of the
     stream; ``rate_mismatches`` between input and model; ``clipped`` input values outside the calibrated range;
     ``cut_off``: samples that entered, but were too few for a step before a reset or the end; ``controls``: messages
-    that steer the run; ``events``: labels switched on or off; ``results_dropped`` by a full buffer on their way out.
+    that steer the run; ``events``: labels switched on or off; ``results_dropped`` by a full buffer on their way out;
+    ``malformed``: bytes of a text that were no UTF-8 and were replaced, counted as characters.
     """
 
     __slots__ = NAMES
@@ -76,6 +78,7 @@ class Counters:
     controls: int
     events: int
     results_dropped: int
+    malformed: int
 
     def __init__(self) -> None:
         for name in NAMES:

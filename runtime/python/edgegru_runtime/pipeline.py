@@ -20,7 +20,7 @@ from edgegru_runtime.errors import InputError, StateError
 from edgegru_runtime.lane import Lane
 from edgegru_runtime.model import Model
 from edgegru_runtime.model_config import DecisionConfig
-from edgegru_runtime.record import Block, Control, Frame, Item, Record, Refusal
+from edgegru_runtime.record import Block, Control, Frame, Item, Mark, Record, Refusal, Word
 from edgegru_runtime.result import Event, Result
 from edgegru_runtime.stream import matrix
 
@@ -77,6 +77,8 @@ class Pipeline:
         self._reset_every = _reset_steps(handling, model.config.input.step_rate)
         self._channels, self._block_size = model.config.input.size, model.config.input.step_size
         self._in_blocks = model.config.input.samples_per_step > 1
+        tokenizer = model.config.input.tokenizer
+        self._tokens = None if tokenizer is None else tokenizer.tokens
         self._adopt(model, decision)
         self._plain = self._new_conditioning().trivial and self._reset_every is None and not self._in_blocks
         if not handling.keyed:
@@ -178,6 +180,24 @@ class Pipeline:
             begun = len(lane.block or ()) // self._channels  # of the next block
             self._advance(lane, block.sample(block.samples - 1 - begun), x)
 
+    def _take_word(self, lane: Lane, word: Word) -> None:
+        """The tokens of a word, one after another."""
+        remaining = iter(word.records)
+        step = self._step if self._plain else self._take_conditioned
+        try:
+            for record in remaining:
+                step(lane, record)
+        finally:
+            self.counters.unfinished += len([*remaining])
+
+    def _take_mark(self, lane: Lane, mark: Mark) -> None:
+        """The end of a recording, with which every stream is expected to begin anew, is no reset that is counted."""
+        if mark.what == "malformed":
+            self.counters.malformed += 1
+        else:
+            self._clipped += lane.reset()
+            lane.conditioning.forget()
+
     def _conditioned(self, lane: Lane, record: Record) -> tuple[bool, Iterable[Record]]:
         """Whether to reset the stream, and the samples to step it with: none for a record that is refused."""
         try:
@@ -224,7 +244,10 @@ class Pipeline:
         if self._observe is not None:
             self._observe(lane, sample, outputs)
         if events or self._emit_all:
-            self._emit(lane, index, sample.t, outputs, events, step_us)
+            text = None
+            if self._tokens is not None:  # the row that an embedding reads
+                text = self._tokens[max(0, min(int(sample.x[0] + 0.5), len(self._tokens) - 1))]
+            self._emit(lane, index, sample.t, outputs, events, step_us, text)
 
     def _emit(
         self,
@@ -234,11 +257,12 @@ class Pipeline:
         outputs: tuple[Sequence[float], ...],
         events: Sequence[Event],
         step_us: float | None,
+        text: str | None = None,
     ) -> None:
         self.counters.events += len(events)
         decisions = lane.decisions
         shown = step_us if self._handling.timing else None
-        self._write(Result(lane.key, index, t, outputs, decisions.on, events, decisions.score, shown))
+        self._write(Result(lane.key, index, t, outputs, decisions.on, events, decisions.score, shown, text))
 
     def _take_keyed(self, item: Item) -> None:
         if item.__class__ is Frame:
@@ -359,6 +383,10 @@ class Pipeline:
     def _take_other(self, item: Item) -> None:
         if isinstance(item, Block):
             self._take_block(self.lanes[""], item)
+        elif isinstance(item, Word):
+            self._take_word(self.lanes[""], item)
+        elif isinstance(item, Mark):
+            self._take_mark(self.lanes[""], item)
         elif isinstance(item, Refusal):
             self._refuse(item, item.reason)
         elif isinstance(item, Control):
@@ -420,7 +448,9 @@ def records_in(item: Item) -> int:
         return 1
     if isinstance(item, Block):
         return item.samples
-    return len(item.xs) if isinstance(item, Frame) else int(not isinstance(item, Control))
+    if isinstance(item, Word):
+        return len(item.records)
+    return len(item.xs) if isinstance(item, Frame) else int(not isinstance(item, (Control, Mark)))
 
 
 def _reset_steps(handling: Handling, rate: float | None) -> int | None:

@@ -61,7 +61,23 @@ class Block(NamedTuple):
         return Record(self.xs[number * size : (number + 1) * size], t, "", place)
 
 
-Item = Record | Refusal | Control | Frame | Block
+class Word(NamedTuple):
+    """A word that is several tokens: all of them or none are behind what was read, so that none is taken twice."""
+
+    records: tuple[Record, ...]
+    place: int = 0
+    end: int = 0
+
+
+class Mark(NamedTuple):
+    """What there is in a text besides tokens: the end of a "recording", or bytes that are "malformed"."""
+
+    what: str
+    place: int = 0
+    end: int = 0
+
+
+Item = Record | Refusal | Control | Frame | Block | Word | Mark
 
 
 def time_of(place: int, rate: float) -> float:

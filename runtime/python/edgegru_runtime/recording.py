@@ -8,7 +8,7 @@ from math import isfinite, isnan
 from types import TracebackType
 
 from edgegru_runtime.errors import EdgegruError
-from edgegru_runtime.record import Control, Frame, Item, Record, Refusal
+from edgegru_runtime.record import Control, Frame, Item, Mark, Record, Refusal, Word
 
 
 class Recorder:
@@ -51,6 +51,11 @@ class Recorder:
         elif isinstance(item, Control):
             key = "" if item.key is None else f",{self._key}:{json.dumps(item.key)}"
             yield f'{{"control":{json.dumps(item.action)}{key}}}\n'
+        elif isinstance(item, Word):
+            yield from map(self._line, item.records)
+        elif isinstance(item, Mark):
+            if item.what == "recording":
+                yield '{"control":"reset"}\n'
         else:
             assert isinstance(item, Refusal)
 

@@ -28,3 +28,4 @@ class Result(NamedTuple):
     events: Sequence[Event]
     score: float | None = None  # of the residual, where residuals are scored
     step_us: float | None = None  # the step's time, where it is measured
+    text: str | None = None  # of the token that the step read, where the model reads text

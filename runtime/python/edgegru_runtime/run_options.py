@@ -28,7 +28,8 @@ unix:PATH, unix-listen:PATH, mqtt://HOST/TOPIC, iio:DEVICE or iio-buffer:DEVICE.
 
 CSV needs a header that names the model's channels (any order, other columns are ignored), or --columns, or exactly its
 columns and no header. JSONL takes {"ax": 0.1, "ay": 0.2}, {"x": [0.1, 0.2]} or [0.1, 0.2]. A column or field t or
-timestamp is the record's time. Sound is a file NAME.wav, or numbers of 16 bits in --format s16le or wav."""
+timestamp is the record's time. Sound is a file NAME.wav, or numbers of 16 bits in --format s16le or wav. Text is read
+as it is by a model with a tokenizer: a step for each of its tokens."""
 
 # Field of the decision → option, metavar, help.
 _DECISION_OPTIONS = {
@@ -120,7 +121,9 @@ def run_parameters(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _add_source(group: Any) -> None:
     group.add_argument("--source", metavar="INPUT", help="the same as INPUT")
-    group.add_argument("--format", choices=FORMATS, default="auto", help="auto: wav by the name, else CSV or JSONL")
+    group.add_argument(
+        "--format", choices=FORMATS, default="auto", help="auto: wav by the name, text by the model, else CSV or JSONL"
+    )
     group.add_argument("--columns", metavar="A,B,C", type=_names, default=(), help="of CSV without a header, or of IIO")
     group.add_argument("--channels", metavar="N", type=_positive, help="in a raw sample; has to be the model's number")
     group.add_argument("--streams", metavar="N", type=_positive, default=1, help="sensors in a raw frame (default 1)")

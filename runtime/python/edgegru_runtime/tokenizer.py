@@ -112,6 +112,11 @@ class Splitter:
                     found += self.finish()
         return found
 
+    @property
+    def begun(self) -> str:
+        """The word that was begun and is not complete, "" where none was."""
+        return self._word
+
     def finish(self) -> list[str]:
         """The word that was begun, if one was."""
         word, self._word = self._word, ""

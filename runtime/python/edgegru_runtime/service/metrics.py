@@ -41,6 +41,7 @@ _DESCRIPTIONS = {  # of counters; one that has none here is called by its name
     "controls": "Messages that steered the run.",
     "events": "Times a label was switched on or off.",
     "results_dropped": "Results lost because an output did not take them.",
+    "malformed": "Characters put in place of bytes that were no UTF-8.",
 }
 
 

@@ -22,7 +22,8 @@ class CsvLines:
         self._config = config
         self._emit_events = emit == "events"
         self._cells: list[_Cells] = []
-        columns = ["stream", "i", "t"]
+        self._of_text = config.input.tokenizer is not None
+        columns = ["stream", "i", "t", *(["text"] if self._of_text else [])]
         if self._emit_events:
             columns += ["event", "label", "p"] + (["output"] if len(config.outputs) > 1 else [])
         else:
@@ -36,6 +37,8 @@ class CsvLines:
     def lines(self, result: Result) -> str:
         """The row of a result, or the rows of its events, each with its end."""
         start = [_field(result.key), str(result.index), _time(result.t)]
+        if self._of_text:
+            start.append(_field(result.text or ""))
         if self._emit_events:
             return "".join([_row(start + self._event(*event)) for event in result.events])
         cells = start

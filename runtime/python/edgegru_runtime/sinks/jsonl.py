@@ -31,10 +31,12 @@ class JsonLines:
 
     def lines(self, result: Result) -> str:
         """The lines of a result, each with its end; none where only events are wanted and there is none."""
-        key, index, t, outputs, _, events, score, step_us = result
+        key, index, t, outputs, _, events, score, step_us, read = result
         start = f'{{"stream":{quoted(key)},"i":{index}' if key else f'{{"i":{index}'
         if t is not None:
             start += f',"t":{_time(t)}'
+        if read is not None:
+            start += f',"text":{quoted(read)}'
         if self._emit_events:
             return "".join([f"{start},{self._event(event)}}}\n" for event in events])
         if self._plain is not None and not events and score is None and step_us is None:  # nearly all are like this

@@ -22,6 +22,7 @@ __all__ = ["SourceOptions", "format_of", "open_source"]
 _KINDS = (
     "serial:", "tcp://", "unix:", "tcp-listen://", "unix-listen:", "mqtt://", "mqtts://", "iio:", "iio-buffer:"
 )  # fmt: skip
+_BYTES = ("tcp", "unix")  # what sends them without any frame around, as a file has them
 
 
 def open_source(spec: str, config: ModelConfig, options: SourceOptions, warn: Warn) -> Source:
@@ -30,9 +31,16 @@ def open_source(spec: str, config: ModelConfig, options: SourceOptions, warn: Wa
     ``warn`` is told when a device or a peer is lost, and when it is back. Raises InputError where ``options`` do not
     fit the model or the kind of source, or it cannot be opened; EngineError where it needs a package.
     """
-    options = replace(options, format=format_of(spec, options.format))
-    _check(options)
     kind = next((kind for kind in _KINDS if spec.startswith(kind)), None)
+    options = replace(options, format=format_of(spec, options.format))
+    of_text = config.input.tokenizer is not None
+    if of_text and options.format == "auto" and not options.columns and (kind is None or kind.startswith(_BYTES)):
+        options = replace(options, format="text")
+    _check(options)
+    if of_text and options.format in STEADY_FORMATS:
+        raise InputError(f"the format is {options.format} and the model reads tokens, expected text, or csv or jsonl")
+    if options.format == "text" and kind is not None and not kind.startswith(_BYTES):
+        raise InputError(f"{spec}: the format is text, expected a file, a pipe or a socket")
     if kind is None:
         if "://" in spec:
             raise InputError(f"{spec}: is no known kind of input, expected a file, -, or one of {', '.join(_KINDS)}")
@@ -87,6 +95,9 @@ def _check(options: SourceOptions) -> None:
         if getattr(options, name) != getattr(SourceOptions, name, None) and options.format not in formats:
             expected = "CSV or JSONL" if formats is TEXT_FORMATS else f"{', '.join(formats[:-1])} or {formats[-1]}"
             raise InputError(f"{name} is given and the format is {options.format}, expected {expected}")
+    if options.format == "text" and (options.stamp or options.replay_speed is not None):
+        name = "stamp" if options.stamp else "replay_speed"
+        raise InputError(f"{name} is given and the format is text, which has no times, expected another format")
     if options.columns and options.format == "jsonl":
         raise InputError("columns is given and the format is jsonl, expected CSV")
     for name, value in (("streams", options.streams), ("chunk", options.chunk)):

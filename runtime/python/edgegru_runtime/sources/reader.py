@@ -55,6 +55,10 @@ def new_reader(config: ModelConfig, options: SourceOptions, *, joins: bool = Fal
         from edgegru_runtime.sources.wav import WavReader
 
         return WavReader(config, options)
+    if options.format == "text":
+        from edgegru_runtime.sources.typed import TypedReader
+
+        return TypedReader(config)
     from edgegru_runtime.sources.text import TextReader
 
     return TextReader(config, options, joins=joins)

@@ -12,7 +12,7 @@ from edgegru_runtime.record import Item, Record
 TEXT_FORMATS = ("auto", "csv", "jsonl")
 RAW_FORMATS = ("s16le", "f32le")
 STEADY_FORMATS = (*RAW_FORMATS, "wav")  # binary numbers at a steady rate
-FORMATS = (*TEXT_FORMATS, *STEADY_FORMATS)
+FORMATS = (*TEXT_FORMATS, *STEADY_FORMATS, "text")
 CHUNK_BYTES = 2**14  # what comes of them stays in a processor's cache
 
 Warn = Callable[[str], None]  # takes one sentence for whoever watches the run
