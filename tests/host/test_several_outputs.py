@@ -309,6 +309,12 @@ def test_the_command_line(
     assert said[-1]["recording_label"]["label"] == "Play"
 
 
+def test_cells_are_compared_on_both_outputs(commands: Path) -> None:
+    compared = edgegru.compare(configured(epochs=1), data=commands, seeds=1)
+    assert (compared.target, compared.metric) == ("step_label, recording_label", "accuracy")
+    assert compared.models[0].scores("test", "recording_label_accuracy") and compared.kernel_us.keys() >= {"float32"}
+
+
 def test_what_is_for_one_output_is_refused(commands: Path, trained: Path, tmp_path: Path) -> None:
     model = trained / "int8.safetensors"
     with pytest.raises(DataError, match="one confusion matrix, but the model has the targets step_label, recording_la"):
