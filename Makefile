@@ -36,6 +36,7 @@ examples: $(INSTALLED)
 	$(VENV)/bin/python examples/har_watch_phone/run.py
 	$(VENV)/bin/python examples/spoken_digits/run.py
 	$(VENV)/bin/python examples/sentiment/run.py
+	$(VENV)/bin/python examples/intent_slots/run.py
 	$(VENV)/bin/python examples/translator/run.py
 	$(VENV)/bin/python examples/text_predictor/run.py
 	$(VENV)/bin/python examples/polyphonic_music/run.py

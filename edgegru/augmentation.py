@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 
 from edgegru.configuration import AugmentationConfig
 from edgegru.data import Dataset, LabelledSequence
+from edgegru.data.recordings import side_by_side
 from edgegru.vocabulary import UNKNOWN_NUMBER
 from edgegru_runtime.errors import ConfigError
 
@@ -81,7 +82,8 @@ def _augment_one(
     generator: np.random.Generator,
 ) -> LabelledSequence:
     if config.time_stretch:
-        sequence = stretch(sequence, 1.0 + config.time_stretch * generator.uniform(-1.0, 1.0))
+        factor = 1.0 + config.time_stretch * generator.uniform(-1.0, 1.0)
+        sequence = side_by_side([stretch(one, factor) for one in sequence.apart])
     x = sequence.x
     if config.token_dropout:
         x = np.where(generator.random(x.shape) < config.token_dropout, np.float32(UNKNOWN_NUMBER), x)
@@ -99,7 +101,7 @@ def _augment_one(
     sequence = replace(sequence, x=np.asarray(x, np.float32))
     if config.silence:
         before, behind = (int(length) for length in generator.uniform(0.0, config.silence * rate, 2))
-        sequence = surround(sequence, before, behind)
+        sequence = side_by_side([surround(one, before, behind) for one in sequence.apart])
     return sequence
 
 

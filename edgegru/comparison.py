@@ -197,7 +197,7 @@ def _compare(config: TrainConfig, dataset: Dataset, seeds: int, rates: Sequence[
         )
     metrics = trainers[0].objective.metrics
     return Comparison(
-        target=dataset.target,
+        target=", ".join(output.target for output in dataset.outputs),
         metric=config.training.metric if config.training.metric in metrics else metrics[0],
         part="test" if dataset.test else "validation",
         recordings=len(dataset.test or dataset.validation),

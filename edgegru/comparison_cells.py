@@ -127,7 +127,7 @@ def matching_size(network_type: type[Network], like: Network) -> int:
 
     def count(size: int) -> int:
         config: NetworkConfig = replace(like.config, hidden_size=size)
-        network = network_type(config, like.mean, like.std, like.dense.out_features, seed=0, tokens=like.tokens)
+        network = network_type(config, like.mean, like.std, like.output_size, seed=0, tokens=like.tokens)
         return parameter_count(network)
 
     # A quadratic in the size, known from three small networks.

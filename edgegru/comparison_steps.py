@@ -99,7 +99,8 @@ class KernelSteps:
     def __init__(self, artifact: Artifact) -> None:
         self.stream = Model(artifact, "kernel").stream()
         self.samples = [array("f", x.tobytes()) for x in gaussian_input(artifact, STRETCH)]
-        self.out = array("f", bytes(4 * artifact.config.node(artifact.config.outputs[0].node).output_size))
+        buffers = tuple(array("f", bytes(4 * size)) for size in self.stream.model.output_sizes)
+        self.out = buffers if len(buffers) > 1 else buffers[0]
 
     def work(self) -> None:
         """A stretch of steps as a program would make them."""

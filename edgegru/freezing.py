@@ -12,7 +12,7 @@ from numpy.typing import NDArray
 from edgegru.configuration import TrainConfig
 from edgegru.data import Dataset, data_section
 from edgegru.data.config import CLASS_TARGETS, VALUE_TARGETS
-from edgegru.network import CausalConvolution, Network, convolution_activation
+from edgegru.network import CausalConvolution, Network, convolution_activation, dense_layers
 from edgegru.network_input import FrontEnd, front_end_of
 from edgegru_export.saving import with_identity
 from edgegru_runtime.artifact import Artifact
@@ -28,7 +28,6 @@ from edgegru_runtime.model_config import (
     LinearNode,
     ModelConfig,
     Node,
-    OutputConfig,
     StandardiseNode,
 )
 from edgegru_runtime.tensor import Tensor
@@ -43,8 +42,11 @@ def freeze(network: Network, config: TrainConfig, dataset: Dataset, provenance: 
     the artifact gives their own units.
     """
     nodes, arrays = frozen_layers(network, front_end_of(config, dataset), dataset)
-    last, labels = nodes[-1], () if dataset.target == NEXT_TOKEN else dataset.labels  # tokens name themselves
-    head = HeadNode("output", (last.name,), last.output_size, _head_kind(dataset.target))
+    read = nodes[-len(dataset.outputs) :]
+    heads = [
+        HeadNode(output.node, (last.name,), last.output_size, _head_kind(output.target))
+        for output, last in zip(dataset.outputs, read, strict=True)
+    ]
     model = ModelConfig(
         scheme="float32",
         identity="",
@@ -56,8 +58,8 @@ def freeze(network: Network, config: TrainConfig, dataset: Dataset, provenance: 
             config.data.samples_per_step,
             dataset.tokenizer,
         ),
-        nodes=(*nodes, head),
-        outputs=(OutputConfig("output", dataset.target, labels, dataset.target_units, dataset.horizon),),
+        nodes=(*nodes, *heads),
+        outputs=dataset.outputs,
         decision=config.decision,
         data=data_section(config.data, dataset),
         provenance=dict(provenance),
@@ -66,7 +68,7 @@ def freeze(network: Network, config: TrainConfig, dataset: Dataset, provenance: 
 
 
 def frozen_layers(network: Network, front_end: FrontEnd | None, dataset: Dataset) -> tuple[list[Node], Arrays]:
-    """The nodes before the head in execution order, and their tensors by name."""
+    """The nodes before the heads in execution order, what the heads read last, and their tensors by name."""
     nodes, arrays = ([], {}) if front_end is None else ([front_end.node], dict(front_end.tensors))
     _add_layers(network, nodes, arrays)
     if dataset.target in VALUE_TARGETS:
@@ -103,27 +105,28 @@ def _add_layers(network: Network, nodes: list[Node], arrays: Arrays) -> None:
         if layer.bias is not None:
             arrays[f"{name}.bias"] = _array(layer.bias)
 
-    def add_linear(name: str, layer: torch.nn.Linear, activation: str) -> None:
-        inputs = (nodes[-1].name,)
-        nodes.append(LinearNode(name, inputs, layer.in_features, layer.out_features, activation=activation))
+    def add_linear(name: str, source: str, layer: torch.nn.Linear, activation: str) -> None:
+        nodes.append(LinearNode(name, (source,), layer.in_features, layer.out_features, activation=activation))
         arrays[f"{name}.weight"] = _array(layer.weight)
         arrays[f"{name}.bias"] = _array(layer.bias)
 
     if network.convolution is not None:
         add_convolution("convolution", nodes[-1].name, network.convolution, convolution_activation(config))
     for index, layer in enumerate(network.input_layers):
-        add_linear(f"input{index}", layer, config.input_activation)
+        add_linear(f"input{index}", nodes[-1].name, layer, config.input_activation)
     for index, layer in enumerate(network.gru_layers):
         name, size = f"gru{index}", nodes[-1].output_size
         nodes.append(GruNode(name, (nodes[-1].name,), size, config.hidden_size, config.reset, config.bias))
         for kind in ("weight_ih", "weight_hh", *(("bias_ih", "bias_hh") if config.bias else ())):
             arrays[f"{name}.{kind}"] = _array(getattr(layer, f"{kind}_l0"))  # torch's gate order is rzn too
     for index, layer in enumerate(network.output_layers):
-        add_linear(f"hidden{index}", layer, config.output_activation)
-    add_linear("dense", network.dense, "linear")
+        add_linear(f"hidden{index}", nodes[-1].name, layer, config.output_activation)
+    source = nodes[-1].name
+    for name, dense in dense_layers(network).items():
+        add_linear(name, source, dense, "linear")
     if network.skip is not None:
         add_convolution("skip", "standardise", network.skip, "linear")
-        nodes.append(ElementwiseNode("sum", ("dense", "skip"), network.dense.out_features, "add"))
+        nodes.append(ElementwiseNode("sum", ("dense", "skip"), nodes[-1].output_size, "add"))
 
 
 def _fold_target_scale(arrays: Arrays, mean: NDArray[np.float32], std: NDArray[np.float32]) -> None:

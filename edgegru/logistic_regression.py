@@ -23,14 +23,17 @@ class LogisticRegression(NamedTuple):
 
 
 def logistic_regression(
-    features: NDArray[np.float64], labels: NDArray[np.int64], strength: float = 1.0
+    features: NDArray[np.float64], labels: NDArray[np.int64], strength: float = 1.0, standardise: bool = True
 ) -> LogisticRegression:
     """The minimum of  Σ cross-entropy + strength / 2 · ‖W‖², the bias free, found by L-BFGS: there is no seed.
 
-    ``features``: (N, F) in any units; ``labels``: (N,), classes from 0.
+    ``features``: (N, F) in any units; ``labels``: (N,), classes from 0. ``standardise``: false for features of one unit
+    among which what is rare shall not become large, such as counts of words.
     """
-    mean, std = features.mean(axis=0), features.std(axis=0)
-    std[std == 0] = 1.0
+    mean, std = np.zeros(features.shape[1]), np.ones(features.shape[1])
+    if standardise:
+        mean, std = features.mean(axis=0), features.std(axis=0)
+        std[std == 0] = 1.0
     layer = torch.nn.Linear(features.shape[1], int(labels.max()) + 1, dtype=torch.float64)
     torch.nn.init.zeros_(layer.weight)
     torch.nn.init.zeros_(layer.bias)

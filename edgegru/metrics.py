@@ -1,10 +1,12 @@
 """What a model is judged by.
 
-Accuracy, macro-F1 and confusion of classes; likelihood and micro-F1 of labels of which any number may hold; squared and
-absolute error of values.
+Accuracy, macro-F1 and confusion of classes; F1 of the chunks that tags of words mark; likelihood and micro-F1 of labels
+of which any number may hold; squared and absolute error of values.
 """
 
 from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
 
 import numpy as np
 from numpy.typing import ArrayLike, NDArray
@@ -45,6 +47,42 @@ def f1_scores(confusion: NDArray[np.int64]) -> NDArray[np.float64]:
 def macro_f1(confusion: NDArray[np.int64]) -> float:
     """The mean F1 over the classes that occur or are predicted, each class counting the same."""
     return float(np.nanmean(f1_scores(confusion)))
+
+
+def are_chunk_tags(labels: Iterable[str]) -> bool:
+    """Whether labels mark chunks: "B-KIND" its first word, "I-KIND" any other one, "O" what is in none."""
+    names = set(labels)
+    marks = {name[:2] for name in names - {"O"}}
+    return "O" in names and "B-" in marks and marks <= {"B-", "I-"}
+
+
+def chunks(tags: Sequence[str]) -> set[tuple[int, int, str]]:
+    """First word, the one behind the last, and kind of every chunk, as conlleval reads them (Tjong Kim Sang &
+    Buchholz 2000, CoNLL-2000 shared task): a chunk begins at every B, and at an I that does not go on with its kind.
+    """
+    found = set()
+    start, kind = 0, ""  # of the chunk that is open; "": none is
+    for place, tag in enumerate([*tags, "O"]):
+        of_kind = tag[2:]  # "" of O
+        if kind and (tag.startswith("B-") or of_kind != kind):
+            found.add((start, place, kind))
+            kind = ""
+        if of_kind and not kind:
+            start, kind = place, of_kind
+    return found
+
+
+def chunk_f1(targets: Iterable[Sequence[str]], predictions: Iterable[Sequence[str]]) -> float:
+    """``2 TP / (2 TP + FP + FN)`` over the chunks of all sequences of tags together, as conlleval counts them.
+
+    A chunk is a hit where first word, last word and kind are right. 0 where there is none and none is predicted.
+    """
+    hits = mentions = 0
+    for target, predicted in zip(targets, predictions, strict=True):
+        true, said = chunks(target), chunks(predicted)
+        hits += len(true & said)
+        mentions += len(true) + len(said)
+    return 2.0 * hits / mentions if mentions else 0.0
 
 
 def negative_log_likelihood(targets: ArrayLike, probabilities: ArrayLike) -> float:

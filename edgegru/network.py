@@ -8,12 +8,13 @@ I inputs, H hidden units, O outputs.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor, nn
 
 from edgegru.configuration import NetworkConfig
+from edgegru_runtime.errors import ConfigError
 
 ACTIVATIONS = {"linear": nn.Identity(), "relu": nn.ReLU(), "tanh": nn.Tanh(), "sigmoid": nn.Sigmoid()}
 EMBEDDING_DEVIATION = 0.1  # at first
@@ -74,8 +75,19 @@ class CausalConvolution(nn.Module):
         return values, kept.gather(1, last.unsqueeze(2).expand(-1, -1, x.shape[2])).flatten(1)
 
 
+class SeveralLinear(nn.ModuleDict):
+    """Linear layers that read the same, by name; their outputs are one behind the other: (…, I) → (…, sum of O)."""
+
+    def __init__(self, input_size: int, output_sizes: Mapping[str, int]) -> None:
+        super().__init__({name: nn.Linear(input_size, size) for name, size in output_sizes.items()})
+
+    def forward(self, x: Tensor) -> Tensor:
+        return torch.cat([layer(x) for layer in self.values()], dim=-1)
+
+
 class Network(nn.Module):
-    """What is trained. ``mean``, ``std``: (I,) of the training part; ``output_size``: classes, values or tokens.
+    """What is trained. ``mean``, ``std``: (I,) of the training part; ``output_size``: classes, values or tokens, of
+    several outputs those of each by name.
 
     ``tokens``: how many there are, where the input is the number of one and an embedding stands in place of the
     standardisation; 0 where it is numbers. ``seed`` draws the initial weights (``initialise`` says how), whatever
@@ -86,10 +98,16 @@ class Network(nn.Module):
     std: Tensor
 
     def __init__(
-        self, config: NetworkConfig, mean: Tensor, std: Tensor, output_size: int, seed: int, tokens: int = 0
+        self,
+        config: NetworkConfig,
+        mean: Tensor,
+        std: Tensor,
+        output_size: int | Mapping[str, int],
+        seed: int,
+        tokens: int = 0,
     ) -> None:
         super().__init__()
-        self.config = config
+        self.config, self.output_size = config, output_size
         if not config.standardise:
             mean, std = torch.zeros_like(mean), torch.ones_like(std)
         self.register_buffer("mean", mean.to(torch.float32))
@@ -101,6 +119,8 @@ class Network(nn.Module):
             size = config.embedding_size
             self.embedding = nn.Embedding(tokens, size)
         if config.skip_steps:
+            if not isinstance(output_size, int):
+                raise ConfigError(f"model.skip_steps is {config.skip_steps}, expected 0 with several outputs")
             self.skip = CausalConvolution(size, output_size, config.skip_steps, bias=False)
         if config.differences:
             self.convolution = differences(size, config.differences)
@@ -120,7 +140,8 @@ class Network(nn.Module):
         for layer_size in config.output_layers:
             self.output_layers.append(nn.Linear(size, layer_size))
             size = layer_size
-        self.dense = nn.Linear(size, output_size)
+        several = not isinstance(output_size, int)
+        self.dense = SeveralLinear(size, output_size) if several else nn.Linear(size, output_size)
         self.convolution_activation = ACTIVATIONS[convolution_activation(config)]
         self.input_activation = ACTIVATIONS[config.input_activation]
         self.output_activation = ACTIVATIONS[config.output_activation]
@@ -212,11 +233,18 @@ def state_at(outputs: Tensor, h0: Tensor, lengths: Tensor) -> Tensor:
     return torch.where((lengths > 0).unsqueeze(1), outputs.gather(1, last).squeeze(1), h0)
 
 
+def dense_layers(network: Network) -> dict[str, nn.Linear]:
+    """The layer that each output's head reads, by the name of its node."""
+    if isinstance(network.dense, SeveralLinear):
+        return {f"dense_{name}": layer for name, layer in network.dense.items()}
+    return {"dense": network.dense}
+
+
 def layers_by_name(network: Network) -> dict[str, nn.Module]:
     """The layers with weights, by the names of their nodes in an artifact."""
     groups = {"input": network.input_layers, "gru": network.gru_layers, "hidden": network.output_layers}
     layers = {f"{name}{index}": layer for name, group in groups.items() for index, layer in enumerate(group)}
-    layers["dense"] = network.dense
+    layers |= dense_layers(network)
     for name in ("embedding", "convolution", "skip"):
         if getattr(network, name) is not None:
             layers[name] = getattr(network, name)
@@ -235,7 +263,7 @@ def initialise(network: Network, generator: torch.Generator) -> None:
     with torch.no_grad():
         if network.embedding is not None:
             nn.init.normal_(network.embedding.weight, std=EMBEDDING_DEVIATION, generator=generator)
-        for layer in [*network.input_layers, *network.output_layers, network.dense]:
+        for layer in [*network.input_layers, *network.output_layers, *dense_layers(network).values()]:
             nn.init.xavier_uniform_(layer.weight, generator=generator)
             nn.init.zeros_(layer.bias)
         for layer in network.gru_layers:

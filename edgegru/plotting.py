@@ -19,9 +19,9 @@ def plot_history(history: Sequence[dict[str, float]], best_epoch: int, path: Pat
     ``history``: a row an epoch, as in history.csv: "train_loss", "validation_accuracy" … The first curve of each panel
     is of the training part, the others of the validation part.
     """
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
     epochs = [row["epoch"] for row in history]
     names = [name.removeprefix("train_") for name in history[0] if name.startswith("train_")]
+    figure = Figure(figsize=(3 * max(3, len(names)), 3.6), layout="constrained")
     marker = "o" if len(history) == 1 else None  # a single point has no line
     for axes, metric in zip(figure.subplots(1, len(names), squeeze=False)[0], names, strict=True):
         for part, colour in (("train", "tab:gray"), ("validation", "tab:blue")):

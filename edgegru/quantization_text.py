@@ -30,8 +30,9 @@ def quantization_text(report: QuantizationReport) -> str:
     if report.file_bytes_before is not None:
         lines.append(f"file       {report.file_bytes_before} → {report.file_bytes_after} bytes")
     if report.metrics_before is not None and report.metrics_after is not None:
+        width = max(10, *map(len, report.metrics_before))
         for name, value in report.metrics_before.items():
-            lines.append(f"{name:<10} {value:.6g} → {report.metrics_after[name]:.6g}")
+            lines.append(f"{name:<{width}} {value:.6g} → {report.metrics_after[name]:.6g}")
     if report.advice is not None:
         lines += ["", report.advice]
     return "\n".join(lines)

@@ -144,6 +144,7 @@ class QuantizedNetwork(nn.Module):
         x, before, after = x.transpose(0, 1), iter(state), []
         operands: dict[str, _Value] = {}  # by node, as are
         values: dict[str, tuple[Tensor, Tensor]] = {}  # in fixed point, and in real units with gradients
+        outputs: list[Tensor] = []
         for node in artifact.config.nodes:
             match node:
                 case StandardiseNode(name=name):
@@ -171,7 +172,7 @@ class QuantizedNetwork(nn.Module):
                     values[node.name] = run_add(Elementwise(node, derived), a, b), real_a + real_b
                 case HeadNode():
                     integers, surrogate = values[node.inputs[0]]
-                    outputs = run_head(Head(node, derived), integers)
+                    outputs.append(exactly(surrogate.double(), run_head(Head(node, derived), integers)))
             if node.name in values and node.name in derived.operand:
                 integers, surrogate = values[node.name]
                 scale = torch.tensor(derived.scale[node.name], dtype=torch.float64, device=x.device)
@@ -179,7 +180,7 @@ class QuantizedNetwork(nn.Module):
                 q = operand(integers, Rescaling.of(multipliers), limit)
                 exact = exactly(surrogate, (integers * scale).float())
                 operands[node.name] = self._operand(node.name, exact, q, scales)
-        return exactly(surrogate.double(), outputs).transpose(0, 1), after
+        return torch.cat(outputs, dim=2).transpose(0, 1), after
 
     def _linear(
         self, artifact: Artifact, node: LinearNode | ConvolutionNode, layer: Linear, source: _Value

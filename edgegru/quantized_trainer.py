@@ -24,7 +24,7 @@ from edgegru.data.blocks import in_blocks
 from edgegru.freezing import freeze
 from edgegru.integer_torch import sigmoid_q16, softmax_q15
 from edgegru.network import Network
-from edgegru.objective import ClassObjective, Objective, ValueObjective
+from edgegru.objective import ClassObjective, Objective, SeveralObjective, ValueObjective
 from edgegru.quantization import DEFAULT_MARGIN, StaticScales, default_keep, initial_scales
 from edgegru.quantized_network import QuantizedNetwork
 from edgegru.starting_model import thaw
@@ -63,6 +63,13 @@ class QuantizedObjective:
         return self.inner.measure(targets, predictions)
 
 
+def _quantized(objective: Objective) -> Objective:
+    if isinstance(objective, SeveralObjective):
+        parts = {name: QuantizedObjective(part) for name, part in objective.parts.items()}
+        return SeveralObjective(parts, objective.sizes)
+    return QuantizedObjective(objective)
+
+
 class QuantizedTrainer(Trainer):
     """Fine-tunes the float32 model ``start`` as one of the static scheme ``scheme``.
 
@@ -80,7 +87,7 @@ class QuantizedTrainer(Trainer):
     ) -> None:
         self.scheme, self.start = scheme, start
         super().__init__(config, dataset, device)
-        self.objective: Objective = QuantizedObjective(self.objective)
+        self.objective: Objective = _quantized(self.objective)
 
     @cached_property
     def settings(self) -> TrainingConfig:  # type: ignore[override]  # made once

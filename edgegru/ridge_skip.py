@@ -47,7 +47,7 @@ def fit_ridge_skip(
     the channels alike, not the forecast small. Raises ConfigError unless all channels are forecast, DataError without
     such a step.
     """
-    channels, horizon = len(dataset.channels), dataset.horizon
+    channels, horizon = len(dataset.channels), dataset.outputs[0].horizon
     if dataset.target != "forecast" or len(dataset.labels) != horizon * channels or len(mean) != channels:
         raise ConfigError("model.skip_ridge is for a forecast of all channels, a sample a step: expected such a target")
     known, future = [], []

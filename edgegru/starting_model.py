@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import fields
+from itertools import zip_longest
 from pathlib import Path
 
 import numpy as np
@@ -27,13 +28,11 @@ def read_start(path: str | Path, expected: ModelConfig) -> Artifact:
     config = artifact.config
     if config.scheme != "float32":
         raise ConfigError(f"{path} is {config.scheme}, expected a float32 model to start from")
-    output, wanted = config.outputs[0], expected.outputs[0]
-    for what, found, needed in (
-        ("channels", config.input.channels, expected.input.channels),
-        ("target", output.target, wanted.target),
-        ("labels", output.labels, wanted.labels),
-        ("horizon", output.horizon, wanted.horizon),
-    ):
+    differing = [("channels", config.input.channels, expected.input.channels)]
+    for kind in ("target", "labels", "horizon"):
+        for output, wanted in zip_longest(config.outputs, expected.outputs):
+            differing.append((kind, getattr(output, kind, "nothing"), getattr(wanted, kind, "nothing")))
+    for what, found, needed in differing:
         if found != needed:
             raise ConfigError(f"{path} has the {what} {_shown(found)}, but the data give {_shown(needed)}")
     for place in range(max(len(config.nodes), len(expected.nodes))):

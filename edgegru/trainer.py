@@ -22,6 +22,7 @@ from edgegru.checkpoint import Checkpoint, check_checkpoint, comparable_config
 from edgegru.configuration import TrainConfig, TrainingConfig
 from edgegru.data import Dataset, LabelledSequence
 from edgegru.data.blocks import in_blocks
+from edgegru.data.recordings import side_by_side
 from edgegru.freezing import freeze
 from edgegru.network import Network, State
 from edgegru.network_input import NetworkInput
@@ -60,12 +61,12 @@ class Trainer:
             )
         self.objective = make_objective(self.settings, dataset, device)
         self.input = NetworkInput(config, dataset, self.integer_features)
-        self.train_sequences = _supervised(dataset.train, config, dataset.target)
+        self.train_sequences = _supervised(dataset.train, config, [output.target for output in dataset.outputs])
         self.validation_sequences = self.input.sequences(dataset.validation)
         if not self._total_weight([in_blocks(one, config.data.samples_per_step) for one in self.train_sequences]):
             raise ConfigError("training.class_weights give no step of the training part any weight")
-        if dataset.validation and not any(sequence.mask.any() for sequence in self.validation_sequences):
-            raise DataError("no step of the validation part has a target")
+        for part, sequences in (("training", self.train_sequences), ("validation", self.validation_sequences)):
+            _check_counts(part, sequences, dataset)
         self.data_digest = _digest(dataset)
         self.ridge_skip = self._fitted_skip()
         self.network = self._initial_network()
@@ -167,9 +168,10 @@ class Trainer:
     def _initial_network(self) -> Network:
         mean, std = torch.from_numpy(self.input.mean), torch.from_numpy(self.input.std)
         with torch.random.fork_rng(devices=[]):  # torch's layers draw weights of their own first
-            outputs, seed = len(self.dataset.labels), self.config.training.seed
+            sizes = {output.node: len(self.dataset.labels_of(output)) for output in self.dataset.outputs}
+            size, seed = sizes if len(sizes) > 1 else len(self.dataset.labels), self.config.training.seed
             tokens = 0 if self.dataset.tokenizer is None else len(self.dataset.tokenizer.tokens)
-            network = self.network_type(self.config.model, mean, std, outputs, seed, tokens)
+            network = self.network_type(self.config.model, mean, std, size, seed, tokens)
         if self.ridge_skip is not None:
             self.ridge_skip.set_in(network)
         return network.to(self.device)
@@ -206,7 +208,7 @@ class Trainer:
             settings.lanes,
             settings.bptt_steps,
             settings.random_reset,
-            settings.random_start and not dataset.target.startswith("recording"),
+            settings.random_start and not any(output.target.startswith("recording") for output in dataset.outputs),
             self._generator(_ORDER),
         )
         counting = sum(any(span is not None and _counts(sequences, span) for span in tick) for tick in plan)
@@ -307,19 +309,35 @@ def _optimiser(network: nn.Module, settings: TrainingConfig) -> torch.optim.Adam
 
 
 def _supervised(
-    sequences: Sequence[LabelledSequence], config: TrainConfig, target: str
+    sequences: Sequence[LabelledSequence], config: TrainConfig, targets: Sequence[str]
 ) -> tuple[LabelledSequence, ...]:
     """The training part; with supervision "all" a recording's target counts at every step."""
-    if config.training.supervision == "last" or not target.startswith("recording"):
+    if config.training.supervision == "last":
         return tuple(sequences)
     return tuple(
-        replace(
-            sequence,
-            target=np.repeat(sequence.target[-1:], len(sequence.target), axis=0),
-            mask=np.full_like(sequence.mask, sequence.mask[-1]),
+        side_by_side(
+            [
+                _everywhere(one) if target.startswith("recording") else one
+                for one, target in zip(sequence.apart, targets, strict=True)
+            ]
         )
         for sequence in sequences
     )
+
+
+def _everywhere(sequence: LabelledSequence) -> LabelledSequence:
+    """The sequence with its last target at every step."""
+    target = np.repeat(sequence.target[-1:], len(sequence.target), axis=0)
+    return replace(sequence, target=target, mask=np.full_like(sequence.mask, sequence.mask[-1]))
+
+
+def _check_counts(part: str, sequences: Sequence[LabelledSequence], dataset: Dataset) -> None:
+    """Raise DataError unless some step counts for each output of a part that there is."""
+    by_sequence = ([one.mask for one in sequence.apart] for sequence in sequences)
+    for output, *masks in zip(dataset.outputs, *by_sequence, strict=True):
+        if sequences and not any(mask.any() for mask in masks):
+            of_output = f" {output.target}" if len(dataset.outputs) > 1 else ""
+            raise DataError(f"no step of the {part} part has a target{of_output}")
 
 
 def _counts(sequences: Sequence[LabelledSequence], span: Span) -> bool:
@@ -332,7 +350,7 @@ def _copy(network: Network) -> dict[str, torch.Tensor]:
 
 def _digest(dataset: Dataset) -> str:
     """SHA-256 over what is trained on and judged by."""
-    digest = hashlib.sha256(repr((dataset.channels, dataset.labels, dataset.target)).encode())
+    digest = hashlib.sha256(repr((dataset.channels, dataset.labels, dataset.outputs)).encode())
     for part in (dataset.train, dataset.validation):
         digest.update(str(len(part)).encode())
         for sequence in part:

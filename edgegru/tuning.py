@@ -137,6 +137,8 @@ def tune(
     wish = _wish(max_false_alarms_per_hour, min_recall, rate)
     if tolerance < 0:
         raise DataError(f"the tolerance is {tolerance:g}, expected 0 or more")
+    if len(config.outputs) > 1:
+        raise DataError(f"{model} has {len(config.outputs)} outputs, decisions are tuned for one")
     judge = Judge(config, chosen_background(config.outputs[0], background), round(tolerance * (rate or 1.0)))
     parts = streamed_parts(
         Model(artifact), data, part=part, test_part=test_part, background=judge.background, tolerance=judge.tolerance

@@ -8,6 +8,7 @@ import numpy as np
 
 from edgegru.data import Dataset, LabelledSequence
 from edgegru.data.config import VALUE_TARGETS
+from edgegru_runtime.model_config import OutputConfig
 
 TARGETS = ("step_label", "recording_label", "step_labels", "step_value", "recording_value", "forecast")
 
@@ -68,10 +69,15 @@ def random_dataset(
         channels=tuple(f"channel {index}" for index in range(input_size)),
         units=("",) * input_size,
         rate=50.0,
-        target=target,
-        labels=tuple(f"label {index}" for index in range(outputs)),
-        target_units=("V",) * outputs if numeric else (),
-        horizon=outputs if target == "forecast" else 0,
+        outputs=(
+            OutputConfig(
+                "output",
+                target,
+                () if target == "next_token" else tuple(f"label {index}" for index in range(outputs)),
+                ("V",) * outputs if numeric else (),
+                outputs if target == "forecast" else 0,
+            ),
+        ),
         mean=generator.normal(0, 5, input_size).astype(np.float32),
         std=generator.uniform(0.5, 5, input_size).astype(np.float32),
         target_mean=generator.normal(0, 50, outputs if numeric else 0).astype(np.float32),

@@ -7,7 +7,7 @@ from dataclasses import replace
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegru.data.recordings import LabelledSequence
+from edgegru.data.recordings import LabelledSequence, side_by_side
 from edgegru_runtime.errors import DataError
 
 
@@ -31,6 +31,10 @@ def in_blocks(sequence: LabelledSequence, samples_per_step: int) -> LabelledSequ
         raise DataError(
             f"recording {sequence.name!r} has {len(sequence.x)} samples, fewer than the {samples_per_step} of a step"
         )
+    return side_by_side([_in_blocks(one, samples_per_step) for one in sequence.apart])
+
+
+def _in_blocks(sequence: LabelledSequence, samples_per_step: int) -> LabelledSequence:
     x = blocks(sequence.x, samples_per_step)
     last = slice(samples_per_step - 1, None, samples_per_step)
     mask = sequence.mask[last]

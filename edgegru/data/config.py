@@ -16,7 +16,7 @@ VALUE_TARGETS = ("step_value", "recording_value", "forecast")  # numbers that ha
 NUMERIC_TARGETS = ("step_labels", "step_value", "recording_value")  # made of a recording's numeric y
 FORMATS = (
     "csv-directory", "csv", "npz", "ts", "har_watch_phone", "polymusic", "fsdd", "speech_commands", "uci_har", "wisdm",
-    "nab", "sst2", "text",
+    "nab", "sst2", "snips", "text",
 )  # fmt: skip
 DEVICES = ("watch", "phone")
 TIMESTAMP_UNITS = ("auto", "s", "ms")
@@ -52,7 +52,9 @@ class DataConfig:
     rate: float = _option(0.0, "resample to this many Hz; 0: as recorded")
     samples_per_step: int = _option(1, "samples that a step of the model takes together")
     missing: str = _option("hold", "missing values: hold the last one, or error")
-    target: str = _option("auto", f"{', '.join(TARGETS)}; auto: by what the recordings have")
+    target: str | tuple[str, ...] = _option(
+        "auto", f"{', '.join(TARGETS)}, or a list of classes; auto: by what the recordings have"
+    )
     target_columns: tuple[str, ...] = _option(
         (), "columns of target values or of step_labels; forecast: channels to predict, []: all"
     )
@@ -76,7 +78,6 @@ class DataConfig:
             "device": DEVICES,
             "timestamp_unit": TIMESTAMP_UNITS,
             "missing": MISSING_RULES,
-            "target": ("auto", *TARGETS),
             "split": SPLITS,
             "tokenizer": KINDS,
             "word_end": WORD_ENDS,
@@ -84,6 +85,7 @@ class DataConfig:
         for name, known in choices.items():
             if getattr(self, name) not in known:
                 raise ConfigError(f"data.{name} is {getattr(self, name)!r}, expected one of {', '.join(known)}")
+        self._check_targets()
         if not (math.isfinite(self.rate) and self.rate >= 0):
             raise ConfigError(f"data.rate is {self.rate}, expected a number of Hz, or 0 for as recorded")
         if not 1 <= self.samples_per_step <= MAX_SAMPLES_PER_STEP:
@@ -92,22 +94,11 @@ class DataConfig:
             )
         if not 0 <= self.horizon <= MAX_HORIZON:
             raise ConfigError(f"data.horizon is {self.horizon}, expected 0 to {MAX_HORIZON} steps")
-        if (self.target == "forecast" and self.horizon == 0) or (
-            self.horizon > 0 and self.target not in ("auto", "forecast")
-        ):
-            raise ConfigError(
-                f"data.target is {self.target!r} with data.horizon {self.horizon}: "
-                "a forecast needs a horizon of 1 or more, no other target has one"
-            )
         for name, least in (("vocabulary", 0), ("minimum_count", 1)):
             if not least <= getattr(self, name) <= MAX_TOKENS:
                 raise ConfigError(f"data.{name} is {getattr(self, name)}, expected {least} to {MAX_TOKENS}")
         if self.history < 0:
             raise ConfigError(f"data.history is {self.history}, expected 0 samples or more")
-        if self.target_columns and self.target in CLASS_TARGETS:
-            raise ConfigError(
-                f"data.target_columns are for numbers, but data.target is {self.target!r}: use label_column"
-            )
         for name in ("validation_fraction", "test_fraction"):
             if not 0 <= getattr(self, name) < 1:
                 raise ConfigError(f"data.{name} is {getattr(self, name)}, expected at least 0 and less than 1")
@@ -122,9 +113,28 @@ class DataConfig:
         if both:
             raise ConfigError(f"group {min(both)!r} is in data.validation_groups and in data.test_groups")
 
+    def _check_targets(self) -> None:
+        targets = self.wanted_targets
+        if isinstance(self.target, str):
+            if self.target not in ("auto", *TARGETS):
+                known = ", ".join(("auto", *TARGETS))
+                raise ConfigError(f"data.target is {self.target!r}, expected one of {known}, or a list of classes")
+        elif len(targets) < 2 or len({*targets}) < len(targets) or not {*targets} <= {*CLASS_TARGETS}:
+            expected = f"two of {', '.join(CLASS_TARGETS)}, or one name that is no list"
+            raise ConfigError(f"data.target is {list(targets)}, expected {expected}")
+        if (self.target == "forecast" and self.horizon == 0) or (self.horizon > 0 and targets != ("forecast",)):
+            raise ConfigError(
+                f"data.target is {self.target!r} with data.horizon {self.horizon}: "
+                "a forecast needs a horizon of 1 or more, no other target has one"
+            )
+        if self.target_columns and {*targets} & {*CLASS_TARGETS}:
+            raise ConfigError(
+                f"data.target_columns are for numbers, but data.target is {self.target!r}: use label_column"
+            )
+
     @property
-    def wanted_target(self) -> str:
-        """``target``, with "auto" decided as far as the configuration alone can decide it."""
-        if self.target != "auto":
+    def wanted_targets(self) -> tuple[str, ...]:
+        """``target``, one an output, with "auto" decided as far as the configuration alone can decide it."""
+        if not isinstance(self.target, str):
             return self.target
-        return "forecast" if self.horizon else "auto"
+        return ("forecast",) if self.horizon and self.target == "auto" else (self.target,)

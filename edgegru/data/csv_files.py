@@ -76,7 +76,7 @@ def _sample_set(samples: Sequence[Samples], roles: _Roles) -> SampleSet:
 
 def _roles(table: Table, config: DataConfig, first: _Roles | None) -> _Roles:
     """Assign the columns. ``first``: the roles in the folder's first file, which sets the order of the channels."""
-    labels_wanted = config.wanted_target in CLASS_TARGETS
+    labels_wanted = not {*CLASS_TARGETS}.isdisjoint(config.wanted_targets)
     label = _column(table, config.label_column, LABELS)
     if labels_wanted and label is None:
         table.require("label")
@@ -84,7 +84,7 @@ def _roles(table: Table, config: DataConfig, first: _Roles | None) -> _Roles:
     recording = _column(table, config.recording_column, RECORDINGS)
     group = _column(table, config.group_column, GROUPS)
     # A forecast's targets are channels; other targets are not, unless the configuration lists them as channels too.
-    targets = () if config.wanted_target == "forecast" else config.target_columns
+    targets = () if "forecast" in config.wanted_targets else config.target_columns
     for name in (*targets, *config.channels):
         table.require(name)
     others = {timestamp, label, recording, group, *targets}

@@ -45,7 +45,7 @@ def read(path: Path, config: DataConfig) -> SampleSet:
         for index, name in enumerate(names)
     )
     values = targets[0].shape[-1] if isinstance(targets[0], np.ndarray) else 0
-    named = () if config.wanted_target == "forecast" else config.target_columns  # a forecast's are channels
+    named = () if "forecast" in config.wanted_targets else config.target_columns  # a forecast's are channels
     return SampleSet(
         samples=samples,
         channels=one_name_a_value(config.channels, x.shape[-1], "channel", path),
@@ -117,7 +117,7 @@ def _targets(path: Path, y: _Array, x: _Array, lengths: NDArray[np.int64], confi
             f"{path}: array 'y' is {_kind(y)}, expected an entry for each of {len(lengths)} recordings, or for each "
             f"sample as 'x' {x.shape} has them"
         )
-    if per_sample and not (per_recording and config.target.startswith("recording")):
+    if per_sample and not (per_recording and all(target.startswith("recording") for target in config.wanted_targets)):
         rows = _rows(y, lengths, padded=x.ndim == 3)
         if labels:
             return [tuple(_text(label) for label in row) for row in rows]

@@ -24,7 +24,7 @@ KEYS = tuple(f"note{number}" for number in range(21, 109))  # MIDI numbers: A0 t
 def read(path: Path, config: DataConfig) -> SampleSet:
     """All pieces of a file, each with its official part; the last frame of a piece has no target. Raises DataError."""
     channels = config.channels or KEYS
-    targets = () if config.wanted_target == "forecast" else config.target_columns or KEYS
+    targets = () if "forecast" in config.wanted_targets else config.target_columns or KEYS
     unknown = next((name for name in (*channels, *targets) if name not in KEYS), None)
     if unknown is not None:
         raise DataError(f"{path}: no key {unknown!r}, the keys are {KEYS[0]} to {KEYS[-1]}")

@@ -13,12 +13,12 @@ from numpy.typing import NDArray
 from edgegru.data.blocks import blocks, in_blocks
 from edgegru.data.config import CLASS_TARGETS, NUMERIC_TARGETS, VALUE_TARGETS, DataConfig
 from edgegru.data.reading import read_recordings
-from edgegru.data.recordings import Dataset, LabelledSequence, Recording, RecordingSet
+from edgegru.data.recordings import Dataset, LabelledSequence, Recording, RecordingSet, side_by_side
 from edgegru.data.splitting import Parts, split_recordings
-from edgegru.data.targets import class_names, decide_target, forecast_columns, forecast_labels, label_sequence
+from edgegru.data.targets import class_names, decide_targets, forecast_columns, forecast_labels, label_sequence
 from edgegru.data.texts import FORMATS, read_in_tokens, text_format
 from edgegru_runtime.errors import ArtifactError, ConfigError, DataError
-from edgegru_runtime.model_config import NEXT_TOKEN, ModelConfig
+from edgegru_runtime.model_config import NEXT_TOKEN, ModelConfig, OutputConfig
 
 # The options a model keeps: what its nodes, input and outputs do not already say.
 KEPT = (
@@ -26,6 +26,7 @@ KEPT = (
     "history", "split", "validation_fraction", "test_fraction", "validation_groups", "test_groups",
 )  # fmt: skip
 PARTS = ("auto", "all", "train", "validation", "test")
+SINGLE_OUTPUT = "output"  # the name of the only one
 NO_SCALE = np.zeros(1, np.float32), np.ones(1, np.float32)  # of a token's number
 
 
@@ -41,20 +42,14 @@ def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -
         recordings, tokenizer = read_in_tokens(path, config)
     else:
         recordings = read_recordings(path, config)
-    target = decide_target(config, recordings)
+    targets = decide_targets(config, recordings)
+    target = targets[0]
     if (target == NEXT_TOKEN) != (recordings.target == NEXT_TOKEN):
         raise ConfigError(f"data.target is {target!r}, expected {NEXT_TOKEN!r} of whole texts and of nothing else")
-    if target == NEXT_TOKEN:
-        assert tokenizer is not None
-        labels, units, columns = tokenizer.tokens, (), ()
-    else:
-        labels, units, columns = _outputs(config, recordings, target)
+    outputs, columns = _outputs(config, recordings, targets)
     parts = _split(recordings, config, seed)
     train, validation, test = (
-        tuple(
-            label_sequence(recording, target, labels, columns, config.horizon, config.history) for recording in part
-        )
-        for part in parts
+        tuple(_labelled(recording, outputs, columns, config.history) for recording in part) for part in parts
     )
     if not any(sequence.mask.any() for sequence in train):
         raise DataError("no step of the training part has a target")
@@ -69,10 +64,7 @@ def prepare(config: DataConfig, path: str | Path | None = None, seed: int = 0) -
         channels=recordings.channels,
         units=recordings.units,
         rate=recordings.rate,
-        target=target,
-        labels=labels,
-        target_units=units,
-        horizon=config.horizon,
+        outputs=outputs,
         mean=mean,
         std=std,
         target_mean=target_mean,
@@ -94,15 +86,41 @@ def _split(recordings: RecordingSet, config: DataConfig, seed: int) -> Parts:
     return split_recordings(recordings.recordings, config, seed)
 
 
+def _labelled(
+    recording: Recording, outputs: Sequence[OutputConfig], columns: Sequence[int], history: int
+) -> LabelledSequence:
+    """The sequence with what each output should say. ``columns``: the channels that a forecast predicts."""
+    return side_by_side(
+        [
+            label_sequence(recording, output.target, output.labels, columns, output.horizon, history)
+            for output in outputs
+        ]
+    )
+
+
 def _outputs(
+    config: DataConfig, recordings: RecordingSet, targets: Sequence[str]
+) -> tuple[tuple[OutputConfig, ...], tuple[int, ...]]:
+    """What a model says and, for a forecast, the numbers of the channels it predicts. Of several outputs each is called
+    by its target.
+    """
+    if len(targets) > 1:
+        return tuple(OutputConfig(target, target, class_names(recordings, target)) for target in targets), ()
+    labels, units, columns = _names(config, recordings, targets[0])
+    return (OutputConfig(SINGLE_OUTPUT, targets[0], labels, units, config.horizon),), columns
+
+
+def _names(
     config: DataConfig, recordings: RecordingSet, target: str
 ) -> tuple[tuple[str, ...], tuple[str, ...], tuple[int, ...]]:
-    """Names and units of the outputs and, for a forecast, the numbers of the channels it predicts."""
+    """Names and units of what an output gives and, for a forecast, the numbers of the channels."""
+    columns: tuple[int, ...] = ()
+    if target == NEXT_TOKEN:
+        return (), (), ()
     if target in CLASS_TARGETS:
-        return class_names(recordings), (), ()
+        return class_names(recordings, target), (), ()
     if target == "step_labels":
         return recordings.targets, (), ()
-    columns: tuple[int, ...] = ()
     if target == "forecast":
         names = forecast_columns(config, recordings.channels)
         columns = tuple(recordings.channels.index(name) for name in names)
@@ -172,10 +190,7 @@ def labelled_sequences(model_config: ModelConfig, path: str | Path, part: str = 
             f"{', '.join(output.labels)}"
         )
     return tuple(
-        in_blocks(
-            label_sequence(recording, output.target, output.labels, columns, output.horizon, config.history),
-            config.samples_per_step,
-        )
+        in_blocks(_labelled(recording, model_config.outputs, columns, config.history), config.samples_per_step)
         for recording in chosen
     )
 
@@ -186,7 +201,9 @@ def calibration_sequences(model_config: ModelConfig, path: str | Path) -> tuple[
     The official training part where the publisher made one, else all recordings. Raises like ``labelled_sequences``.
     """
     config, _ = _config_of(model_config)
-    target = config.target if config.target in NUMERIC_TARGETS else "auto"  # numbers need no column, labels would
+    target = config.target
+    if model_config.input.tokenizer is None and target not in NUMERIC_TARGETS:
+        target = "auto"  # numbers need no column, labels would
     config = replace(config, target=target, target_columns=(), horizon=0, label_column="", group_column="")
     recordings = _read_for(model_config, config, path).recordings
     train = [recording for recording in recordings if recording.part == "train"]
@@ -208,9 +225,10 @@ def _read_for(model_config: ModelConfig, config: DataConfig, path: str | Path) -
 
 def _config_of(model_config: ModelConfig) -> tuple[DataConfig, int]:
     """The DataConfig and seed that a model implies. ArtifactError where its data section makes no sense."""
-    if len(model_config.outputs) != 1:
-        raise DataError(f"the model has {len(model_config.outputs)} outputs, sequences are labelled for one")
-    output = model_config.outputs[0]
+    output, targets = model_config.outputs[0], tuple(output.target for output in model_config.outputs)
+    if len(targets) > 1 and sorted(targets) != sorted(CLASS_TARGETS):
+        found = f"the model has {len(targets)} outputs, of target {', '.join(targets)}"
+        raise DataError(f"{found}; expected one, or {' and '.join(CLASS_TARGETS)}")
     options = model_config.data.get("options", {})
     if not isinstance(options, dict):
         raise ArtifactError("the model's data section has options that are no object")
@@ -234,7 +252,7 @@ def _config_of(model_config: ModelConfig) -> tuple[DataConfig, int]:
             channels=model_config.input.channels,
             rate=model_config.input.rate or 0.0,
             samples_per_step=model_config.input.samples_per_step,
-            target=output.target,
+            target=output.target if len(targets) == 1 else targets,
             horizon=output.horizon,
         ), seed
     except ConfigError as error:

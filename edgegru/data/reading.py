@@ -63,7 +63,7 @@ def read_recordings(path: str | Path, config: DataConfig) -> RecordingSet:
     recordings = []
     for samples in found.samples:
         recording = clean(samples, ticks[samples.time_unit], config, found.channels, counts)
-        recordings.append(resample(recording, config.rate, config.target) if config.rate else recording)
+        recordings.append(resample(recording, config.rate, config.wanted_targets[0]) if config.rate else recording)
     names = Counter(recording.name for recording in recordings)
     repeated = next((name for name, count in names.items() if count > 1), None)
     if repeated is not None:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 from numpy.typing import NDArray
 
-from edgegru_runtime.model_config import TokenizerConfig
+from edgegru_runtime.model_config import NEXT_TOKEN, OutputConfig, TokenizerConfig
 
+NO_CLASS = -1
 Target = tuple[str, ...] | str | NDArray[np.float64] | None
 
 
@@ -19,7 +21,8 @@ class Recording:
     ``t``: (T,) seconds since the first sample, strictly increasing, or None where the file has no timestamps.
     ``x``: (T, channels) float32, finite. ``y``: a label a sample (tuple of T, "" = none), one label for all (str), a
     value a sample (T, K), values for all (K,), NaN = none, or None. ``group``: who must not be in two parts at once.
-    ``part``: "train", "validation" or "test" where the publisher made an official split.
+    ``part``: "train", "validation" or "test" where the publisher made an official split. ``label``: one for all, where
+    the samples have others in ``y``.
     """
 
     name: str
@@ -28,6 +31,7 @@ class Recording:
     y: Target
     group: str
     part: str | None = None
+    label: str = ""
 
 
 @dataclass(frozen=True)
@@ -57,7 +61,8 @@ class LabelledSequence:
     ``target``: (T,) int64 class numbers, or (T, K) float32: values in raw units, for "step_labels" 1 where a label
     holds and 0 where not. ``mask``: (T,) bool, the steps whose target counts: all that have one for step targets, the
     last for recording targets (whose target stands at every step), those with ``horizon`` steps after them for
-    forecasts.
+    forecasts. For several outputs, all of classes, ``target`` is (T, outputs), NO_CLASS where a step does not count for
+    one, and ``mask`` tells where it counts for any.
     """
 
     name: str
@@ -66,15 +71,30 @@ class LabelledSequence:
     target: NDArray[np.int64] | NDArray[np.float32]
     mask: NDArray[np.bool_]
 
+    @property
+    def apart(self) -> tuple[LabelledSequence, ...]:
+        """The sequence with the target and mask of each output alone."""
+        if self.target.ndim == 1 or self.target.dtype != np.int64:
+            return (self,)
+        return tuple(replace(self, target=np.maximum(one, 0), mask=one != NO_CLASS) for one in self.target.T)
+
+
+def side_by_side(sequences: Sequence[LabelledSequence]) -> LabelledSequence:
+    """One sequence for all outputs out of one for each: the reverse of ``apart``."""
+    if len(sequences) == 1:
+        return sequences[0]
+    target = np.stack([np.where(one.mask, one.target, NO_CLASS) for one in sequences], axis=1)
+    return replace(sequences[0], target=target, mask=(target != NO_CLASS).any(axis=1))
+
 
 @dataclass(frozen=True)
 class Dataset:
     """Sequences in three parts that share no group, and what the training part says about scales.
 
     ``mean``, ``std``: (input_size,) float32 over the steps of ``train`` only; std is 1 for a constant channel.
-    ``target_mean``, ``target_std``: (K,) alike for values, else empty. ``labels``: a name for each class or value, the
-    outputs of a model. ``tokenizer``: of text, whose x (T, 1) are the numbers of tokens. ``target``: one of
-    ``edgegru_runtime.model_config.TARGETS``. ``seed``: what the split was drawn with.
+    ``target_mean``, ``target_std``: (K,) alike for values, else empty. ``outputs``: what a model says, one thing or
+    several classes at once. ``tokenizer``: of text, whose x (T, 1) are the numbers of tokens. ``seed``: what the split
+    was drawn with.
     """
 
     train: tuple[LabelledSequence, ...]
@@ -83,10 +103,7 @@ class Dataset:
     channels: tuple[str, ...]
     units: tuple[str, ...]
     rate: float | None
-    target: str
-    labels: tuple[str, ...]
-    target_units: tuple[str, ...]
-    horizon: int
+    outputs: tuple[OutputConfig, ...]
     mean: NDArray[np.float32]
     std: NDArray[np.float32]
     target_mean: NDArray[np.float32]
@@ -94,3 +111,20 @@ class Dataset:
     seed: int = 0
     counts: dict[str, int] = field(default_factory=dict)
     tokenizer: TokenizerConfig | None = None
+
+    @property
+    def target(self) -> str:
+        """What the first output says, of several as of one: one of ``edgegru_runtime.model_config.TARGETS``."""
+        return self.outputs[0].target
+
+    @property
+    def labels(self) -> tuple[str, ...]:
+        """A name for each class, value or token of the first output."""
+        return self.labels_of(self.outputs[0])
+
+    def labels_of(self, output: OutputConfig) -> tuple[str, ...]:
+        """A name for each class, value or token of an output; in a model file tokens name themselves."""
+        if output.target != NEXT_TOKEN:
+            return output.labels
+        assert self.tokenizer is not None
+        return self.tokenizer.tokens

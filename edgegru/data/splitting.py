@@ -79,7 +79,8 @@ def _strata(pool: Sequence[Recording]) -> dict[str, list[str]]:
     """Groups by the one label that all their recordings have; "" for those that have several or none."""
     labels: dict[str, set[str]] = {}
     for recording in pool:
-        own = (recording.y,) if isinstance(recording.y, str) else recording.y if isinstance(recording.y, tuple) else ()
+        y = recording.label or recording.y
+        own = (y,) if isinstance(y, str) else y if isinstance(y, tuple) else ()
         labels.setdefault(recording.group, set()).update(own)
     strata: dict[str, list[str]] = {}
     for group in sorted(labels):

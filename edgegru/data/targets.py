@@ -10,17 +10,25 @@ import numpy as np
 from numpy.typing import NDArray
 
 from edgegru.data.config import CLASS_TARGETS, DataConfig
-from edgegru.data.recordings import LabelledSequence, Recording, RecordingSet
+from edgegru.data.recordings import LabelledSequence, Recording, RecordingSet, Target
 from edgegru_runtime.errors import DataError
 from edgegru_runtime.model_config import NEXT_TOKEN
 
 _TargetAndMask = tuple[NDArray[np.int64] | NDArray[np.float32], NDArray[np.bool_]]
 
 
-def decide_target(config: DataConfig, recordings: RecordingSet) -> str:
-    """The kind of target: as configured, or from what the recordings have. DataError where they have nothing."""
-    if config.wanted_target != "auto":
-        return config.wanted_target
+def decide_targets(config: DataConfig, recordings: RecordingSet) -> tuple[str, ...]:
+    """The kinds of target, one an output: as configured, or from what the recordings have. DataError where they have
+    nothing.
+    """
+    if config.wanted_targets != ("auto",):
+        return config.wanted_targets
+    if any(recording.label for recording in recordings.recordings):
+        return CLASS_TARGETS
+    return (_target_of(config, recordings),)
+
+
+def _target_of(config: DataConfig, recordings: RecordingSet) -> str:
     if recordings.target == NEXT_TOKEN:
         return NEXT_TOKEN
     y = next((recording.y for recording in recordings.recordings if recording.y is not None), None)
@@ -51,15 +59,17 @@ def forecast_labels(columns: Sequence[str], horizon: int) -> tuple[str, ...]:
     return tuple(f"{column}+{step}" for step in range(1, horizon + 1) for column in columns)
 
 
-def class_names(recordings: RecordingSet) -> tuple[str, ...]:
-    """The classes: as the publisher lists them, else all that occur, whole numbers by size, text by alphabet.
+def class_names(recordings: RecordingSet, target: str) -> tuple[str, ...]:
+    """The classes of a target: as the publisher lists them, else all that occur, whole numbers by size, text by
+    alphabet.
 
     Raises DataError for fewer than two.
     """
     names = set[str]()
     for recording in recordings.recordings:
-        if isinstance(recording.y, (str, tuple)):
-            names.update((recording.y,) if isinstance(recording.y, str) else recording.y)
+        y = _labels(recording, target)
+        if isinstance(y, (str, tuple)):
+            names.update((y,) if isinstance(y, str) else y)
     names.discard("")
     if len(names) < 2:
         raise DataError(f"the recordings have {len(names)} classes {sorted(names)}, expected at least two")
@@ -112,9 +122,14 @@ def _next_tokens(x: NDArray[np.float32]) -> _TargetAndMask:
     return np.append(numbers[1:], 0), np.arange(len(x)) < len(x) - 1
 
 
+def _labels(recording: Recording, target: str) -> Target:
+    """What says the class: of a whole recording its own label, where its samples have others."""
+    return recording.label or recording.y if target == "recording_label" else recording.y
+
+
 def _classes(recording: Recording, target: str, labels: Sequence[str]) -> _TargetAndMask:
     """Class numbers (T,). A label of a whole recording is that of every step; unlabelled steps do not count."""
-    y = recording.y
+    y = _labels(recording, target)
     if not isinstance(y, (str, tuple)):
         raise DataError(f"recording {recording.name!r} has no labels, but the target is {target}")
     length = len(recording.x)

@@ -11,7 +11,7 @@ import pytest
 
 from edgegru.data import DataConfig, calibration_sequences, data_section, labelled_sequences, prepare, read_recordings
 from edgegru_runtime.errors import ConfigError, DataError
-from edgegru_runtime.model_config import InputConfig, ModelConfig, OutputConfig
+from edgegru_runtime.model_config import InputConfig, ModelConfig
 from tests.public_data import public_data
 
 FORECAST = DataConfig(format="nab", horizon=1, validation_fraction=0.0)
@@ -71,7 +71,7 @@ def test_forecasts_are_trained_on_the_probation_and_evaluated_on_the_whole(tmp_p
         identity="",
         input=InputConfig(1, data.channels, data.units, None),
         nodes=(),
-        outputs=(OutputConfig("output", data.target, data.labels, data.target_units, horizon=1),),
+        outputs=data.outputs,
         data=data_section(FORECAST, data),
     )
     assert [sequence.name for sequence in labelled_sequences(model, tmp_path)] == ["realKnownCause/machine"]

@@ -91,7 +91,7 @@ def test_names_for_channels_and_values(tmp_path: Path) -> None:
     config = DataConfig(channels=("a", "b", "c"), target_columns=("hot",), target_units=("K",), validation_fraction=0)
     np.savez(tmp_path / "d.npz", x=PADDED, y=np.zeros(2))
     data = prepare(config, tmp_path / "d.npz")
-    assert (data.channels, data.labels, data.target_units) == (("a", "b", "c"), ("hot",), ("K",))
+    assert (data.channels, data.labels, data.outputs[0].units) == (("a", "b", "c"), ("hot",), ("K",))
 
 
 def test_missing_values(tmp_path: Path) -> None:

@@ -61,7 +61,7 @@ def test_pieces_and_what_sounds_next(tmp_path: Path, dtype: type, compressed: bo
 
 def test_the_first_frame_is_not_scored_and_the_parts_are_official(tmp_path: Path) -> None:
     data = prepare(DataConfig(), write(tmp_path / "music.mat"))
-    assert (data.target, data.labels, data.target_units, len(data.target_mean)) == ("step_labels", KEYS, (), 0)
+    assert (data.target, data.labels, data.outputs[0].units, len(data.target_mean)) == ("step_labels", KEYS, (), 0)
     assert [int(s.mask.sum()) for s in (*data.train, *data.validation, *data.test)] == [6, 4, 2, 3, 0, 5, 1]
     for sequence in data.train:
         np.testing.assert_array_equal(sequence.target[sequence.mask], sequence.x[1:])

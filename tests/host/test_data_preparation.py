@@ -23,7 +23,7 @@ from edgegru.data import (
 )
 from edgegru.data.targets import forecast_labels, label_sequence
 from edgegru_runtime.errors import ArtifactError, ConfigError, DataError
-from edgegru_runtime.model_config import InputConfig, ModelConfig, OutputConfig
+from edgegru_runtime.model_config import InputConfig, ModelConfig
 
 LABELS = ("u", "v")
 
@@ -40,7 +40,7 @@ def model_for(config: DataConfig, data: Dataset) -> ModelConfig:
         identity="0" * 64,
         input=InputConfig(len(data.channels), data.channels, data.units, data.rate),
         nodes=(),
-        outputs=(OutputConfig("output", data.target, data.labels, data.target_units, data.horizon),),
+        outputs=data.outputs,
         data=json.loads(json.dumps(data_section(config, data))),
     )
 
@@ -184,7 +184,7 @@ def test_a_model_reads_other_folders_as_it_was_trained(
     config = DataConfig(channels=("a", "b"), rate=20.0, validation_groups=("s1",), timestamp_unit="ms", **options)
     folder = write_subjects(tmp_path)
     data = prepare(config, folder)
-    assert (data.target, data.labels, data.target_units) == (target, labels, units)
+    assert (data.target, data.labels, data.outputs[0].units) == (target, labels, units)
     model = model_for(config, data)
     for part in ("train", "validation"):
         expected = getattr(data, part)

@@ -16,12 +16,15 @@ def loss(found: LogisticRegression, features: np.ndarray, labels: np.ndarray, st
     return float(entropy.sum() + strength / 2 * np.square(found.weight).sum())
 
 
+@pytest.mark.parametrize("standardise", [True, False])
 @pytest.mark.parametrize("strength", [0.1, 1.0, 30.0])
-def test_nothing_near_it_is_better(strength: float) -> None:
+def test_nothing_near_it_is_better(strength: float, standardise: bool) -> None:
     generator = np.random.default_rng(0)
     labels = generator.integers(0, 3, 200)
-    features = generator.standard_normal((200, 4)) * [1, 100, 0.01, 0] + np.outer(labels, [1, 50, 0.001, 0]) + 5
-    found = logistic_regression(features, labels, strength)
+    units = [1, 100, 0.01, 0] if standardise else [1, 2, 0.5, 0]
+    features = generator.standard_normal((200, 4)) * units + np.outer(labels, [1, 50, 0.001, 0]) + 5 * standardise
+    found = logistic_regression(features, labels, strength, standardise)
+    assert np.array_equal(found.mean, np.zeros(4)) != standardise
     least = loss(found, features, labels, strength)
     for _ in range(50):
         weight, bias = (generator.standard_normal(part.shape) * 0.01 for part in (found.weight, found.bias))

@@ -96,3 +96,76 @@ def test_any_confusion_adds_up(pairs):
     assert confusion.sum(axis=1).tolist() == np.bincount(targets, minlength=5).tolist()
     assert metrics.accuracy(confusion) == pytest.approx(np.mean(np.equal(targets, predictions)))
     assert 0 <= metrics.macro_f1(confusion) <= 1
+
+
+TAGS = ("O", "B-x", "I-x", "B-y", "I-y")
+
+
+@pytest.mark.parametrize(
+    ("tags", "expected"),
+    [
+        ("O O", set()),
+        ("B-x I-x O B-x", {(0, 2, "x"), (3, 4, "x")}),
+        ("B-x B-x I-x", {(0, 1, "x"), (1, 3, "x")}),  # neighbours of one kind
+        ("O I-x I-x", {(1, 3, "x")}),  # an I with nothing to go on with begins
+        ("B-x I-y I-y", {(0, 1, "x"), (1, 3, "y")}),  # so does an I of another kind
+        ("I-x B-x", {(0, 1, "x"), (1, 2, "x")}),
+        ("B-a-b I-a-b", {(0, 2, "a-b")}),
+    ],
+)
+def test_chunks_by_hand(tags, expected):
+    assert metrics.chunks(tags.split()) == expected
+
+
+def test_chunk_f1_by_hand():
+    # True: x over 1-2, y at 3; x at 0. Said: x over 1-2 and y over 3-4; y at 0. One hit of three and of three.
+    true = [["O", "B-x", "I-x", "B-y", "O"], ["B-x"]]
+    said = [["O", "B-x", "I-x", "B-y", "I-y"], ["B-y"]]
+    assert metrics.chunk_f1(true, said) == pytest.approx(2 * 1 / (3 + 3))
+    assert metrics.chunk_f1(true, true) == 1.0
+    assert metrics.chunk_f1(true, [["O"] * 5, ["O"]]) == 0.0
+    assert metrics.chunk_f1([["O"]], [["O"]]) == 0.0
+    assert metrics.chunk_f1([["B-x"], ["I-x"]], [["B-x"], ["I-x"]]) == 1.0  # none goes on in the next sentence
+    # Half of a chunk is none of it: B-x I-x said as B-x O is a miss and a false one.
+    assert metrics.chunk_f1([["B-x", "I-x", "B-y"]], [["B-x", "O", "B-y"]]) == pytest.approx(2 * 1 / (2 + 2))
+
+
+def conlleval(pairs):
+    """Hits, true and said chunks counted as conlleval does it, a word at a time with a flag for a hit in progress."""
+    hits = true = said = 0
+    right, before = False, ("O", "O")
+    for now in [*pairs, ("O", "O")]:
+        ends = [old != "O" and (new[0] != "I" or new[2:] != old[2:]) for old, new in zip(before, now, strict=True)]
+        begins = [new != "O" and (new[0] == "B" or old[2:] != new[2:]) for old, new in zip(before, now, strict=True)]
+        if right and all(ends):
+            hits, right = hits + 1, False
+        elif right and (any(ends) or now[0][2:] != now[1][2:]):
+            right = False
+        if all(begins) and now[0][2:] == now[1][2:]:
+            right = True
+        true, said, before = true + begins[0], said + begins[1], now
+    return hits, true, said
+
+
+@given(st.lists(st.tuples(st.sampled_from(TAGS), st.sampled_from(TAGS)), min_size=1, max_size=30))
+def test_chunks_are_counted_as_conlleval_counts_them(pairs):
+    hits, true, said = conlleval(pairs)
+    targets, predictions = zip(*pairs, strict=True)
+    assert (len(metrics.chunks(targets)), len(metrics.chunks(predictions))) == (true, said)
+    found = metrics.chunk_f1([targets], [predictions])
+    assert found == pytest.approx(2 * hits / (true + said) if true + said else 0.0)
+
+
+@pytest.mark.parametrize(
+    ("labels", "expected"),
+    [
+        (TAGS, True),
+        (("B-x", "O"), True),
+        (("I-x", "O"), False),
+        (("B-x", "I-x"), False),
+        (("B-x", "O", "other"), False),
+        (("walking", "O"), False),
+    ],
+)
+def test_labels_that_mark_chunks(labels, expected):
+    assert metrics.are_chunk_tags(labels) is expected

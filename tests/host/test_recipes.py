@@ -19,7 +19,7 @@ from edgegru_runtime import load
 ROOT = Path(__file__).resolve().parents[2]
 EXAMPLES = ROOT / "examples"
 Recipe = Callable[[str], ModuleType]
-MODULES = ("run", "baseline", "baselines", "dates", "dialled", "hours", "motions", "naive_bayes", "nearest")
+MODULES = ("run", "baseline", "baselines", "commands", "dates", "dialled", "hours", "motions", "naive_bayes", "nearest")
 
 
 @pytest.fixture
@@ -147,6 +147,54 @@ def test_a_verdict_follows_every_word_on_the_device(
     verdicts = [sentence.splitlines()[-1].split() for sentence in said[:2]]
     assert [verdict[1] for verdict in verdicts] == ["negative", "positive"]
     assert float(verdicts[1][-1]) > 0.7
+
+
+def test_a_command_is_understood_word_by_word_on_the_device(
+    recipe: Recipe, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    run = recipe("intent_slots")
+    run.main(["-o", str(tmp_path / "out"), "--results", str(tmp_path / "results.json")])
+    results = json.loads((tmp_path / "results.json").read_text())
+    (measured,) = results["runs"]
+    assert measured["ONNX"] == measured["int8"] == pytest.approx(measured["float"], abs=0.02)
+    assert min(measured["int8"].values()) > 0.95 and 0.9 < results["baseline"]["slots"] < measured["int8"]["slots"]
+    assert f"| baseline | {results['baseline']['intent']:.4f} |" in capsys.readouterr().out
+
+    model = tmp_path / "out" / "seed0" / "int8.safetensors"
+    command = [sys.executable, str(EXAMPLES / "intent_slots" / "understand.py"), str(model)]
+    text = "play some hip hop music\n\nturn the light in the living room off\n"
+    said = subprocess.run(command, input=text, capture_output=True, text=True, check=True).stdout.splitlines()
+    assert [line.split()[:2] for line in said[:4]] == [
+        ["play", "O"], ["some", "O"], ["hip", "B-genre"], ["hop", "I-genre"]
+    ]  # fmt: skip
+    results_shown = [line for line in said if line.startswith("→")]
+    assert results_shown == ["→ PlayMusic: genre = hip hop", "→ SwitchLight: room = living room, state = off"]
+    assert said[3].split()[2] == "PlayMusic" and float(said[3].split()[-1]) > 0.9
+
+
+def test_commands_are_made_up_alike_each_time(recipe: Recipe, tmp_path: Path) -> None:
+    recipe("intent_slots")
+    import commands
+
+    first, again = (commands.write_commands(tmp_path / name) for name in ("first", "again"))
+    for part, count in commands.PARTS.items():
+        columns = [(first / part / name).read_text().splitlines() for name in ("seq.in", "seq.out", "label")]
+        assert {*map(len, columns)} == {count} and {*columns[2]} == {*commands.TEMPLATES}
+        assert all(len(words.split()) == len(tags.split()) for words, tags, _ in zip(*columns, strict=True))
+        assert columns[0] == (again / part / "seq.in").read_text().splitlines()
+
+
+def test_the_baseline_of_commands_by_hand(recipe: Recipe) -> None:
+    recipe("intent_slots")
+    import baseline
+
+    weights = baseline.inverse_document_frequency([np.array([0, 1, 1]), np.array([1, 2])], 4)
+    np.testing.assert_allclose(weights, np.log([3 / 2, 3 / 3, 3 / 2, 3 / 1]) + 1)
+    (row,) = baseline.tf_idf([np.array([1, 1, 3])], weights)
+    np.testing.assert_allclose(row, np.array([0, 2, 0, weights[3]]) / np.hypot(2, weights[3]))
+    assert baseline.pairs(np.array([4, 5])) == [(-1, 4), (4, 5)]
+    table = baseline.TagTable([(np.array([1, 2, 2]), np.array([0, 3, 3])), (np.array([3, 2]), np.array([0, 1]))])
+    assert [table((1, 2)), table((3, 2)), table((9, 2)), table((9, 9))] == [3, 1, 3, 0]
 
 
 def test_dialled_digits_are_heard_on_the_device(

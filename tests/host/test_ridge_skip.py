@@ -19,6 +19,7 @@ from edgegru.trainer import Trainer
 from edgegru.training import train
 from edgegru_runtime import load
 from edgegru_runtime.errors import ConfigError, DataError
+from edgegru_runtime.model_config import OutputConfig
 
 LAGS = 5
 
@@ -122,7 +123,8 @@ def test_settings_that_contradict_each_other_are_refused(tmp_path: Path) -> None
         DataConfig(history=-1)
     made = config(write_series(tmp_path / "x.npz"), skip_ridge=1.0)
     dataset = prepare(made.data)
+    output = OutputConfig("output", "step_value", dataset.labels)
     with pytest.raises(ConfigError, match="model.skip_ridge is for a forecast of all channels"):
-        Trainer(made, replace(dataset, target="step_value"), torch.device("cpu"))
+        Trainer(made, replace(dataset, outputs=(output,)), torch.device("cpu"))
     with pytest.raises(DataError, match="no step of the training part has 800 inputs up to it and a target"):
         fit_ridge_skip(dataset.train, dataset, dataset.mean, dataset.std, 800, 1.0)
