@@ -7,7 +7,7 @@ import sys
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import edgegru
 from edgegru.configuration import TrainConfig
@@ -15,6 +15,7 @@ from edgegru_runtime.errors import VerificationError
 
 FILES = {"float": "model.safetensors", "int8": "int8.safetensors", "ONNX": "int8.onnx", "TFLite": "int8.tflite"}
 EXPORTS = ("ONNX", "TFLite")
+Score = TypeVar("Score")  # of a file: a number, or several by name
 
 
 def build(
@@ -46,12 +47,12 @@ def export(folder: Path, names: Sequence[str] = EXPORTS) -> None:
         edgegru.export(folder / FILES["int8"], folder / FILES[name], format=name.lower(), force=True)
 
 
-def scores(folder: Path, score: Callable[[Path], float]) -> dict[str, float | None]:
+def scores(folder: Path, score: Callable[[Path], Score]) -> dict[str, Score | None]:
     """What ``score`` gives for each file of ``FILES``, of which those of ``EXPORTS`` are made here.
 
     None for an export that its verification refuses.
     """
-    found: dict[str, float | None] = {}
+    found: dict[str, Score | None] = {}
     for name, file in FILES.items():
         try:
             export(folder, [name] if name in EXPORTS else [])

@@ -20,7 +20,7 @@ from commands import write_commands
 import edgegru
 from edgegru.configuration import load_config
 from edgegru.data import labelled_sequences
-from edgegru.recipe import FILES, build, costs_text, mean_text
+from edgegru.recipe import FILES, costs, costs_text, scores, scores_text, train
 from edgegru_runtime import load
 from edgegru_runtime.errors import EdgegruError
 
@@ -65,18 +65,25 @@ def measure(data: Path, folder: Path, seed: int, settings: dict[str, dict[str, A
     """Train and quantize a model, export it, and stream the test part through every file; ``settings``: other ones."""
     config = load_config(CONFIG)
     config = replace(config, **{name: replace(getattr(config, name), **values) for name, values in settings.items()})
-    costs = build(config, data, folder, seed)
-    scores = {name: edgegru.evaluate(folder / file, data, part="test").metrics for name, file in FILES.items()}
-    own = {name: {key: found[metric] for key, (_, metric) in METRICS.items()} for name, found in scores.items()}
-    return {"seed": seed, **own, **costs}
+    seconds = train(config, data, folder, seed)
+
+    def score(file: Path) -> dict[str, float]:
+        found = edgegru.evaluate(file, data, part="test").metrics
+        return {key: found[metric] for key, (_, metric) in METRICS.items()}
+
+    found = scores(folder, score)
+    return {"seed": seed, **found, **costs(folder / FILES["int8"]), "train_seconds": seconds}
 
 
 def table(simple: dict[str, float], runs: Sequence[dict[str, Any]]) -> str:
     """A row for each method, then the costs."""
     lines = [f"| | {' | '.join(title for title, _ in METRICS.values())} |", "|---" * (1 + len(METRICS)) + "|"]
-    scores = {"baseline": [simple]} | {name: [run[name] for run in runs] for name in FILES}
-    for name, found in scores.items():
-        lines += [f"| {name} | {' | '.join(mean_text([each[metric] for each in found]) for metric in METRICS)} |"]
+    for name, found in ({"baseline": [simple]} | {name: [run[name] for run in runs] for name in FILES}).items():
+        columns = [
+            scores_text([{metric: None if each is None else each[metric]} for each in found], metric, 4)
+            for metric in METRICS
+        ]
+        lines.append(f"| {name} | {' | '.join(columns)} |")
     return "\n".join([*lines, "", costs_text(runs)])
 
 
