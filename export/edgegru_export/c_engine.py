@@ -77,8 +77,18 @@ class CEngine:
 
     name = "c"
 
-    def __init__(self, model: CModel, words: Words, include: Path, folder: Path, flags: Sequence[str] = FLAGS) -> None:
-        """``include``: where the exported files are; ``folder``: where to compile."""
+    def __init__(
+        self,
+        model: CModel,
+        words: Words,
+        include: Path,
+        folder: Path,
+        flags: Sequence[str] = FLAGS,
+        emulator: Sequence[str] = (),
+    ) -> None:
+        """``include``: where the exported files are; ``folder``: where to compile; ``emulator``: what runs the program
+        where CC compiles for another machine.
+        """
         driver, program = folder / "driver.c", folder / "driver"
         kinds = {"input": input_type(model, words), "output": output_type(words)}
         driver.write_text(_DRIVER.format(prefix=words.prefix, macro=words.macro, **kinds))
@@ -89,7 +99,7 @@ class CEngine:
         self._input, self._output = _DTYPES[kinds["input"]], _DTYPES[kinds["output"]]
         self._size = 4 + model.program.output_size * 4 + model.state_bytes
         self._conversion = None if words.float_io else Conversion(model)
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen([*emulator, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._status, self._y, self._state = 0, b"", b""
 
     def close(self) -> None:

@@ -84,8 +84,8 @@ for (;;) {{
 
 
 def _floats(words: Words) -> str:
-    return f"""For a number that is not finite `{words.prefix}_step` returns `{words.macro}_INPUT`, and nothing has changed.
-"""
+    refused = f"`{words.prefix}_step` returns `{words.macro}_INPUT`"
+    return f"For a number that is not finite {refused}, and nothing has changed.\n"
 
 
 def _integers(words: Words) -> str:

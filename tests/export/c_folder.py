@@ -22,11 +22,15 @@ def write(artifact: Artifact, folder: Path, name: str = "model", **options: obje
 
 @contextmanager
 def engine_of(
-    artifact: Artifact, folder: Path, flags: Sequence[str] = FLAGS, **options: object
+    artifact: Artifact,
+    folder: Path,
+    flags: Sequence[str] = FLAGS,
+    emulator: Sequence[str] = (),
+    **options: object,
 ) -> Iterator[CEngine]:
     """The model compiled for this machine by what CC names."""
     given = write(artifact, folder, **options)
     build = folder / "build"
     build.mkdir()
-    with CEngine(c_model(artifact, given), c_words("model", given), folder, build, flags) as engine:
+    with CEngine(c_model(artifact, given), c_words("model", given), folder, build, flags, emulator) as engine:
         yield engine
