@@ -38,6 +38,7 @@ examples: $(INSTALLED)
 	$(VENV)/bin/python examples/sentiment/run.py
 	$(VENV)/bin/python examples/forecasting/run.py
 	$(VENV)/bin/python examples/anomalies/run.py
+	$(VENV)/bin/python examples/cortex_m/run.py
 
 test: $(INSTALLED)
 	$(VENV)/bin/python -m pytest -n $(WORKERS)

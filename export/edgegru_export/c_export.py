@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import os
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from edgegru_export.c_files import folder
 from edgegru_export.c_float import write_float
 from edgegru_export.c_integer import write_integer
 from edgegru_export.c_layouts import LAYOUTS
+from edgegru_export.c_parts import network, parts
 from edgegru_export.c_program import decode
 from edgegru_export.c_readme import readme
 from edgegru_export.c_sizes import CSizes, sizes
@@ -45,16 +46,19 @@ def c_model(artifact: Artifact, options: COptions) -> CModel:
     if config.scheme == "float32":
         if options.io == "int":
             raise ExportError("the model's scheme is float32, expected a static one for integers in and out")
-        return write_float(decode(artifact))
+        return write_float(decode(network(artifact)))
     if not config.static:
         raise ExportError(f"C has no form for the scheme {config.scheme}, expected float32 or a static one")
-    return write_integer(decode(artifact), PACKINGS[options.target], options.io == "float")
+    return write_integer(decode(network(artifact)), PACKINGS[options.target], options.io == "float")
 
 
 def c_folder(artifact: Artifact, name: str, options: COptions) -> dict[str, str]:
     """The texts of the folder by their path; ``name``: of the model. Raises ExportError like ``c_model``."""
     model, words = c_model(artifact, options), c_words(name, options)
-    return folder(model, words, options.layout, options.with_kernel, readme(model, words, options.layout))
+    beside = parts(artifact, words)
+    words = replace(words, parts=beside.sources)
+    page = readme(model, words, options.layout) + beside.readme
+    return folder(model, words, options.layout, options.with_kernel, page, beside)
 
 
 def c_sizes(

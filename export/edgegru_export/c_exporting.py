@@ -7,7 +7,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -16,8 +16,8 @@ from edgegru_export.c_engine import FLAGS, CEngine, compile_c
 from edgegru_export.c_export import COptions, c_folder, c_model
 from edgegru_export.c_files import MANIFEST, kernel_headers, kernel_text
 from edgegru_export.c_layouts import PLACES
+from edgegru_export.c_parts import CParts, parts
 from edgegru_export.c_source import Words
-from edgegru_export.c_writer import CModel
 from edgegru_export.identity import verify_identity
 from edgegru_runtime.artifact import Artifact, read_artifact
 from edgegru_runtime.errors import EdgegruError, ExportError, VerificationError
@@ -105,12 +105,13 @@ def compiled(folder: Path, artifact: Artifact) -> Iterator[CEngine]:
             f"{folder} was exported from another model: "
             f"its identity is {identity[:12]}…, expected {artifact.config.identity[:12]}…"
         )
-    model = c_model(artifact, options)
+    model, beside = c_model(artifact, options), parts(artifact, words)
     with tempfile.TemporaryDirectory(prefix="edgegru-") as temporary:
         sources = Path(temporary, "sources")
         shutil.copytree(folder / PLACES.get(options.layout, ""), sources)
-        _complete(sources, model)
+        _complete(sources, {*kernel_headers(model), *beside.headers})
         try:
+            _check_parts(sources, beside)
             if (sources / "main.c").exists():
                 compile_c([sources / "main.c"], sources, (*FLAGS, "-fsyntax-only"))
             engine = CEngine(model, words, sources, Path(temporary))
@@ -122,9 +123,17 @@ def compiled(folder: Path, artifact: Artifact) -> Iterator[CEngine]:
             yield engine
 
 
-def _complete(sources: Path, model: CModel) -> None:
+def _complete(sources: Path, headers: Iterable[str]) -> None:
     """The kernel's headers, where they were left out."""
-    for name in kernel_headers(model):
+    for name in headers:
         if not (sources / name).exists():
             (sources / name).write_text(kernel_text(name), encoding="utf-8")
 
+
+def _check_parts(sources: Path, beside: CParts) -> None:
+    """The front end and the decisions are this model's, letter by letter, and compile."""
+    for name, text in beside.texts.items():
+        if not (sources / name).is_file() or (sources / name).read_text(encoding="utf-8") != text:
+            raise VerificationError(f"{name} is not what this model is written as; export it again")
+    for name in beside.sources:
+        compile_c([sources / name], sources, (*FLAGS, "-fsyntax-only"))

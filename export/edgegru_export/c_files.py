@@ -7,6 +7,7 @@ from importlib.resources import files as package_files
 
 from edgegru_export.c_golden import golden
 from edgegru_export.c_layouts import LAYOUTS, PLACES
+from edgegru_export.c_parts import CParts
 from edgegru_export.c_source import Words, header, input_type, output_type, source
 from edgegru_export.c_writer import CModel
 
@@ -47,13 +48,17 @@ def _included(text: str, flags: dict[str, int]) -> list[str]:
     return result
 
 
-def folder(model: CModel, words: Words, layout: str, with_kernel: bool, readme: str) -> dict[str, str]:
+def folder(
+    model: CModel, words: Words, layout: str, with_kernel: bool, readme: str, parts: CParts
+) -> dict[str, str]:
     """Texts by their path in the folder."""
     place, prefix = PLACES.get(layout, ""), words.prefix
     texts = {f"{place}{prefix}.h": header(model, words), f"{place}{prefix}.c": source(model, words)}
     texts[f"{place}{prefix}_selftest.c"] = _selftest(model, words)
+    texts |= {f"{place}{name}": text for name, text in parts.texts.items()}
     if with_kernel:
-        texts |= {f"{place}{name}": kernel_text(name) for name in kernel_headers(model)}
+        headers = sorted({*kernel_headers(model), *parts.headers})
+        texts |= {f"{place}{name}": kernel_text(name) for name in headers}
     texts["README.md"] = readme
     texts[MANIFEST] = manifest(model, words, layout)
     return texts | LAYOUTS[layout](model, words)

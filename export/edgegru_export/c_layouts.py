@@ -13,7 +13,7 @@ def _plain(model: CModel, words: Words) -> dict[str, str]:
     cmake = f"""cmake_minimum_required(VERSION 3.13)
 project({prefix} C)
 
-add_library({prefix} STATIC {prefix}.c {prefix}_selftest.c)
+add_library({prefix} STATIC {" ".join(words.sources)})
 target_include_directories({prefix} PUBLIC ${{CMAKE_CURRENT_SOURCE_DIR}})
 
 # The rest is for trying it out: it is left out where another project includes this folder.
@@ -128,7 +128,7 @@ int main(void) {{
     return {
         "zephyr/module.yml": f"name: {prefix}\nbuild:\n  cmake: .\n",
         "CMakeLists.txt": f"""zephyr_library_named({prefix})
-zephyr_library_sources({prefix}.c {prefix}_selftest.c)
+zephyr_library_sources({" ".join(words.sources)})
 zephyr_include_directories(.)
 """,
         "sample/CMakeLists.txt": f"""cmake_minimum_required(VERSION 3.20)
@@ -144,6 +144,7 @@ target_sources(app PRIVATE src/main.c)
 
 def _esp_idf(model: CModel, words: Words) -> dict[str, str]:
     prefix, macro = words.prefix, words.macro
+    sources = " ".join(f'"{source}"' for source in words.sources)
     main = f"""#include <stdio.h>
 
 #include "freertos/FreeRTOS.h"
@@ -162,7 +163,7 @@ void app_main(void) {{
 }}
 """
     return {
-        "CMakeLists.txt": f'idf_component_register(SRCS "{prefix}.c" "{prefix}_selftest.c" INCLUDE_DIRS ".")\n',
+        "CMakeLists.txt": f'idf_component_register(SRCS {sources} INCLUDE_DIRS ".")\n',
         "example/CMakeLists.txt": f"""cmake_minimum_required(VERSION 3.16)
 set(EXTRA_COMPONENT_DIRS ${{CMAKE_CURRENT_SOURCE_DIR}}/..)
 include($ENV{{IDF_PATH}}/tools/cmake/project.cmake)

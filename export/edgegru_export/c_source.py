@@ -18,6 +18,12 @@ class Words:
     prefix: str  # edgegru_name
     float_io: bool
     target: str
+    parts: tuple[str, ...] = ()  # sources beside its own: of a front end, of decisions
+
+    @property
+    def sources(self) -> tuple[str, ...]:
+        """All that a build compiles."""
+        return (f"{self.prefix}.c", *self.parts, f"{self.prefix}_selftest.c")
 
     @property
     def macro(self) -> str:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from edgegru_export import tolerances
 from edgegru_export.c_exporting import compiled, is_c_folder
+from edgegru_export.c_parts import network
 from edgegru_export.c_sizes import CSizes
 from edgegru_export.closed_loop import Trajectory, run_parts, run_steps
 from edgegru_export.closeness import OneStep, measure_one_step, other_decisions
@@ -183,7 +184,8 @@ def _verify_plan(name: str, artifact: Artifact, steps: int) -> VerificationRepor
 def _verify_c(name: str, artifact: Artifact, steps: int) -> VerificationReport:
     """A folder of C, compiled for this machine: integers in every bit, floats within the kernel's own bound."""
     with compiled(Path(name), artifact) as engine:
-        deviations = tuple(_deviations(engine, None, artifact, steps, tolerances.C_FLOAT_TOLERANCE))
+        behind = network(artifact)  # the front end is in files of its own
+        deviations = tuple(_deviations(engine, None, behind, steps, tolerances.C_FLOAT_TOLERANCE))
         found = engine.sizes
     report = VerificationReport(name, "c", steps, artifact.config.identity, deviations, sizes=found)
     if not report.passed:

@@ -35,7 +35,6 @@ from tests.builders import (
     random_floats,
     random_integer_artifact,
     random_integers,
-    with_log_mel,
 )
 from tests.export.c_folder import engine_of, write
 
@@ -263,8 +262,6 @@ def test_only_what_a_model_uses_is_in_its_folder() -> None:
     [
         (quantized(mixed_artifact(1), "dynamic-w8"), {}, "C has no form for the scheme dynamic-w8"),
         (random_artifact(1), {"io": "int"}, "the model's scheme is float32, expected a static one"),
-        (random_floats(with_log_mel(random_config()), 1), {}, "node log_mel: C has no log_mel"),
-        (quantized(random_floats(with_log_mel(random_config()), 1)), {}, "log_mel.*expected a model without"),
     ],
 )
 def test_what_c_cannot_express_is_refused_by_name(

@@ -53,7 +53,7 @@ def test_the_demo_with_a_short_training(demo, monkeypatch, tmp_path, capfd):
     assert load(output / "int8.onnx").config.outputs[0].labels == tuple("123456789")
 
 
-@pytest.mark.parametrize(("example", "limit"), [("japanese_vowels", 48), ("har_watch_phone", 60)])
+@pytest.mark.parametrize(("example", "limit"), [("japanese_vowels", 48), ("har_watch_phone", 60), ("cortex_m", 24)])
 def test_a_configuration_of_an_example(example, limit):
     config = load_config(EXAMPLES / example / "config.toml")
     assert config.model.hidden_size <= limit

@@ -41,7 +41,8 @@ def test_integers_are_the_references(
         if shutil.which(program) is None:
             pytest.skip(f"Debian package {needed}")
     monkeypatch.setenv("CC", f"{compiler} -static {options}")
-    models = [random_artifact(size, size % 13 + 1, (size,), reset=("after", "before")[size % 2]) for size in SIZES[:14:3]]
+    resets = ("after", "before")
+    models = [random_artifact(size, size % 13 + 1, (size,), reset=resets[size % 2]) for size in SIZES[:14:3]]
     for place, model in enumerate([mixed_artifact(1), mixed_artifact(2, candidate="relu", head="identity"), *models]):
         artifact = quantized(model, scheme)
         inputs = np.concatenate([gaussian_input(artifact, STEPS // 2), jumping_input(artifact, STEPS // 2)])

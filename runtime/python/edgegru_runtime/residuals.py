@@ -46,6 +46,11 @@ def scored_labels(output: OutputConfig) -> tuple[str, ...]:
     return output.labels[: len(output.labels) // max(output.horizon, 1)]
 
 
+def scored_channels(config: ModelConfig, output: OutputConfig) -> list[int]:
+    """The channels that the next step's labels of a forecast are about."""
+    return [config.input.channels.index(label.removesuffix(_NEXT)) for label in scored_labels(output)]
+
+
 class Residuals:
     """The residuals of one stream: measured minus predicted, one a label, in the units of the data.
 
@@ -61,7 +66,7 @@ class Residuals:
         self._size = len(labels)
         self._channels: list[int] | None = None
         if config.outputs[place].target == "forecast":
-            self._channels = [config.input.channels.index(label.removesuffix(_NEXT)) for label in labels]
+            self._channels = scored_channels(config, config.outputs[place])
         self._predicted: list[float] | None = None
 
     def step(
