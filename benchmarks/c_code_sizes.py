@@ -24,6 +24,7 @@ from scipy.optimize import linprog
 
 from edgegru_export.c_export import COptions, c_model, c_words
 from edgegru_export.c_files import folder
+from edgegru_export.c_parts import CParts
 from edgegru_export.c_sizes import PROCESSORS, arithmetic, features
 from edgegru_export.c_writer import CModel
 from edgegru_runtime.artifact import Artifact
@@ -32,6 +33,7 @@ from tests.builders import drawn_config, drawn_float_config, drawn_keep, quantiz
 
 RESULT = Path(__file__).resolve().parent.parent / "export" / "edgegru_export" / "c_code_sizes.json"
 SIZES = (1, 2, 3, 5, 8)  # of layers: code does not depend on them
+NO_PARTS = CParts({}, (), (), "")  # front ends and decisions say what they take themselves
 LIBRARY_FRAMES = 48  # bytes of stack of the compiler's routines, of which it gives no account
 
 
@@ -136,7 +138,7 @@ def main() -> None:
                 except EdgegruError:  # scales beyond the arithmetic, a value that is always zero
                     continue
                 with tempfile.TemporaryDirectory() as temporary:
-                    for path, text in folder(model, c_words("m", options), options.layout, True, readme="").items():
+                    for path, text in folder(model, c_words("m", options), options.layout, True, "", NO_PARTS).items():
                         Path(temporary, path).write_text(text)
                     code, stack = measure(COMPILERS[processor], Path(temporary), model.table_bytes)
                 by_kind.setdefault(arithmetic(model), []).append((model, code, stack - model.scratch_bytes))

@@ -35,8 +35,8 @@ def export(
     with_kernel: bool = True,
     force: bool = False,
 ) -> VerificationReport:
-    """Write ``model`` as ``output`` in ``format``, verified: "onnx", "tflite", "plan" for the C runtime, or "c", a folder
-    of C for any build. The artifact's scheme decides the precision.
+    """Write ``model`` as ``output`` in ``format``, verified: "onnx", "tflite", "plan" for the C runtime, or "c", a
+    folder of C for any build. The artifact's scheme decides the precision.
 
     ``sequence``: whole sequences instead of steps (float ONNX); ``state``: "io" (states are inputs and outputs) or
     "variables" (inside the file; TFLite); ``allow_int8_state``: full int8 with a coarse int8 state instead of int16
