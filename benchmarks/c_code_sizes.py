@@ -16,6 +16,7 @@ import math
 import re
 import subprocess
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -122,37 +123,41 @@ def parts(models: list[CModel], measured: list[int]) -> dict[str, int]:
     return {name: math.ceil(size) for name, size in zip(names, found.x, strict=True) if math.ceil(size - 1e-6)}
 
 
+def on_processor(target: str, processor: str, count: int) -> dict[str, dict[str, dict[str, int]]]:
+    """Of all drawn models: code by parts, and the largest frames, for each arithmetic."""
+    by_kind: dict[str, list[tuple[CModel, int, int]]] = {}
+    for seed in range(count):
+        try:
+            artifact, io = drawn(seed)
+            options = COptions(target, io)
+            model = c_model(artifact, options)
+        except EdgegruError:  # scales beyond the arithmetic, a value that is always zero
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            for path, text in folder(model, c_words("m", options), options.layout, True, "", NO_PARTS).items():
+                Path(temporary, path).write_text(text)
+            code, stack = measure(COMPILERS[processor], Path(temporary), model.table_bytes)
+        by_kind.setdefault(arithmetic(model), []).append((model, code, stack - model.scratch_bytes))
+    return {
+        kind: {
+            "code": parts([model for model, _, _ in rows], [code for _, code, _ in rows]),
+            "stack": {"frames": max(-(-frames // 8) * 8 for _, _, frames in rows)},
+        }
+        for kind, rows in by_kind.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--models", type=int, default=120)
-    count = parser.parse_args().models
-    result: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
-    for target, processors in PROCESSORS.items():
-        for processor in processors:
-            by_kind: dict[str, list[tuple[CModel, int, int]]] = {}
-            for seed in range(count):
-                try:
-                    artifact, io = drawn(seed)
-                    options = COptions(target, io)
-                    model = c_model(artifact, options)
-                except EdgegruError:  # scales beyond the arithmetic, a value that is always zero
-                    continue
-                with tempfile.TemporaryDirectory() as temporary:
-                    for path, text in folder(model, c_words("m", options), options.layout, True, "", NO_PARTS).items():
-                        Path(temporary, path).write_text(text)
-                    code, stack = measure(COMPILERS[processor], Path(temporary), model.table_bytes)
-                by_kind.setdefault(arithmetic(model), []).append((model, code, stack - model.scratch_bytes))
-            key = f"{processor} {target}"
-            result[key] = {
-                kind: {
-                    "code": parts([model for model, _, _ in rows], [code for _, code, _ in rows]),
-                    "stack": {"frames": max(-(-frames // 8) * 8 for _, _, frames in rows)},
-                }
-                for kind, rows in by_kind.items()
-            }
-            print(key, {kind: len(rows) for kind, rows in by_kind.items()}, flush=True)
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    pairs = [(target, processor) for target, processors in PROCESSORS.items() for processor in processors]
+    with ProcessPoolExecutor(given.workers) as pool:
+        results = pool.map(on_processor, *zip(*pairs, strict=True), [given.models] * len(pairs))
+        result = {f"{processor} {target}": found for (target, processor), found in zip(pairs, results, strict=True)}
     compilers = {processor: version(compiler) for processor, compiler in COMPILERS.items()}
-    found = {"compilers": compilers, "models": count, "parts": result}
+    found = {"compilers": compilers, "models": given.models, "parts": result}
     RESULT.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 

@@ -88,8 +88,8 @@ def run(
 
 def info(model: StrPath, *, target: str | None = None, io: str = "float") -> dict[str, Any]:
     """What a model file is, as plain data: layers, sizes, scheme, labels, provenance; of an .onnx or .tflite file that
-    EdgeGRU did not write, its inputs, states, operators and GRUs. With a ``target`` of exported C (docs/export-c.md) only
-    ``sizes``: what that would take on each of its processors, with such an ``io``. Raises ArtifactError, and
+    EdgeGRU did not write, its inputs, states, operators and GRUs. With a ``target`` of exported C (docs/export-c.md)
+    only ``sizes``: what that would take on each of its processors, with such an ``io``. Raises ArtifactError, and
     ExportError for what C cannot express.
     """
     if target is not None:

@@ -218,7 +218,8 @@ def test_info_says_what_it_would_take(tmp_path: Path, capsys: pytest.CaptureFixt
 def test_the_command_line_writes_and_verifies_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     model, folder = tmp_path / "int8.safetensors", tmp_path / "model"
     save_artifact(INTEGER, model)
-    command = ["export", str(model), "--format", "c", "--target", "x86", "--io", "int", "--name", "gait", "-o", str(folder)]
+    options = ["--target", "x86", "--io", "int", "--name", "gait"]
+    command = ["export", str(model), "--format", "c", *options, "-o", str(folder)]
     assert main([*command, "--without-kernel"]) == 0
     first, second = capsys.readouterr().out.splitlines()
     assert first.startswith(f"{folder} computes what its model computes in c over 500 closed-loop steps: y, h0 equal")
