@@ -25,9 +25,9 @@ def verify(
     """Run a file closed loop beside the model that it was made from, and compare.
 
     ``file``: an exported .onnx, .tflite or .plan file or a folder of C, held against its artifact (docs/export.md), or
-    an integer artifact, held against the float32 model that it was quantized from (docs/drift.md). ``steps``: how
-    long; by default ``VERIFY_STEPS`` for exported files and ``DRIFT_STEPS`` for artifacts. ``plot``: for artifacts,
-    where to draw the drift as a PNG.
+    an integer artifact, held against the float32 model that it was quantized from (docs/drift.md). ``steps``: how long;
+    by default ``VERIFY_STEPS`` for exported files and ``DRIFT_STEPS`` for artifacts. ``plot``: for artifacts, where to
+    draw the drift as a PNG.
 
     Raises VerificationError, in one sentence that says where, for a file that computes something else, drifts or
     belongs to another model; ArtifactError for a file that is broken; EngineError where its runtime is not installed.

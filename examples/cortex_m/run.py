@@ -33,7 +33,7 @@ def main(arguments: list[str] | None = None) -> None:
     model, int8 = edgegru.train(HERE / "config.toml", data=folders["train"], output=output), output / "int8.safetensors"
     edgegru.quantize(model, folders["train"], int8, force=True)
     report = edgegru.export(int8, output / "motion", format="c", target="cortex-m", force=True)
-    print(report)
+    print(str(report).splitlines()[0])
     accuracy = edgegru.evaluate(int8, folders["test"], part="all").metrics["accuracy"]
     print(f"accuracy {accuracy:.3f} on other wearers")
     stream(int8, output, folders["test"])

@@ -115,9 +115,8 @@ class _Writer:
         members = sorted(self._members(), key=lambda member: -member.alignment)
         size = _struct_size(members)
         events = sum(2 if output.kind == "classes" else len(output.labels) for output in self._outputs)
-        sources: tuple[str, ...] = ("egru_arithmetic.h", "egru_decisions.h", "egru_deciding.h")
-        if self._scores:
-            sources += ("egru_scoring.h",)
+        scoring = ("egru_scoring.h",) if self._scores else ()
+        sources = ("egru_arithmetic.h", "egru_decisions.h", "egru_deciding.h", *scoring)
         return CDecisions(self._header(members, size, events), self._source(), sources, size, events, self._measured)
 
     def _scored_output(self) -> OutputConfig:

@@ -43,6 +43,8 @@ int main(void) {{
             if (fread(x, sizeof x, 1, stdin) != 1)
                 return 1;
             status = {prefix}_step(&state, x, y);
+        }} else if (command == 'g') {{
+            status = {prefix}_selftest();
         }} else if (command == 'l') {{
             if (fread(&state, sizeof state, 1, stdin) != 1)
                 return 1;
@@ -58,14 +60,12 @@ int main(void) {{
 """
 
 
-def compile_c(
-    sources: Sequence[Path], program: Path, include: Path, flags: Sequence[str] = FLAGS, libraries: Sequence[str] = ()
-) -> None:
-    """Compile and link for this machine. Raises EngineError without a compiler, VerificationError where it refuses."""
+def compile_c(sources: Sequence[Path], include: Path, flags: Sequence[str]) -> None:
+    """Compile for this machine. Raises EngineError without a compiler, VerificationError where it refuses."""
     compiler = shlex.split(os.environ.get("CC", "cc"))
     if shutil.which(compiler[0]) is None:
         raise EngineError(f"no C compiler {compiler[0]!r} was found, expected cc or what the variable CC names")
-    command = [*compiler, *flags, f"-I{include}", *map(str, sources), "-o", str(program), *libraries]
+    command = [*compiler, *flags, f"-I{include}", *map(str, sources)]
     result = subprocess.run(command, capture_output=True, text=True, check=False, timeout=600)
     if result.returncode:
         complaint = next((line for line in result.stderr.splitlines() if "error" in line), result.stderr.strip())
@@ -77,18 +77,29 @@ class CEngine:
 
     name = "c"
 
-    def __init__(self, model: CModel, words: Words, include: Path, folder: Path, flags: Sequence[str] = FLAGS) -> None:
-        """``include``: where the exported files are; ``folder``: where to compile."""
+    def __init__(
+        self,
+        model: CModel,
+        words: Words,
+        include: Path,
+        folder: Path,
+        flags: Sequence[str] = FLAGS,
+        emulator: Sequence[str] = (),
+    ) -> None:
+        """``include``: where the exported files are; ``folder``: where to compile; ``emulator``: what runs the program
+        where CC compiles for another machine.
+        """
         driver, program = folder / "driver.c", folder / "driver"
         kinds = {"input": input_type(model, words), "output": output_type(words)}
         driver.write_text(_DRIVER.format(prefix=words.prefix, macro=words.macro, **kinds))
-        compile_c([driver, include / f"{words.prefix}.c"], program, include, flags)
+        sources = [driver, include / f"{words.prefix}.c", include / f"{words.prefix}_selftest.c"]
+        compile_c(sources, include, (*flags, "-o", str(program)))
         self._target = words.target
         self._model, self._config = model, model.program.artifact.config
         self._input, self._output = _DTYPES[kinds["input"]], _DTYPES[kinds["output"]]
         self._size = 4 + model.program.output_size * 4 + model.state_bytes
         self._conversion = None if words.float_io else Conversion(model)
-        self._process = subprocess.Popen([program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
+        self._process = subprocess.Popen([*emulator, program], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
         self._status, self._y, self._state = 0, b"", b""
 
     def close(self) -> None:
@@ -119,6 +130,11 @@ class CEngine:
     def new_state(self) -> None:
         """The stream begins again."""
         self._send(b"n")
+
+    def failed_golden_step(self) -> int:
+        """The first golden step that the folder's own test does not find, counted from 1; 0: none."""
+        self._send(b"g")
+        return self._status
 
     def integers(self, x: NDArray[Any]) -> NDArray[Any]:
         """One step of numbers of the model's own types; what it gives out."""

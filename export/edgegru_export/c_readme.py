@@ -8,8 +8,8 @@ from edgegru_export.c_writer import CModel
 
 _BUILDS = {
     "plain": """Copy the folder into a project and compile `{prefix}.c` (C99 or later, or C++17), or add the folder with
-CMake's `add_subdirectory` and link `{prefix}`. `{prefix}_selftest.c` holds golden steps and is needed by no build. To
-try it on this machine:
+CMake's `add_subdirectory` and link `{prefix}`. `{prefix}_selftest.c` holds golden steps; no build needs
+it. To try it on this machine:
 
 ```sh
 cmake -S . -B build && cmake --build build && ctest --test-dir build
@@ -42,10 +42,6 @@ def readme(model: CModel, words: Words, layout: str) -> str:
     numbers = "no floating point and no library but `memset` and `memcpy`"
     if words.float_io:
         numbers = "no library of mathematics"
-    integers = f"""
-x are operands and y integers: `{macro}_INPUT_SLOPE` and `{macro}_INPUT_OFFSET`, `{macro}_OUTPUT_SCALE` and
-`{macro}_OUTPUT_OFFSET` in the header are lists for initialisers, and say what they are worth.
-"""
     return f"""# {prefix}
 
 Written by `edgegru export --format c`. Scheme {config.scheme}, weights laid out for {words.target}, identity
@@ -57,7 +53,8 @@ Written by `edgegru export --format c`. Scheme {config.scheme}, weights laid out
 
 Bytes. Tables and state are exact on every processor, and the code itself asserts them when it is compiled; code (GCC,
 -Os, linked with --gc-sections) and stack are upper bounds. The stack holds {model.scratch_bytes:,} bytes of scratch
-memory. One step has {model.program.multiply_adds:,} multiply-adds. There is no heap, no static memory, {numbers}.
+memory. One step has {model.program.multiply_adds:,} multiply-adds. There is no heap, no static memory,
+{numbers}.
 
 ## Build
 
@@ -80,10 +77,20 @@ for (;;) {{
 }}
 ```
 
-`{prefix}_step` returns `{macro}_INPUT` for a number that is not finite; nothing has changed then. The header says what
-the numbers of x and y are.
-{"" if words.float_io else integers}
+{_floats(words) if words.float_io else _integers(words)}The header says what the numbers of x and y are.
+
 `edgegru verify` on this folder, `--against` the model, compiles it and compares every step.
+"""
+
+
+def _floats(words: Words) -> str:
+    refused = f"`{words.prefix}_step` returns `{words.macro}_INPUT`"
+    return f"For a number that is not finite {refused}, and nothing has changed.\n"
+
+
+def _integers(words: Words) -> str:
+    return f"""x are operands and y integers. What they are worth is in the header, as lists for initialisers:
+`{words.macro}_INPUT_SLOPE` and `_INPUT_OFFSET`, `{words.macro}_OUTPUT_SCALE` and `_OUTPUT_OFFSET`.
 """
 
 

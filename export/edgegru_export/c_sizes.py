@@ -54,7 +54,7 @@ class CSizes:
         return (
             f"{self.processor}: flash at most {self.flash_bytes:,} bytes ({self.table_bytes:,} of tables, at most "
             f"{self.code_bytes:,} of code), RAM at most {self.ram_bytes:,} bytes ({self.state_bytes:,} of state, at "
-            f"most {self.stack_bytes:,} of stack, scratch memory of {self.scratch_bytes:,} in it), "
+            f"most {self.stack_bytes:,} of stack with {self.scratch_bytes:,} of scratch memory), "
             f"{self.multiply_adds:,} multiply-adds a step"
         )
 

@@ -36,6 +36,15 @@ def test_the_page_of_accuracy_tells_the_numbers_that_were_measured():
     assert written == made_by("make_accuracy"), "stale: run python docs/make_accuracy.py"
 
 
+def test_the_page_of_microcontrollers_tells_the_numbers_that_were_measured(monkeypatch):
+    monkeypatch.syspath_prepend(str(ROOT / "benchmarks"))
+    import microcontroller
+
+    measured = json.loads(microcontroller.COMMITTED.read_text(encoding="utf-8"))["measured"]
+    written = (DOCS / "microcontrollers.md").read_text(encoding="utf-8")
+    assert microcontroller.table(measured) in written, "stale: run python benchmarks/microcontroller.py"
+
+
 def test_the_page_of_performance_tells_the_numbers_that_were_measured():
     written = (DOCS / "performance.md").read_text(encoding="utf-8")
     assert written == made_by("make_performance"), "stale: run python docs/make_performance.py"
