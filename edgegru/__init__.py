@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from edgegru.training import train
     from edgegru.translation.evaluation import evaluate_translator
     from edgegru.translation.quantization import quantize_translator
-    from edgegru.translation.training import train_translator
+    from edgegru.translation.trainer import train_translator
     from edgegru.tuning import tune
     from edgegru.verification import verify
     from edgegru_export.exporting import export
@@ -40,7 +40,7 @@ _MODULES = {
     "quantize_translator": "edgegru.translation.quantization",
     "run": "edgegru.on_device",
     "train": "edgegru.training",
-    "train_translator": "edgegru.translation.training",
+    "train_translator": "edgegru.translation.trainer",
     "translate": "edgegru.on_device",
     "tune": "edgegru.tuning",
     "verify": "edgegru.verification",

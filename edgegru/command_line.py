@@ -37,7 +37,6 @@ INT8_STATE_WARNING = (
     "the state has 8 bits: a unit that moves by less than 1/256 a step stands still short of its target, "
     "so slow units are wrong; without --allow-int8-state it has 16"
 )
-_CONTEXT = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 
 class _RuntimeCommand(click.Command):
@@ -89,7 +88,7 @@ class _Pipeline(click.Group):
         return list(self.commands)
 
 
-@click.group(cls=_Pipeline, context_settings=_CONTEXT)
+@click.group(cls=_Pipeline, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(edgegru.__version__, prog_name="edgegru")
 def cli() -> None:
     """Compact GRUs from training to a device: train, quantize, export, stream.
@@ -416,8 +415,7 @@ for _name, _help in (
     ("info", "Show what a model is."),
     ("bench", "Time one step and measure memory."),
 ):
-    _command = _InfoCommand if _name == "info" else _RuntimeCommand
-    cli.add_command(_command(_name, help=_help, add_help_option=False))
+    cli.add_command((_InfoCommand if _name == "info" else _RuntimeCommand)(_name, help=_help, add_help_option=False))
 
 
 @cli.command("import")

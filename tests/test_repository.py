@@ -97,7 +97,7 @@ def test_installed_packages_have_their_pinned_version() -> None:
 
 def test_everything_that_is_needed_is_pinned() -> None:
     pinned = pins()
-    needed = [("edgegru", extra) for extra in ("", "train", "dev")] + [("edgegru-runtime", "reference")]
+    needed = [("edgegru", extra) for extra in ("", "train", "translation", "dev")] + [("edgegru-runtime", "reference")]
     seen: set[str] = set()
     while needed:
         name, extra = needed.pop()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,8 @@ import torch
 from torch import Tensor, nn
 
 from edgegru.checkpoint import Checkpoint, check_checkpoint, comparable_config
-from edgegru.translation.config import TranslatorConfig, TranslatorTrainingConfig
+from edgegru.training import run_training, torch_device_of
+from edgegru.translation.config import TranslatorConfig, TranslatorTrainingConfig, load_translator_config
 from edgegru.translation.freezing import freeze_translator
 from edgegru.translation.network import TranslatorNetwork
 from edgegru.translation.pairs import TokenPair, digest, in_tokens, learned_tokenizers, read_pairs
@@ -201,6 +203,34 @@ class TranslatorTrainer:
                 given[row, 1 : len(pair.target) + 1] = torch.tensor(pair.target)
                 target[row, : len(pair.target) + 1] = torch.tensor((*pair.target, end))
             yield tuple(tensor.to(self.device) for tensor in (source, lengths, given, target))  # type: ignore[misc]
+
+
+def train_translator(
+    config: TranslatorConfig | str | Path,
+    *,
+    output: str | Path,
+    data: str | Path | None = None,
+    seed: int | None = None,
+    device: str = "cpu",
+    resume: bool = False,
+) -> Path:
+    """Train and freeze a translator; returns the folder ``output`` with encoder.safetensors and decoder.safetensors.
+
+    ``data`` and ``seed`` win over the configuration. The folder also gets checkpoint.pt and history.csv (after every
+    epoch), config.toml and training.png; ``resume`` goes on from the checkpoint. Raises ConfigError, DataError, and
+    TrainingInterrupted on Ctrl-C.
+    """
+    if not isinstance(config, TranslatorConfig):
+        config = load_translator_config(config)
+    if data is not None:
+        config = replace(config, data=replace(config.data, path=str(data)))
+    if seed is not None:
+        config = replace(config, training=replace(config.training, seed=seed))
+    if not config.data.path:
+        raise ConfigError("no data: give data.path in the configuration, or a path")
+    trainer = TranslatorTrainer(config, Path(config.data.path), torch_device_of(device))
+    run_training(trainer, Path(output), resume)
+    return Path(output)
 
 
 def _copy(network: nn.Module) -> dict[str, Tensor]:

@@ -20,7 +20,7 @@ from tests.builders import random_artifact
 from tests.host.recordings_on_disk import write_labelled_folder
 
 OWN = ("train", "compare", "evaluate", "tune", "quantize", "export", "verify", "import")
-HANDED_OVER = ("run", "info", "bench")
+HANDED_OVER = ("run", "translate", "info", "bench")
 UNSET = click.Option(["--unset"]).default  # what click calls a default that nobody gave
 ONLY_ON_THE_COMMAND_LINE = {"as_json", "print_config"}  # how to print, not what to do
 
@@ -48,7 +48,7 @@ def run_process(*arguments, **options):
 def test_commands_come_in_the_order_of_the_pipeline(capsys):
     assert run("--help") == 0
     listed = capsys.readouterr().out.split("Commands:")[1]
-    assert [line.split()[0] for line in listed.strip().splitlines()] == [*OWN[:-1], *HANDED_OVER, OWN[-1]]
+    assert [line.split()[0] for line in listed.strip().splitlines()] == [*OWN[:-1], "translator", *HANDED_OVER, OWN[-1]]
 
 
 def test_no_help_imports_torch_or_numpy():

@@ -62,7 +62,8 @@ def test_any_configuration_is_printed_and_read_back(
     data: DataConfig, model: NetworkConfig, training: TrainingConfig, augmentation: AugmentationConfig
 ) -> None:
     data = dataclasses.replace(data, channels=tuple(data.channels))
-    config = TrainConfig(data, model, training, augmentation, DecisionConfig(smoothing="mean:5", refractory=2.0))
+    decision = DecisionConfig(smoothing="mean:5", refractory=2.0)
+    config = TrainConfig(data, model=model, training=training, augmentation=augmentation, decision=decision)
     assert parse_config(tomllib.loads(config_to_toml(config))) == config
     assert parse_config(config_values(config)) == config
 
