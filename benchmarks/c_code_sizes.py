@@ -4,8 +4,8 @@
 
 Models of all kinds are exported, compiled with -Os and, but for Linux, linked with --gc-sections; the least sizes of
 the parts are found under which no model's code is larger than the sum of its parts (a linear program). Stack frames
-come from the compiler's own account of them (-fcallgraph-info). Debian packages: gcc, gcc-arm-none-eabi, gcc-riscv64-unknown-elf,
-picolibc-riscv64-unknown-elf, gcc-arm-linux-gnueabihf, gcc-aarch64-linux-gnu.
+come from the compiler's own account of them (-fcallgraph-info). Debian packages: gcc, gcc-arm-none-eabi,
+gcc-riscv64-unknown-elf, picolibc-riscv64-unknown-elf, gcc-arm-linux-gnueabihf, gcc-aarch64-linux-gnu.
 """
 
 from __future__ import annotations
