@@ -1,10 +1,10 @@
 """What the code of exported C models takes on each processor, part by part: ``edgegru_export/c_code_sizes.json``.
 
-    python benchmarks/c_code_sizes.py --models 120
+    python -m benchmarks.c_code_sizes
 
-Models of all kinds are exported, compiled with -Os and linked with --gc-sections; the least sizes of the parts are
-found under which no model's code is larger than the sum of its parts (a linear program). Stack frames come from the
-compiler's own account of them (-fcallgraph-info). Debian packages: gcc, gcc-arm-none-eabi, gcc-riscv64-unknown-elf,
+Models of all kinds are exported, compiled with -Os and, but for Linux, linked with --gc-sections; the least sizes of
+the parts are found under which no model's code is larger than the sum of its parts (a linear program). Stack frames
+come from the compiler's own account of them (-fcallgraph-info). Debian packages: gcc, gcc-arm-none-eabi, gcc-riscv64-unknown-elf,
 picolibc-riscv64-unknown-elf, gcc-arm-linux-gnueabihf, gcc-aarch64-linux-gnu.
 """
 
@@ -16,6 +16,7 @@ import math
 import re
 import subprocess
 import tempfile
+from concurrent.futures import ProcessPoolExecutor
 from pathlib import Path
 from typing import NamedTuple
 
@@ -58,10 +59,10 @@ COMPILERS = {
         "riscv64-unknown-elf-gcc", ("-march=rv32imac", "-mabi=ilp32", "--specs=picolibc.specs", "-nostartfiles")
     ),
     "cortex-a7": Compiler(
-        "arm-linux-gnueabihf-gcc", ("-march=armv7-a", "-mfpu=neon", "-mfloat-abi=hard", "-nostartfiles", "-static")
+        "arm-linux-gnueabihf-gcc", ("-march=armv7-a", "-mfpu=neon", "-mfloat-abi=hard", "-c")
     ),
-    "cortex-a53": Compiler("aarch64-linux-gnu-gcc", ("-nostartfiles", "-static")),
-    "x86-64": Compiler("gcc", ("-nostartfiles", "-static")),
+    "cortex-a53": Compiler("aarch64-linux-gnu-gcc", ("-c",)),
+    "x86-64": Compiler("gcc", ("-c",)),
 }
 
 
@@ -89,9 +90,9 @@ def measure(compiler: Compiler, folder: Path, tables: int) -> tuple[int, int]:
     source = next(path for path in folder.glob("edgegru_*.c") if not path.stem.endswith("_selftest"))
     linking = f"-Wl,--gc-sections,-e,{source.stem}_step,-u,{source.stem}_init"
     options = ["-std=c99", "-Os", "-ffunction-sections", "-fdata-sections", "-fcallgraph-info=su"]
-    if "-static" in compiler.flags:
-        options += ["-fno-pie", "-no-pie"]
-    command = [compiler.name, *compiler.flags, *options, linking, f"-I{folder}", source, "-o", program]
+    if "-c" not in compiler.flags:  # on Linux the libraries are there anyway
+        options.append(linking)
+    command = [compiler.name, *compiler.flags, *options, f"-I{folder}", source, "-o", program]
     subprocess.run([str(part) for part in command], check=True, capture_output=True)
     listing = subprocess.run([compiler.tool("size"), "-A", program], check=True, capture_output=True, text=True).stdout
     sections = re.findall(r"^(\.(?:text|rodata|data|sdata|srodata)\S*)\s+(\d+)", listing, re.MULTILINE)
@@ -122,37 +123,41 @@ def parts(models: list[CModel], measured: list[int]) -> dict[str, int]:
     return {name: math.ceil(size) for name, size in zip(names, found.x, strict=True) if math.ceil(size - 1e-6)}
 
 
+def on_processor(target: str, processor: str, count: int) -> dict[str, dict[str, dict[str, int]]]:
+    """Of all drawn models: code by parts, and the largest frames, for each arithmetic."""
+    by_kind: dict[str, list[tuple[CModel, int, int]]] = {}
+    for seed in range(count):
+        try:
+            artifact, io = drawn(seed)
+            options = COptions(target, io)
+            model = c_model(artifact, options)
+        except EdgegruError:  # scales beyond the arithmetic, a value that is always zero
+            continue
+        with tempfile.TemporaryDirectory() as temporary:
+            for path, text in folder(model, c_words("m", options), options.layout, True, "", NO_PARTS).items():
+                Path(temporary, path).write_text(text)
+            code, stack = measure(COMPILERS[processor], Path(temporary), model.table_bytes)
+        by_kind.setdefault(arithmetic(model), []).append((model, code, stack - model.scratch_bytes))
+    return {
+        kind: {
+            "code": parts([model for model, _, _ in rows], [code for _, code, _ in rows]),
+            "stack": {"frames": max(-(-frames // 8) * 8 for _, _, frames in rows)},
+        }
+        for kind, rows in by_kind.items()
+    }
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--models", type=int, default=120)
-    count = parser.parse_args().models
-    result: dict[str, dict[str, dict[str, dict[str, int]]]] = {}
-    for target, processors in PROCESSORS.items():
-        for processor in processors:
-            by_kind: dict[str, list[tuple[CModel, int, int]]] = {}
-            for seed in range(count):
-                try:
-                    artifact, io = drawn(seed)
-                    options = COptions(target, io)
-                    model = c_model(artifact, options)
-                except EdgegruError:  # scales beyond the arithmetic, a value that is always zero
-                    continue
-                with tempfile.TemporaryDirectory() as temporary:
-                    for path, text in folder(model, c_words("m", options), options.layout, True, "", NO_PARTS).items():
-                        Path(temporary, path).write_text(text)
-                    code, stack = measure(COMPILERS[processor], Path(temporary), model.table_bytes)
-                by_kind.setdefault(arithmetic(model), []).append((model, code, stack - model.scratch_bytes))
-            key = f"{processor} {target}"
-            result[key] = {
-                kind: {
-                    "code": parts([model for model, _, _ in rows], [code for _, code, _ in rows]),
-                    "stack": {"frames": max(-(-frames // 8) * 8 for _, _, frames in rows)},
-                }
-                for kind, rows in by_kind.items()
-            }
-            print(key, {kind: len(rows) for kind, rows in by_kind.items()}, flush=True)
+    parser.add_argument("--models", type=int, default=90)
+    parser.add_argument("--workers", type=int, default=2)
+    given = parser.parse_args()
+    pairs = [(target, processor) for target, processors in PROCESSORS.items() for processor in processors]
+    with ProcessPoolExecutor(given.workers) as pool:
+        results = pool.map(on_processor, *zip(*pairs, strict=True), [given.models] * len(pairs))
+        result = {f"{processor} {target}": found for (target, processor), found in zip(pairs, results, strict=True)}
     compilers = {processor: version(compiler) for processor, compiler in COMPILERS.items()}
-    found = {"compilers": compilers, "models": count, "parts": result}
+    found = {"compilers": compilers, "models": given.models, "parts": result}
     RESULT.write_text(json.dumps(found, indent=1, sort_keys=True) + "\n")
 
 

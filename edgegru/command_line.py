@@ -67,7 +67,8 @@ class _InfoCommand(_RuntimeCommand):
 
         given = info_c_command.make_context(f"edgegru {self.name}", ctx.args).params
         found = c_sizes(given["model"], given["target"], given["io"])
-        click.echo(json.dumps([size.to_dict() for size in found]) if given["as_json"] else "\n".join(map(str, found)))
+        shown = {"sizes": [size.to_dict() for size in found]}
+        click.echo(json.dumps(shown) if given["as_json"] else "\n".join(map(str, found)))
         return 0
 
 

@@ -86,10 +86,16 @@ def run(
     stream_records(**run_parameters(Namespace(**options)))
 
 
-def info(model: StrPath) -> dict[str, Any]:
+def info(model: StrPath, *, target: str | None = None, io: str = "float") -> dict[str, Any]:
     """What a model file is, as plain data: layers, sizes, scheme, labels, provenance; of an .onnx or .tflite file that
-    EdgeGRU did not write, its inputs, states, operators and GRUs. Raises ArtifactError.
+    EdgeGRU did not write, its inputs, states, operators and GRUs. With a ``target`` of exported C (docs/export-c.md)
+    only ``sizes``: what that would take on each of its processors, with such an ``io``. Raises ArtifactError, and
+    ExportError for what C cannot express.
     """
+    if target is not None:
+        from edgegru_export.c_export import c_sizes
+
+        return {"sizes": [size.to_dict() for size in c_sizes(model, target, io)]}
     return foreign_info(model) or describe(os.fspath(model), read_source(model))
 
 

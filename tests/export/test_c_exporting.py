@@ -10,11 +10,13 @@ from pathlib import Path
 
 import pytest
 
+import edgegru
+from edgegru.command_line import main
 from edgegru.verification import verify
 from edgegru_export import c_exporting
 from edgegru_export.c_files import MANIFEST
 from edgegru_export.exporting import export
-from edgegru_export.saving import with_identity
+from edgegru_export.saving import save_artifact, with_identity
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import EngineError, ExportError, VerificationError
 from edgegru_runtime.model_config import GruNode
@@ -198,3 +200,31 @@ def test_without_a_compiler_nothing_is_kept(tmp_path: Path, monkeypatch: pytest.
 def test_options_of_c_are_refused_for_other_formats(option: dict[str, object], tmp_path: Path) -> None:
     with pytest.raises(ExportError, match="was chosen for the format onnx, expected c"):
         export(INTEGER, tmp_path / "model.onnx", format="onnx", **option)  # type: ignore[arg-type]  # of its options
+
+
+def test_info_says_what_it_would_take(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model = tmp_path / "int8.safetensors"
+    save_artifact(INTEGER, model)
+    report = export(model, tmp_path / "model", format="c", target="cortex-m", io="int")
+    capsys.readouterr()
+    assert main(["info", str(model), "--target", "cortex-m", "--io=int", "--json"]) == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found == edgegru.info(model, target="cortex-m", io="int") == {"sizes": [s.to_dict() for s in report.sizes]}
+    assert main(["info", str(model), "--target=cortex-m", "--io", "int"]) == 0
+    assert capsys.readouterr().out.splitlines() == list(map(str, report.sizes))
+    assert main(["info", str(model), "--target", "z80"]) == 2
+
+
+def test_the_command_line_writes_and_verifies_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    model, folder = tmp_path / "int8.safetensors", tmp_path / "model"
+    save_artifact(INTEGER, model)
+    options = ["--target", "x86", "--io", "int", "--name", "gait"]
+    command = ["export", str(model), "--format", "c", *options, "-o", str(folder)]
+    assert main([*command, "--without-kernel"]) == 0
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.startswith(f"{folder} computes what its model computes in c over 500 closed-loop steps: y, h0 equal")
+    assert second.startswith("x86-64: flash at most ")
+    assert (folder / "edgegru_gait.c").is_file()
+    assert main(["verify", str(folder), "--against", str(model)]) == 0
+    assert main(command) == 1
+    assert capsys.readouterr().err == f"error: the output {folder} exists already, expected a new name or force\n"
