@@ -59,6 +59,8 @@ class Board(NamedTuple):
     @property
     def missing(self) -> str | None:
         """A Debian package that is not there but needed."""
+        if not self.emulator:
+            return None if which(self.compiler) else "gcc"
         for program in (self.compiler, self.emulator):
             if which(program) is None:
                 return PACKAGES[program]

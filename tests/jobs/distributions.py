@@ -20,7 +20,7 @@ def expected_files(distribution: str) -> set[str]:
         f"{package}/{path.relative_to(folder).as_posix()}"
         for package, folder in SOURCES[distribution].items()
         for path in folder.rglob("*")
-        if path.name == "py.typed" or path.suffix in (".py", ".pyi")
+        if path.name == "py.typed" or path.suffix in (".py", ".pyi", ".h", ".json")
     }
 
 

@@ -27,7 +27,7 @@ from edgegru_runtime.errors import ArtifactError, QuantizationError
 from edgegru_runtime.integer_layers import Standardise
 from edgegru_runtime.log_mel import IntegerLogMel, tables_of
 from edgegru_runtime.model_config import STATIC_SCHEMES, DecisionConfig, ResidualConfig
-from examples.cortex_m.boards import BOARDS, MODEL_FEED, Board, build, emulate
+from examples.cortex_m.boards import BOARDS, HOST, MODEL_FEED, Board, build, emulate
 from tests.builders import (
     drawn_config,
     quantized,
@@ -88,7 +88,7 @@ def decided(
     return [(int(e["step"]), int(e["label"]), bool(e["on"]), float(e["level"] / 2**15)) for e in switched]
 
 
-@on_every_board
+@pytest.mark.parametrize("board", [*BOARDS.values(), HOST], ids=[*BOARDS, "host"])
 @pytest.mark.parametrize("smoothing", ["none", "mean:5", "median:4", "ema:0.1"])
 def test_decisions_are_those_of_python(board: Board, smoothing: str, tmp_path: Path) -> None:
     check_installed(board)
