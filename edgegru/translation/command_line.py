@@ -14,7 +14,7 @@ from edgegru_runtime.model_config import SCHEMES
 
 @click.group()
 def translator() -> None:
-    """Train, quantize and evaluate an encoder and a decoder with attention.
+    """Make an encoder and a decoder with attention.
 
     \b
     edgegru translator train --config config.toml --data pairs -o trained
