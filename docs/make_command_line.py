@@ -5,6 +5,8 @@ import io
 import os
 from pathlib import Path
 
+import click
+
 from edgegru.command_line import cli, main
 
 PAGE = Path(__file__).resolve().parent / "command-line.md"
@@ -29,7 +31,10 @@ This page is what `edgegru --help` and `edgegru COMMAND --help` print; `python d
 def page() -> str:
     """The whole page."""
     sections = [INTRODUCTION, _block("edgegru", [])]
-    sections += [f"## {name}\n\n{_block(f'edgegru {name}', [name])}" for name in cli.commands]
+    for name, command in cli.commands.items():
+        sections.append(f"## {name}\n\n{_block(f'edgegru {name}', [name])}")
+        parts = command.commands if isinstance(command, click.Group) else ()
+        sections += [_block(f"edgegru {name} {part}", [name, part]) for part in parts]
     return "\n".join(sections)
 
 

@@ -46,7 +46,7 @@ def train(config: Path, data: Path | None, seed: int | None, device: str, resume
 @click.option("-o", "--output", type=click.Path(path_type=Path), required=True, help="Folder for both models.")
 @force_option
 def quantize(folder: Path, calibration: Path, scheme: str, pairs: int, output: Path, force: bool) -> None:
-    """Turn the float translator in FOLDER into one that computes in integers."""
+    """Turn the float translator in FOLDER into integers."""
     click.echo(edgegru.quantize_translator(folder, calibration, output, scheme=scheme, pairs=pairs, force=force))
 
 
@@ -61,6 +61,6 @@ def quantize(folder: Path, calibration: Path, scheme: str, pairs: int, output: P
 def evaluate(
     folder: Path, data: Path, part: str, engine: str, beam: int, most: int | None, as_json: bool
 ) -> None:
-    """Translate a part of the pairs with the translator in FOLDER and score what it says (BLEU)."""
+    """Score what the translator in FOLDER says (BLEU)."""
     name = None if engine == "auto" else engine
     print_result(edgegru.evaluate_translator(folder, data, part=part, engine=name, beam=beam, most=most), as_json)
