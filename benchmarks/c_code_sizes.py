@@ -115,7 +115,7 @@ def _deepest(graph: str, first: str) -> int:
 
 
 def parts(models: list[CModel], measured: list[int]) -> dict[str, int]:
-    """The least sizes of parts whose sums are no smaller than what was measured."""
+    """The least sizes of parts whose sums are no smaller than what was measured of each model."""
     counts = [features(model) for model in models]
     names = sorted({name for count in counts for name in count})
     matrix = np.array([[count.get(name, 0) for name in names] for count in counts], float)
@@ -124,7 +124,7 @@ def parts(models: list[CModel], measured: list[int]) -> dict[str, int]:
 
 
 def on_processor(target: str, processor: str, count: int) -> dict[str, dict[str, dict[str, int]]]:
-    """Of all drawn models: code by parts, and the largest frames, for each arithmetic."""
+    """Of all drawn models: code and frames of the stack by parts, for each arithmetic."""
     by_kind: dict[str, list[tuple[CModel, int, int]]] = {}
     for seed in range(count):
         try:
@@ -141,7 +141,7 @@ def on_processor(target: str, processor: str, count: int) -> dict[str, dict[str,
     return {
         kind: {
             "code": parts([model for model, _, _ in rows], [code for _, code, _ in rows]),
-            "stack": {"frames": max(-(-frames // 8) * 8 for _, _, frames in rows)},
+            "stack": parts([model for model, _, _ in rows], [frames for _, _, frames in rows]),
         }
         for kind, rows in by_kind.items()
     }
