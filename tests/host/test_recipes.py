@@ -97,6 +97,7 @@ def test_the_baseline_sees_the_last_second_and_no_more(recipe: Recipe) -> None:
     [
         ("har_watch_phone", "activity", lambda run, found: run.table(found["baseline"], found["runs"])),
         ("sentiment", "sentiment", lambda run, found: run.table(found["baseline"], found["runs"])),
+        ("intent_slots", "intent_slots", lambda run, found: run.table(found["baseline"], found["runs"])),
         ("spoken_digits", "spoken_digits", lambda run, found: run.table(found["runs"], speakers(found["runs"]))),
     ],
 )
