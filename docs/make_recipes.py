@@ -18,11 +18,8 @@ SAYS = {
     "forecasting": "the coming hours, redrawn at every hour",
     "anomalies": "alarms, with their time, learned from normal values alone",
     "sentiment": "whether a sentence praises or blames, after every word: text in, the tokenizer inside the model",
-<<<<<<< ours
-    "translator": "German captions in English, with attention and a beam, a sentence at a time",
-=======
     "intent_slots": "what a spoken command wants, and which words say what: a GRU with two heads",
->>>>>>> theirs
+    "translator": "German captions in English, with attention and a beam, a sentence at a time",
     "polyphonic_music": "which keys sound next",
     "japanese_vowels": "who is speaking: `make demo`",
 }
@@ -39,13 +36,10 @@ def table() -> str:
 def reached_and_beside() -> dict[str, tuple[str, str]]:
     """Of each recipe, in the order of the table."""
     activity, digits, sentiment = (read(name) for name in ("activity", "spoken_digits", "sentiment"))
-<<<<<<< ours
     translator = read("translator")
-=======
     commands = read("intent_slots")
     simple = commands["baseline"]
     understood = {name: shown([run["int8"][name] for run in commands["runs"]], 3) for name in ("intent", "slots")}
->>>>>>> theirs
     hours, alarms = read("forecasting_recipe")["24"], read("anomalies")
     chorales = read("polyphonic_music")["JSB_Chorales"]["summary"]["int8_test_nll"]
     vowels = read("japanese_vowels")["summary"]["int8_accuracy"]
@@ -72,15 +66,12 @@ def reached_and_beside() -> dict[str, tuple[str, str]]:
             f"accuracy {shown([run['int8'] for run in sentiment['runs']], 3)}",
             f"{sentiment['baseline']:.3f}, naive Bayes",
         ),
-<<<<<<< ours
-        "translator": (
-            f"BLEU {statistics.mean(run['int8']['bleu'] for run in translator['runs']):.1f}",
-            f"{translator['baseline']['bleu']:.1f}, the nearest sentence's translation",
-=======
         "intent_slots": (
             f"intent {understood['intent']}, slot F1 {understood['slots']}",
             f"{simple['intent']:.3f}, TF-IDF and logistic regression; {simple['slots']:.3f}, a table of word pairs",
->>>>>>> theirs
+        "translator": (
+            f"BLEU {statistics.mean(run['int8']['bleu'] for run in translator['runs']):.1f}",
+            f"{translator['baseline']['bleu']:.1f}, the nearest sentence's translation",
         ),
         "polyphonic_music": (
             f"{chorales['mean']:.2f} ± {chorales['sd']:.2f} nats a frame of a chorale",
