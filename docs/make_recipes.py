@@ -36,8 +36,7 @@ def table() -> str:
 def reached_and_beside() -> dict[str, tuple[str, str]]:
     """Of each recipe, in the order of the table."""
     activity, digits, sentiment = (read(name) for name in ("activity", "spoken_digits", "sentiment"))
-    translator = read("translator")
-    commands = read("intent_slots")
+    translator, commands = read("translator"), read("intent_slots")
     simple = commands["baseline"]
     understood = {name: shown([run["int8"][name] for run in commands["runs"]], 3) for name in ("intent", "slots")}
     hours, alarms = read("forecasting_recipe")["24"], read("anomalies")
@@ -69,6 +68,7 @@ def reached_and_beside() -> dict[str, tuple[str, str]]:
         "intent_slots": (
             f"intent {understood['intent']}, slot F1 {understood['slots']}",
             f"{simple['intent']:.3f}, TF-IDF and logistic regression; {simple['slots']:.3f}, a table of word pairs",
+        ),
         "translator": (
             f"BLEU {statistics.mean(run['int8']['bleu'] for run in translator['runs']):.1f}",
             f"{translator['baseline']['bleu']:.1f}, the nearest sentence's translation",
