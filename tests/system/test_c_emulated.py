@@ -15,7 +15,7 @@ from edgegru_runtime.integer_reference import IntegerReference
 from tests.builders import SIZES, mixed_artifact, quantized, random_artifact
 from tests.export.c_folder import engine_of
 
-STEPS = 200
+STEPS = 1000
 # Compiler and its package, its flags, the emulator, the layout of the weights. Thumb code of ARMv7-A has the dual
 # multiplies of Cortex-M4 and M7 too.
 MACHINES = {
