@@ -302,8 +302,8 @@ def test_the_command_line(
     scored = json.loads(run("evaluate", int8, "--data", str(commands), "--json"))
     assert [own["target"] for own in scored["outputs"]] == ["step_label", "recording_label"]
     run("verify", str(trained / "int8.onnx"), "--against", int8)
-    (tmp_path / "numbers.csv").write_text("\n".join(map(str, load(int8).tokenizer.encode("play some jazz"))))
-    lines = [json.loads(line) for line in run("run", int8, str(tmp_path / "numbers.csv")).splitlines()]
+    (tmp_path / "command.txt").write_text("play some jazz\n")
+    lines = [json.loads(line) for line in run("run", int8, str(tmp_path / "command.txt")).splitlines()]
     said = [line["outputs"] for line in lines]
     assert [one["step_label"]["label"] for one in said] == ["O", "O", "B-music"]
     assert said[-1]["recording_label"]["label"] == "Play"

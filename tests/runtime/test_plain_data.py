@@ -94,6 +94,6 @@ def test_patterns_match_by_position_and_name() -> None:
 def test_every_configuration_is_one() -> None:
     named = [kind for name, kind in vars(model_config).items() if name.endswith(("Node", "Config"))]
     kinds = [kind for kind in named if is_dataclass(kind)]
-    assert len(kinds) == 17
+    assert len(kinds) == 18
     for kind in kinds:
         assert tuple(item.name for item in fields(kind)) == kind.__match_args__

@@ -20,8 +20,10 @@ static inline void egru_widen(const int16_t *from, uint32_t size, int32_t *to) {
         to[i] = from[i];
 }
 
+#ifndef EGRU_FLOAT_IO /* which integer models choose */
 static inline void egru_copy_real(const float *from, uint32_t size, float *to) {
     for (uint32_t i = 0; i < size; i++)
         to[i] = from[i];
 }
+#endif
 #endif
