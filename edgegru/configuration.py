@@ -34,7 +34,7 @@ def setting(default: Any, meaning: str, **rule: Any) -> Any:
     """A field with what it means and what it may be.
 
     ``rule``: ``minimum``, ``maximum`` (both included), ``above``, ``below`` (both excluded), for a tuple of each of its
-    items; ``choices`` for strings, None: any.
+    items; ``choices`` for strings.
     """
     return field(default=default, metadata={"meaning": meaning, **rule})
 
@@ -171,15 +171,11 @@ SECTIONS: dict[str, type] = {
 
 def load_config(path: str | Path) -> TrainConfig:
     """Read a TOML file. Raises ConfigError with the file's name for whatever is wrong in it."""
-    return _read_toml(path, parse_config)
+    return read_toml(path, parse_config)
 
 
-def read_sections(path: str | Path, build: Callable[[dict[str, Any]], Config], kinds: Mapping[str, type]) -> Config:
-    """What ``build`` makes of the sections of a TOML file, each of its kind. Raises ConfigError as ``load_config``."""
-    return _read_toml(path, lambda document: build(_parse_sections(document, kinds)))
-
-
-def _read_toml(path: str | Path, parse: Callable[[Mapping[str, Any]], Config]) -> Config:
+def read_toml(path: str | Path, parse: Callable[[Mapping[str, Any]], Config]) -> Config:
+    """What ``parse`` makes of a TOML file. Raises ConfigError as ``load_config`` does."""
     try:
         text = Path(path).read_bytes().decode("utf-8")
     except (OSError, UnicodeDecodeError) as error:
@@ -195,7 +191,7 @@ def _read_toml(path: str | Path, parse: Callable[[Mapping[str, Any]], Config]) -
 
 def parse_config(document: Mapping[str, Any]) -> TrainConfig:
     """Build a configuration from nested mappings of sections. Raises ConfigError."""
-    sections = _parse_sections(document, SECTIONS)
+    sections = parse_sections(document, SECTIONS)
     try:
         parse_decision(decision_to_json(sections["decision"]))  # the ranges that every model file is held to
     except ArtifactError as error:
@@ -203,7 +199,8 @@ def parse_config(document: Mapping[str, Any]) -> TrainConfig:
     return TrainConfig(**sections)
 
 
-def _parse_sections(document: Mapping[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
+def parse_sections(document: Mapping[str, Any], kinds: Mapping[str, type]) -> dict[str, Any]:
+    """The sections of a document, each of its kind, by name. Raises ConfigError."""
     _refuse_unknown("section", document, kinds)
     sections = {}
     for name, kind in kinds.items():
@@ -217,12 +214,11 @@ def _parse_sections(document: Mapping[str, Any], kinds: Mapping[str, type]) -> d
 def config_values(config: Any) -> dict[str, dict[str, Any]]:
     """Section → key → plain value (bool, int, float, str, list): what ``parse_config`` takes back."""
     return {
-        section.name: {
-            item.name: list(value) if isinstance(value := getattr(values, item.name), tuple) else value
-            for item in settings_of(type(values))
+        name: {
+            item.name: list(value) if isinstance(value := getattr(section, item.name), tuple) else value
+            for item in settings_of(type(section))
         }
-        for section in fields(config)
-        if (values := getattr(config, section.name)) is not None
+        for name, section in vars(config).items()
     }
 
 
@@ -292,7 +288,7 @@ def _typed(name: str, value: Any, hint: Any) -> Any:
 
 def _check_rule(name: str, value: Any, rule: Mapping[str, Any]) -> None:
     if isinstance(value, str):
-        if rule["choices"] is not None and value not in rule["choices"]:
+        if "choices" in rule and value not in rule["choices"]:
             raise ConfigError(f"{name} is {value!r}, expected one of {', '.join(rule['choices'])}")
         return
     for key, wrong, words in (

@@ -19,14 +19,25 @@ def rate_and_momentum(config: TrainingConfig, progress: float) -> tuple[float, f
     """
     if config.schedule == "constant":
         return config.learning_rate, MOMENTUM
-    rising = progress < config.warm_up
-    share = progress / config.warm_up if rising else (progress - config.warm_up) / (1.0 - config.warm_up)
     if config.schedule == "cosine":
-        return config.learning_rate * (share if rising else _between(1.0, 0.0, share)), MOMENTUM
+        return config.learning_rate * cosine(config.warm_up, progress), MOMENTUM
+    rising = progress < config.warm_up
+    share = _share(config.warm_up, progress)
     start, end, high = config.learning_rate * _START, config.learning_rate * _END, config.learning_rate
     if rising:
         return _between(start, high, share), _between(_HIGH, _LOW, share)
     return _between(high, end, share), _between(_LOW, _HIGH, share)
+
+
+def cosine(warm_up: float, progress: float) -> float:
+    """A straight rise to 1 over the share ``warm_up``, then half a cosine down to 0."""
+    share = _share(warm_up, progress)
+    return share if progress < warm_up else _between(1.0, 0.0, share)
+
+
+def _share(warm_up: float, progress: float) -> float:
+    """How much of the rise, or of what follows it, is done."""
+    return progress / warm_up if progress < warm_up else (progress - warm_up) / (1.0 - warm_up)
 
 
 def _between(first: float, last: float, share: float) -> float:

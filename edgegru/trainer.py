@@ -1,15 +1,10 @@
-"""One epoch after another: chunks through the network, gradients into the weights, the validation part streamed.
-
-Everything random is drawn from seed and epoch, so nothing but ``Checkpoint`` is needed to go on.
-"""
+"""Training on recordings: chunks through the network, gradients into the weights, the validation part streamed."""
 
 from __future__ import annotations
 
 import hashlib
-import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -18,11 +13,12 @@ from torch import nn
 
 from edgegru.augmentation import augment, augment_features, check_augmentation
 from edgegru.batching import Chunk, Span, chunks, evaluation_plan, training_plan
-from edgegru.checkpoint import Checkpoint, check_checkpoint, comparable_config
+from edgegru.checkpoint import comparable_config
 from edgegru.configuration import TrainConfig, TrainingConfig
 from edgegru.data import Dataset, LabelledSequence
 from edgegru.data.blocks import in_blocks
 from edgegru.data.recordings import side_by_side
+from edgegru.epoch_trainer import AUGMENTATION, ORDER, EpochTrainer
 from edgegru.freezing import freeze
 from edgegru.network import Network, State
 from edgegru.network_input import NetworkInput
@@ -30,24 +26,19 @@ from edgegru.objective import make_objective
 from edgegru.ridge_skip import RidgeSkip, fit_ridge_skip
 from edgegru.schedule import MOMENTUM, rate_and_momentum
 from edgegru_runtime.artifact import Artifact
-from edgegru_runtime.errors import ArtifactError, ConfigError, DataError
+from edgegru_runtime.errors import ConfigError, DataError
 from edgegru_runtime.json_fields import MAX_SIZE
 from edgegru_runtime.model_config import NEXT_TOKEN
 
-_ORDER, _AUGMENTATION, _DROPOUT = range(3)  # what a generator is for: each has its own numbers
 _BETA2 = 0.999  # AdamW's second beta
 HIGHER_IS_BETTER = ("accuracy", "f1")  # how columns end of which that is true
 
 
-class Trainer:
-    """The state of training, an epoch at a time.
+class Trainer(EpochTrainer):
+    """Trains a network on recordings."""
 
-    ``epoch``: epochs done. ``history``: their rows. ``network``: the weights that learn; ``average``: those that are
-    validated and frozen, the same unless weights are averaged.
-    """
-
-    counted = "recordings"  # what ``counts`` counts
-    rate_name = "learning_rate"  # the setting of the learning rate
+    counted = "recordings"
+    files = ("model.safetensors", "quantized.safetensors")
     integer_features = False  # a front end computes as in static schemes
     network_type: type[Network] = Network
 
@@ -69,12 +60,7 @@ class Trainer:
             _check_counts(part, sequences, dataset)
         self.data_digest = _digest(dataset)
         self.ridge_skip = self._fitted_skip()
-        self.network = self._initial_network()
-        self.average = self._initial_network() if self.settings.averaging else self.network
-        self.optimiser = _optimiser(self.network, self.settings)
-        self.epoch = self.updates = 0
-        self.history: list[dict[str, float]] = []
-        self.best_epoch, self.best = 0, _copy(self.average)
+        self.begin()
 
     @property
     def settings(self) -> TrainingConfig:
@@ -91,79 +77,26 @@ class Trainer:
 
     @property
     def shown(self) -> tuple[str, ...]:
-        """The columns that the progress bar shows."""
         metric = f"{'validation' if self.dataset.validation else 'train'}_{self.objective.metrics[0]}"
         return tuple(dict.fromkeys(("train_loss", metric, self.judged_by)))
 
     @property
     def counts(self) -> dict[str, int]:
-        """How many recordings there are, for the provenance."""
         return {"train": len(self.dataset.train), "validation": len(self.dataset.validation)}
 
     @property
     def done(self) -> bool:
         """All epochs are run, or ``patience`` of them passed without a better one."""
-        patience = self.settings.patience
-        return self.epoch >= self.settings.epochs or (0 < patience <= self.epoch - self.best_epoch)
-
-    def run_epoch(self) -> dict[str, float]:
-        """One pass over the training part and one over the validation part; returns the row of the history."""
-        with torch.random.fork_rng(devices=[self.device] if self.device.type == "cuda" else []):
-            torch.manual_seed(int(self._generator(_DROPOUT).integers(2**63)))
-            row = {"epoch": self.epoch + 1.0, "learning_rate": 0.0, **self._learn()}
-        row["learning_rate"] = self.optimiser.param_groups[0]["lr"]
-        row |= {f"validation_{name}": value for name, value in self.score(self.validation_sequences).items()}
-        if not all(math.isfinite(value) for value in row.values()):
-            raise ConfigError(
-                f"the loss is no longer finite in epoch {self.epoch + 1}: use a training.{self.rate_name} below "
-                f"{self.settings.learning_rate}"
-            )
-        self.epoch += 1
-        self.history.append(row)
-        if not self.dataset.validation or self._is_best(row):
-            self.best_epoch, self.best = self.epoch, _copy(self.average)
-        return row
+        return super().done or 0 < self.settings.patience <= self.epoch - self.best_epoch
 
     def artifacts(self, provenance: Mapping[str, Any]) -> dict[str, Artifact]:
-        """The models of the best epoch, of the last one where there is no validation part, by file name; the last of
-        them is what was trained.
-        """
+        """The model of the best epoch, of the last one where there is no validation part."""
         network = self._initial_network()
         network.load_state_dict(self.best)
         return {"model.safetensors": freeze(network, self.config, self.dataset, provenance)}
 
     def comparable_config(self) -> dict[str, dict[str, Any]]:
-        """What must be the same to go on from a checkpoint, by section and key."""
         return {**comparable_config(self.config), "start": {"qat": None, "from": None}}
-
-    def checkpoint(self) -> Checkpoint:
-        """Everything that ``restore`` needs."""
-        return Checkpoint(
-            config=self.comparable_config(),
-            data=self.data_digest,
-            epoch=self.epoch,
-            updates=self.updates,
-            network=self.network.state_dict(),
-            average=self.average.state_dict(),
-            optimiser=self.optimiser.state_dict(),
-            best=self.best,
-            best_epoch=self.best_epoch,
-            history=self.history,
-        )
-
-    def restore(self, checkpoint: Checkpoint, path: Path) -> None:
-        """Go back to where a checkpoint was made. Raises ConfigError for one of another configuration or other data."""
-        check_checkpoint(checkpoint, self.comparable_config(), self.data_digest, path)
-        try:
-            for weights, network in ((checkpoint.best, self.average), (checkpoint.average, self.average)):
-                network.load_state_dict(weights)
-            self.network.load_state_dict(checkpoint.network)
-            self.optimiser.load_state_dict(checkpoint.optimiser)
-            self.history = [dict(row) for row in checkpoint.history]
-        except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-            raise ArtifactError(f"{path} does not hold what its configuration says: {error}") from error
-        self.epoch, self.updates = checkpoint.epoch, checkpoint.updates
-        self.best_epoch, self.best = checkpoint.best_epoch, checkpoint.best
 
     def _initial_network(self) -> Network:
         mean, std = torch.from_numpy(self.input.mean), torch.from_numpy(self.input.std)
@@ -186,19 +119,17 @@ class Trainer:
         sequences = self.input.sequences(self.train_sequences)
         return fit_ridge_skip(sequences, self.dataset, mean, std, model.skip_steps, model.skip_ridge)
 
-    def _is_best(self, row: dict[str, float]) -> bool:
-        if not self.best_epoch:
-            return True
-        column, best = self.judged_by, self.history[self.best_epoch - 1]
-        sign = 1 if column.endswith(HIGHER_IS_BETTER) else -1
-        return sign * row[column] > sign * best[column]
+    def _new_optimiser(self) -> torch.optim.Optimizer:
+        return _optimiser(self.network, self.settings)
 
-    def _generator(self, purpose: int) -> np.random.Generator:
-        return np.random.default_rng([self.config.training.seed, self.epoch, purpose])
+    def _is_better(self, row: dict[str, float], best: dict[str, float]) -> bool:
+        column = self.judged_by
+        sign = 1 if column.endswith(HIGHER_IS_BETTER) else -1
+        return not self.dataset.validation or sign * row[column] > sign * best[column]
 
     def _learn(self) -> dict[str, float]:
         settings, dataset = self.settings, self.dataset
-        augmentation, generator = self.config.augmentation, self._generator(_AUGMENTATION)
+        augmentation, generator = self.config.augmentation, self._generator(AUGMENTATION)
         augmented = augment(
             self.train_sequences, augmentation, dataset.mean, dataset.std, dataset.rate, generator
         )
@@ -209,7 +140,7 @@ class Trainer:
             settings.bptt_steps,
             settings.random_reset,
             settings.random_start and not any(output.target.startswith("recording") for output in dataset.outputs),
-            self._generator(_ORDER),
+            self._generator(ORDER),
         )
         counting = sum(any(span is not None and _counts(sequences, span) for span in tick) for tick in plan)
         # Each counted step of an epoch has the same pull, however many lanes are busy beside it.
@@ -226,24 +157,15 @@ class Trainer:
                 results.append((targets, self.objective.predictions(outputs.detach())))
             state = [h.detach() for h in state]
         total = float(torch.stack(losses).sum()) / (usual_weight * counting)
-        return {f"train_{name}": value for name, value in {"loss": total, **self._measure(results)}.items()}
+        return {"loss": total, **self._measure(results)}
 
-    def _update(self, loss: torch.Tensor, progress: float) -> None:
-        settings = self.settings
-        rate, momentum = rate_and_momentum(settings, progress)
+    def _validate(self) -> dict[str, float]:
+        return self.score(self.validation_sequences)
+
+    def _set_rate(self, progress: float) -> None:
+        rate, momentum = rate_and_momentum(self.settings, progress)
         for group in self.optimiser.param_groups:
             group["lr"], group["betas"] = rate, (momentum, _BETA2)
-        self.optimiser.zero_grad()
-        loss.backward()
-        if settings.gradient_clip:
-            torch.nn.utils.clip_grad_norm_(self.network.parameters(), settings.gradient_clip)
-        self.optimiser.step()
-        self.updates += 1
-        if self.average is not self.network:
-            decay = min(settings.averaging, (1 + self.updates) / (10 + self.updates))  # forget the first weights soon
-            with torch.no_grad():
-                for mean, value in zip(self.average.parameters(), self.network.parameters(), strict=True):
-                    mean.lerp_(value, 1.0 - decay)
 
     @torch.no_grad()
     def score(self, sequences: Sequence[LabelledSequence]) -> dict[str, float]:
@@ -342,10 +264,6 @@ def _check_counts(part: str, sequences: Sequence[LabelledSequence], dataset: Dat
 
 def _counts(sequences: Sequence[LabelledSequence], span: Span) -> bool:
     return bool(sequences[span.sequence].mask[span.start : span.stop].any())
-
-
-def _copy(network: Network) -> dict[str, torch.Tensor]:
-    return {name: tensor.clone() for name, tensor in network.state_dict().items()}
 
 
 def _digest(dataset: Dataset) -> str:

@@ -11,57 +11,26 @@ import hashlib
 import io
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import Any, Protocol
 
 import numpy as np
 import torch
 from tqdm import tqdm
 
 import edgegru
-from edgegru.checkpoint import NAME, Checkpoint, comparable_config, load_checkpoint, save_checkpoint
+from edgegru.checkpoint import NAME, comparable_config, load_checkpoint, save_checkpoint
 from edgegru.configuration import TrainConfig, config_to_toml, load_config
 from edgegru.data import prepare
+from edgegru.epoch_trainer import EpochTrainer
 from edgegru.plotting import plot_history
 from edgegru.quantized_trainer import QuantizedTrainer
 from edgegru.starting_model import read_start
 from edgegru.trainer import Trainer
 from edgegru_export.saving import artifact_bytes, save_artifact, write_atomically
-from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ArtifactError, ConfigError, EdgegruError
 from edgegru_runtime.model_config import STATIC_SCHEMES
-
-MODELS = ("model.safetensors", "quantized.safetensors", "encoder.safetensors", "decoder.safetensors")  # of any training
-
-
-class EpochTrainer(Protocol):
-    """What is trained an epoch at a time: ``edgegru.trainer.Trainer`` says what each of these is."""
-
-    @property
-    def config(self) -> Any: ...
-    @property
-    def settings(self) -> Any: ...
-    @property
-    def counted(self) -> str: ...
-    @property
-    def counts(self) -> dict[str, int]: ...
-    @property
-    def shown(self) -> tuple[str, ...]: ...
-    @property
-    def done(self) -> bool: ...
-
-    device: torch.device
-    data_digest: str
-    epoch: int
-    best_epoch: int
-    history: list[dict[str, float]]
-
-    def run_epoch(self) -> dict[str, float]: ...
-    def artifacts(self, provenance: Mapping[str, Any]) -> dict[str, Artifact]: ...
-    def checkpoint(self) -> Checkpoint: ...
-    def restore(self, checkpoint: Checkpoint, path: Path) -> None: ...
 
 
 class TrainingInterrupted(EdgegruError):
@@ -128,7 +97,7 @@ def run_training(trainer: EpochTrainer, folder: Path, resume: bool, whole: Path 
         _check_model_files(trainer)
         if not resume:
             for replaced in (folder, whole or folder):
-                _remove_former_run(replaced)
+                _remove_former_run(replaced, trainer.files)
             folder.mkdir(parents=True, exist_ok=True)
             save_checkpoint(trainer.checkpoint(), folder / NAME)
         _run(trainer, folder)
@@ -167,8 +136,8 @@ def _run(trainer: EpochTrainer, folder: Path) -> None:
             progress.update()
 
 
-def _remove_former_run(folder: Path) -> None:
-    for name in (NAME, *MODELS, "training.png", "history.csv"):
+def _remove_former_run(folder: Path, models: Sequence[str]) -> None:
+    for name in (NAME, *models, "training.png", "history.csv"):
         (folder / name).unlink(missing_ok=True)
 
 

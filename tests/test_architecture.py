@@ -51,6 +51,7 @@ ALLOWED_IN = {
     "edgegru.comparison_cells": {"torch"},
     "edgegru.comparison_plot": {"matplotlib"},
     "edgegru.logistic_regression": {"torch"},
+    "edgegru.epoch_trainer": {"torch"},
     "edgegru.network": {"torch"},
     "edgegru.ridge_skip": {"torch"},
     "edgegru.objective": {"torch"},

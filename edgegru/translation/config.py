@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from edgegru.configuration import check_fields, read_sections, setting
+from edgegru.configuration import check_fields, parse_sections, read_toml, setting
 from edgegru_runtime.errors import ConfigError
 from edgegru_runtime.tokenizer import KINDS, MAX_TOKENS
 
@@ -14,9 +14,9 @@ from edgegru_runtime.tokenizer import KINDS, MAX_TOKENS
 class PairsConfig:
     """How pairs of sentences are read and cut into tokens. Raises ConfigError."""
 
-    path: str = setting("", "the folder; --data wins over it", choices=None)
-    source: str = setting("de", "the language that is read: how its files end", choices=None)
-    target: str = setting("en", "the language that is said: how its files end", choices=None)
+    path: str = setting("", "the folder; --data wins over it")
+    source: str = setting("de", "the language that is read: how its files end")
+    target: str = setting("en", "the language that is said: how its files end")
     tokenizer: str = setting("pieces", "characters, words or pieces of words", choices=KINDS)
     vocabulary: int = setting(4000, "tokens of each language at most", minimum=8, maximum=MAX_TOKENS)
     minimum_count: int = setting(1, "how often a character or word occurs at least", minimum=1, maximum=MAX_TOKENS)
@@ -82,4 +82,4 @@ SECTIONS: dict[str, type] = {
 
 def load_translator_config(path: str | Path) -> TranslatorConfig:
     """Read a TOML file. Raises ConfigError with the file's name for whatever is wrong in it."""
-    return read_sections(path, lambda sections: TranslatorConfig(**sections), SECTIONS)
+    return read_toml(path, lambda document: TranslatorConfig(**parse_sections(document, SECTIONS)))

@@ -289,7 +289,7 @@ def test_labels_cannot_end_a_comment(folder: Path) -> None:
     assert Compiled(artifact, DecisionConfig(), True, folder).step([0, 32768, 0])[0].label == "??/"
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="g++")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Debian package g++")
 @pytest.mark.parametrize("smoothing", ["mean:3", "median:4", "ema:0.5"])
 def test_c_plus_plus_takes_it_too(smoothing: str, folder: Path) -> None:
     usual = DecisionConfig(0.5, 0.5, smoothing, refractory=1.0)

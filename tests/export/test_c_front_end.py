@@ -140,7 +140,7 @@ def test_the_arithmetic_is_that_of_the_library() -> None:
     assert (KERNEL / "egru_log_mel.h").read_text() == (LIBRARY / "integer_log_mel.h").read_text()
 
 
-@pytest.mark.skipif(shutil.which("g++") is None, reason="g++")
+@pytest.mark.skipif(shutil.which("g++") is None, reason="Debian package g++")
 @pytest.mark.parametrize("integers", [False, True])
 def test_c_plus_plus_takes_it_too(integers: bool, tmp_path: Path) -> None:
     made = front_end_in_c(random_integers(with_log_mel(random_config(4), 40, 60, 64), 0), "ear", integers=integers)

@@ -121,7 +121,7 @@ def test_sound_in_floats_is_refused(tmp_path: Path) -> None:
     assert not list(tmp_path.iterdir())
 
 
-@pytest.mark.skipif(shutil.which("cmake") is None, reason="cmake")
+@pytest.mark.skipif(shutil.which("cmake") is None, reason="Debian package cmake")
 def test_the_folder_builds_with_cmake(tmp_path: Path) -> None:
     export(SOUND, tmp_path / "ear", format="c")
     subprocess.run(["cmake", "-S", tmp_path / "ear", "-B", tmp_path / "build"], check=True, capture_output=True)

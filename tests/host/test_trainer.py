@@ -64,7 +64,7 @@ def test_each_counted_step_has_the_same_pull(monkeypatch: pytest.MonkeyPatch) ->
 
     monkeypatch.setattr(Trainer, "_update", recorded)
     row = trainer._learn()
-    assert sum(loss for loss, _ in losses) / len(losses) == pytest.approx(row["train_loss"], rel=1e-5)
+    assert sum(loss for loss, _ in losses) / len(losses) == pytest.approx(row["loss"], rel=1e-5)
     progress = [share for _, share in losses]
     assert progress == sorted(progress) and progress[0] == 0.0 and 0.4 < progress[-1] < 0.5
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import gzip
-import itertools
 import json
 from dataclasses import replace
 from pathlib import Path
@@ -141,32 +140,45 @@ def test_the_files_of_a_quantized_translator(trained: tuple[Path, Path], tmp_pat
         load_translator(output)
 
 
-def test_a_beam_finds_what_a_greedy_search_misses(pair: tuple[Artifact, Artifact]) -> None:
-    """A beam as wide as all there is finds the best of all sentences of one or two tokens, by trying them all."""
+@pytest.mark.parametrize("beam", [1, 2, 3, 5])
+def test_the_search_is_that_of_the_page(beam: int, pair: tuple[Artifact, Artifact]) -> None:
+    """Beside a search in real numbers that sorts all continuations and steps every sentence from its beginning."""
     translator = Translator(*map(Model, pair))
-    end = translator.target.config.end
-    size, source = len(translator.target.config.tokens), "eins zwei"
+    end, unknown = translator.target.config.end, translator.target.config.unknown
     stream = translator.decoder.stream()
-    for row in remembered(pair[0], [column(translator.source.encode(source))])[0]:
-        stream.remember(row[:16], row[16:])
-    start = stream.state
 
-    def logarithm(tokens: tuple[int, ...]) -> float:
+    def logarithms(tokens: tuple[int, ...]) -> np.ndarray:
         stream.state = start
-        total = 0.0
-        for before, token in itertools.pairwise((end, *tokens, end)):
-            total += stream.step([before])[token] / np.log(2)
-        return total
+        for token in (end, *tokens):
+            found = stream.step([token])
+        return np.array(found) / np.log(2)
 
-    said = [token for token in range(size) if token not in (end, translator.target.config.unknown)]
-    best = max(logarithm((first, second)) for first in said for second in said)
-    wide = translator.translate(source, beam=size)
-    if len(wide.tokens) == 2:
-        assert abs(wide.score - best / 3) < 1e-4
-    greedy, four = (translator.translate(source, beam) for beam in (1, 4))
-    for found in (greedy, four, wide):
-        assert abs(found.score - logarithm(tuple(found.tokens)) / (len(found.tokens) + 1)) < 1e-4
-    assert four.score >= greedy.score - 1e-9
+    scores = []
+    for source in ("eins zwei", "rot und hund", "vier", "drei und eins und zwei"):
+        read = translator.source.encode(source)
+        stream.reset()
+        for row in remembered(pair[0], [column(read)])[0]:
+            stream.remember(row[:16], row[16:])
+        start = stream.state
+        live, done = [((), 0.0)], []
+        for _ in range(2 * len(read) + 10):
+            found = [
+                ((*tokens, token), score + value)
+                for tokens, score in live
+                for token, value in enumerate(logarithms(tokens))
+                if token != unknown
+            ]
+            found.sort(key=lambda one: -one[1])
+            done += [one for one in found[:beam] if one[0][-1] == end]
+            live = [one for one in found[: 2 * beam] if one[0][-1] != end][:beam]
+            if len(done) >= beam or not live:
+                break
+        tokens, score = max(done or live, key=lambda one: one[1] / len(one[0]))
+        said = translator.translate(source, beam)
+        assert said.tokens == [token for token in tokens if token != end]
+        assert abs(said.score - score / len(tokens)) < 1e-4
+        scores.append(said.score)
+    assert len({*scores}) == 4
 
 
 def test_it_can_be_used_again(pair: tuple[Artifact, Artifact]) -> None:

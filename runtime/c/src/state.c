@@ -125,10 +125,12 @@ static uint32_t rows_to_saved(uint32_t rows, int integer) {
 }
 
 static uint32_t rows_from_saved(uint32_t bits, int integer, uint32_t most) {
-    for (uint32_t rows = 0; rows <= most; rows++)
-        if (bits == rows_to_saved(rows, integer))
-            return rows;
-    return UINT32_MAX;
+    float real;
+    uint32_t rows = bits;
+    memcpy(&real, &bits, 4);
+    if (!integer)
+        rows = real >= 0 && real <= (float)most ? (uint32_t)real : UINT32_MAX;
+    return rows <= most && rows_to_saved(rows, integer) == bits ? rows : UINT32_MAX;
 }
 
 /* The same as below, of what attention remembers. */

@@ -97,7 +97,7 @@ def _check_attention(config: ModelConfig) -> None:
     if len(found) > 1:
         raise ArtifactError(f"nodes hold {len(found)} nodes of kind attention; expected one at most")
     if not found and config.encoder is not None:
-        raise ArtifactError("has a field encoder and no attention node; expected one of the two alone nowhere")
+        raise ArtifactError("has a field encoder and no attention node; expected it only with one")
     if found and found[0].state_size > MAX_MEMORY:
         node = found[0]
         kept = f"{node.length} rows of {node.row_size} numbers"

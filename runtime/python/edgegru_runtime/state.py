@@ -108,7 +108,7 @@ def _check_range(config: ModelConfig, blobs: list[bytes]) -> None:
 def _check_rows(config: ModelConfig, node: AttentionNode, numbers: tuple[float, ...], blob: bytes) -> None:
     """A whole number of rows that there is room for, zeros behind them, and every number one that was remembered."""
     count, rows = numbers[0], numbers[1:]
-    if not (0 <= count <= node.length and count == int(count)):
+    if not (0 <= count <= node.length and blob[:4] == struct.pack("<i" if config.static else "<f", int(count))):
         raise StateError(f"the saved state of {node.name} has {count:g} rows, expected 0 to {node.length}")
     if any(blob[4 + 4 * int(count) * node.row_size :]):
         raise StateError(f"the saved state of {node.name} has numbers behind its {count:g} rows, expected zeros")
