@@ -2,7 +2,14 @@
 #include <stddef.h>
 #include <stdint.h>
 
-typedef uint64_t vector __attribute__((vector_size(64))); /* one register, or several where they are narrower */
+#if defined __AVX512F__
+#define WIDTH 64
+#elif defined __AVX__
+#define WIDTH 32
+#else
+#define WIDTH 16
+#endif
+typedef uint64_t vector __attribute__((vector_size(WIDTH))); /* one register: of wider ones GCC makes loads of words */
 
 /* Read `weights` (`bytes`, a multiple of 512, aligned to 64) `passes` times; the exclusive or of all words read. */
 uint64_t read_weights(const void *weights, size_t bytes, long passes) {
