@@ -1,8 +1,7 @@
 """From a text to the next word on a device: ``python run.py [--data input.txt] [--seeds 3]``, beside an n-gram.
 
-Trains by ``config.toml`` (characters) and ``config_words.toml`` (pieces of words) on the first 85 % of the text,
-chooses the epoch on the next 5 %, quantizes to int8, exports to ONNX and TFLite, and streams the last 10 % through
-every file.
+Trains by ``config.toml`` (characters) and ``config_words.toml`` (pieces of words) on the first 90 % of the text,
+quantizes to int8, exports to ONNX and TFLite, and streams the last 10 % through every file.
 Without ``--data`` on what Python says about itself (``pydoc_data.topics``), in characters, with a smaller model.
 """
 
@@ -76,37 +75,33 @@ def measure(
     config = load_config(config_file)
     config = replace(config, **{name: replace(getattr(config, name), **values) for name, values in settings.items()})
     seconds = train(config, data, folder, seed)
-    validation = bits_per_character(folder / FILES["float"], data, "validation")
     found = scores(folder, lambda model: bits_per_character(model, data))
-    return {"seed": seed, "validation": validation, **found, **costs(folder / FILES["int8"]), "train_seconds": seconds}
+    return {"seed": seed, **found, **costs(folder / FILES["int8"]), "train_seconds": seconds}
 
 
-def bits_per_character(model_file: Path, data: Path, part: str = "test") -> float:
-    """Of a part of the text. Its first token is not scored, because nothing came before it."""
+def bits_per_character(model_file: Path, data: Path) -> float:
+    """Of the test part. Its first token is not scored, because nothing came before it."""
     model = load(model_file)
     assert model.tokenizer is not None
-    (sequence,) = labelled_sequences(model.config, data, part)
+    (sequence,) = labelled_sequences(model.config, data, "test")
     first = model.tokenizer.decode([int(sequence.x[0, 0])])
-    options = model.config.data["options"]
-    _, validation, test = parts(data, options["validation_fraction"], options["test_fraction"])
-    characters = len(test if part == "test" else validation) - len(first)
-    found = edgegru.evaluate(model, data, part=part)
-    return found.metrics["nll"] * found.scored / log(2) / characters
+    _, test = parts(data, model.config.data["options"]["test_fraction"])
+    found = edgegru.evaluate(model, data, part="test")
+    return found.metrics["nll"] * found.scored / log(2) / (len(test) - len(first))
 
 
-def parts(data: Path, validation_fraction: float, test_fraction: float) -> tuple[str, str, str]:
-    """The text that is trained on, the text that epochs are chosen by, and the text that is a test."""
+def parts(data: Path, test_fraction: float) -> tuple[str, str]:
+    """The text that is trained on, and the text that is a test."""
     text = data.read_bytes().decode()
-    first, second = (round(len(text) * (1.0 - share)) for share in (validation_fraction + test_fraction, test_fraction))
-    return text[:first], text[first:second], text[second:]
+    place = round(len(text) * (1.0 - test_fraction))
+    return text[:place], text[place:]
 
 
 def baselines(data: Path, config_file: Path) -> dict[str, float]:
-    """Bits per character of n-grams by their order. They are counted over all that is not the test part."""
-    config = load_config(config_file).data
-    known, validation, test = parts(data, config.validation_fraction, config.test_fraction)
-    alphabet = len({*known, *validation, *test})
-    return {str(order): NGram(known + validation, order, alphabet).bits(test) for order in ORDERS}
+    """Bits per character of n-grams by their order, counted over the same text."""
+    known, test = parts(data, load_config(config_file).data.test_fraction)
+    alphabet = len({*known, *test})
+    return {str(order): NGram(known, order, alphabet).bits(test) for order in ORDERS}
 
 
 def table(tokens: str, baselines: dict[str, float], runs: Sequence[dict[str, Any]]) -> str:

@@ -67,8 +67,8 @@ def test_a_text_is_learned_and_costs_bits_per_character(trained: tuple[ModuleTyp
         assert one["ONNX"] == pytest.approx(one["int8"], rel=1e-9) and one["state_bytes"] > 0
         assert one["int8"] == pytest.approx(one["float"], abs=0.02) and one["int8"] < 4.5
         assert f"| GRU, int8 | {one['int8']:.3f} |" in run.table(tokens, **found)
-    train, validation, test = run.parts(folder / "topics.txt", 0.05, 0.1)
-    assert (len(train), len(validation), len(test)) == (6_800, 400, 800)
+    train, test = run.parts(folder / "topics.txt", 0.1)
+    assert (len(train), len(test)) == (7_200, 800)
 
     model = load(folder / "pieces" / "seed0" / "int8.safetensors")
     numbers = model.tokenizer.encode(test)
