@@ -17,6 +17,7 @@ SAYS = {
     "spoken_digits": "which digit was heard, and when: sound in, features made inside the model",
     "forecasting": "the coming hours, redrawn at every hour",
     "anomalies": "alarms, with their time, learned from normal values alone",
+    "text_predictor": "the next word, while one types; a text that goes on",
     "sentiment": "whether a sentence praises or blames, after every word: text in, the tokenizer inside the model",
     "intent_slots": "what a spoken command wants, and which words say what: a GRU with two heads",
     "translator": "German captions in English, with attention and a beam, a sentence at a time",
@@ -36,7 +37,7 @@ def table() -> str:
 def reached_and_beside() -> dict[str, tuple[str, str]]:
     """Of each recipe, in the order of the table."""
     activity, digits, sentiment = (read(name) for name in ("activity", "spoken_digits", "sentiment"))
-    translator, commands = read("translator"), read("intent_slots")
+    text, translator, commands = read("text_predictor"), read("translator"), read("intent_slots")
     simple = commands["baseline"]
     understood = {name: shown([run["int8"][name] for run in commands["runs"]], 3) for name in ("intent", "slots")}
     hours, alarms = read("forecasting_recipe")["24"], read("anomalies")
@@ -61,6 +62,10 @@ def reached_and_beside() -> dict[str, tuple[str, str]]:
             f"{ridges[0]:.4f}, ridge on 96 hours; {ridges[1]:.4f}, one a channel",
         ),
         "anomalies": (f"NAB score {shown(alarms_of, 1)}", f"{gaussian:.1f}, windowed Gaussian"),
+        "text_predictor": (
+            f"{shown([run['int8'] for run in text['characters']['runs']], 3)} bits a character",
+            f"{text['characters']['baselines']['5']:.3f}, n-grams with five characters of history",
+        ),
         "sentiment": (
             f"accuracy {shown([run['int8'] for run in sentiment['runs']], 3)}",
             f"{sentiment['baseline']:.3f}, naive Bayes",
