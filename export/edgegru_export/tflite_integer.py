@@ -18,7 +18,7 @@ import numpy as np
 
 from edgegru_export.tflite_attention import attend
 from edgegru_export.tflite_model import FLOAT, NO_ACTIVATION, RELU, TensorKind, Value
-from edgegru_export.tflite_ranges import INT8, INT16, Floats, Precision, Quantity, Rows
+from edgegru_export.tflite_ranges import FINE_INT16, INT8, INT16, Floats, Precision, Quantity, Rows
 from edgegru_export.tflite_step import StepBuilder
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
@@ -53,9 +53,11 @@ def build(artifact: Artifact, state: str = "io", allow_int8_state: bool = False)
     ``allow_int8_state``: activations and state as int8, for devices without int16 kernels. Such a state has 7
     fractional bits, and a slow unit stops far from its target: whoever asks for it must be warned.
     """
+    precision = FINE_INT16 if artifact.config.scheme == "static-w8a16" else INT16
     if allow_int8_state:
         _refuse_wide_operands(artifact.config)
-    return _IntegerStep(artifact, INT8 if allow_int8_state else INT16).build(state)
+        precision = INT8
+    return _IntegerStep(artifact, precision).build(state)
 
 
 def _refuse_wide_operands(config: ModelConfig) -> None:

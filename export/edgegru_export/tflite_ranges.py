@@ -69,8 +69,8 @@ INT16 = Precision(
     gate=TensorKind("int16", 2.0**-15),
     sigmoid_argument=TensorKind("int16", _above(1 / 3072)),
     tanh_argument=TensorKind("int16", _above(1 / 6144)),
-    gate_range=8.0,
-    candidate_range=6.0,
+    gate_range=16.0,
+    candidate_range=12.0,
     output_range=16.0,
     most_widening=16,
     headroom=2.0,
@@ -78,6 +78,8 @@ INT16 = Precision(
     bias_dtype="int64",
     accumulator_limit=2.0**47,
 )
+# One bit of range is one of precision, and products of 16-bit operands have none to spare.
+FINE_INT16 = replace(INT16, gate_range=8.0, candidate_range=6.0)
 # Of 8 bits there are none to spare: the ranges are as narrow as random models of trained magnitude bear.
 INT8 = Precision(
     bits=8,
