@@ -394,7 +394,9 @@ def test_a_whole_run(broker: Broker, watcher: Watcher, tmp_path: Path) -> None:
     assert (process.returncode, watcher.at("pump/availability")) == (0, ["online", "offline"]), said
     assert [result["i"] for result in results] == list(range(len(results)))
     assert {result["t"] for result in results} == {0.5}
-    assert watcher.at("pump/state")[0]["on"] == results[0]["on"]
+    states, switched = watcher.at("pump/state"), iter(results)  # of states that the broker is late for the newest is kept
+    assert all(any(result["on"] == state["on"] for result in switched) for state in states)
+    assert states[-1]["on"] == results[-1]["on"]
 
 
 def test_a_whole_run_of_many_sensors(broker: Broker, watcher: Watcher, tmp_path: Path) -> None:
