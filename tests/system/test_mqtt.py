@@ -394,7 +394,8 @@ def test_a_whole_run(broker: Broker, watcher: Watcher, tmp_path: Path) -> None:
     assert (process.returncode, watcher.at("pump/availability")) == (0, ["online", "offline"]), said
     assert [result["i"] for result in results] == list(range(len(results)))
     assert {result["t"] for result in results} == {0.5}
-    states, switched = watcher.at("pump/state"), iter(results)  # of states that the broker is late for the newest is kept
+    states, switched = watcher.at("pump/state"), iter(results)
+    # In order; of states that the broker is late for, only the newest is said.
     assert all(any(result["on"] == state["on"] for result in switched) for state in states)
     assert states[-1]["on"] == results[-1]["on"]
 
