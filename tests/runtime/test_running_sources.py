@@ -71,10 +71,12 @@ def test_a_serial_line(expected: list[list[float]]) -> None:
     tty.setraw(port)
     with running(f"serial:{os.ttyname(port)}", "--counters") as process:
         until(lambda: catches(process, signal.SIGUSR1))  # a run's signals: the line is open by then, and emptied
+        os.write(controlling, b"ets Jun  8 2016 00:22:57\r\nrst:0x1 (POWERON_RESET),boot:0x13\r\n")
         for line, probabilities in zip(LINES, expected, strict=True):
             os.write(controlling, line.encode())
             assert answers(process, 1) == [probabilities]
-        assert stopped(process)["processed"] == 5
+        counters = stopped(process)
+        assert (counters["processed"], counters["refused"]) == (5, 2)
     os.close(controlling)
     os.close(port)
 

@@ -330,6 +330,36 @@ def test_who_joins_a_sender_gets_whole_lines_from_the_second_one_on() -> None:
         reader.feed(b"2,3\n")
 
 
+BANNER = [
+    "ets Jun  8 2016 00:22:57",
+    "rst:0x1 (POWERON_RESET),boot:0x13 (SPI_FAST_FLASH_BOOT)",
+    "mode:DIO, clock div:2, load:0x3fff0030,len:1184",
+    "[00:00:00.250,000] <inf> main: started",
+    "{ready}",
+    "*** Booting Zephyr OS ***",
+    "Ready",
+]
+
+
+@pytest.mark.parametrize("sample", ["1,2,3", "c2,c1,c0\n3,2,1", '{"x":[1,2,3]}', "[1,2,3]"])
+def test_what_a_board_says_of_itself_before_its_samples_is_refused(sample: str) -> None:
+    reader = TextReader(CONFIG, SourceOptions(), joins=True)
+    refusals = reader.feed("".join(line + "\n" for line in BANNER).encode())
+    assert [item.place for item in refusals if isinstance(item, Refusal)] == [*range(1, len(BANNER) + 1)]
+    assert not reader.known
+    assert [item.x for item in reader.feed(sample.encode() + b"\n") if isinstance(item, Record)] == [[1, 2, 3]]
+    with pytest.raises(InputError):
+        TextReader(CONFIG, SourceOptions()).feed(BANNER[1].encode() + b"\n")
+
+
+@pytest.mark.parametrize("header", ["c0,c1", "c0,c2,note (raw)", "x,y,z", "1,2"])
+def test_a_header_that_does_not_fit_is_none_of_what_a_board_says_of_itself(header: str) -> None:
+    reader = TextReader(CONFIG, SourceOptions(), joins=True)
+    reader.feed(b"Booting\n")
+    with pytest.raises(InputError, match="expected"):
+        reader.feed(header.encode() + b"\n")
+
+
 NUMBERS = st.floats(width=32).map(repr) | st.integers(-5, 5).map(str)
 FIELDS = NUMBERS | st.sampled_from(["", " 1", "1_0", "a_b", "x", '"2"', "!reset a", "1.e999", "\u0661"])
 WHOLE_LINES = ["", " ", "c0,c1,c2", "[1,2,3]", '{"x":[1,null,3],"t":5}', '{"x":', "!reset", "!dump a", "1,2,3\r", '"']

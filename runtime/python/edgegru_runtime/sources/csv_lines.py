@@ -119,6 +119,15 @@ def is_header(fields: Sequence[str], channels: tuple[str, ...]) -> bool:
     return set(channels) <= set(fields) or any(field and as_number(field) is None for field in fields)
 
 
+def is_chatter(fields: Sequence[str] | None, channels: tuple[str, ...]) -> bool:
+    """Whether a line that does not fit is words, and no header with other columns. None: it is no CSV at all."""
+    if fields is None:
+        return True
+    if set(channels) & set(fields) or not is_header(fields, channels):
+        return False
+    return len(fields) < len(channels) or not all(field.isidentifier() for field in fields)
+
+
 def split_fields(line: bytes) -> list[str]:
     """The fields of a line, without the blanks around them. Raises InputError where it is no CSV in UTF-8."""
     try:

@@ -6,7 +6,7 @@ from edgegru_runtime.errors import InputError
 from edgegru_runtime.model_config import ModelConfig
 from edgegru_runtime.record import Item, Refusal
 from edgegru_runtime.samples import shortened
-from edgegru_runtime.sources.csv_lines import CsvLines, is_header, split_fields
+from edgegru_runtime.sources.csv_lines import CsvLines, is_chatter, is_header, split_fields
 from edgegru_runtime.sources.fields import control_line
 from edgegru_runtime.sources.source import SourceOptions
 
@@ -22,7 +22,8 @@ class TextReader:
     """Lines, each of which is a record, a message or a refusal; an endless line takes no more than MAX_LINE_BYTES.
 
     The first line shows the format, and is the header of CSV where it names columns. ``joins``: the first line may be
-    half a line, as where one listens to a sensor that was already sending; one that makes no sense is only refused.
+    half a line, as where one listens to a sensor that was already sending, and others may be what a board says of
+    itself when it starts. Those that make no sense are only refused, but for a header that does not fit.
     """
 
     unit = "line"
@@ -141,6 +142,7 @@ class TextReader:
         if control is not None or not line.strip():
             return control
         joined, self._first = self._first and self._joins, False
+        known = self.known
         try:
             fields = self._fields(line)
         except InputError as error:
@@ -148,11 +150,14 @@ class TextReader:
         try:
             header = self._learns(fields)
         except InputError as error:
-            if self.known or joined:
+            if known or joined or (self._joins and is_chatter(fields, self._channels)):
                 return Refusal(str(error), self.place, self._end)
             raise
         assert self._lines is not None
-        return None if header else self._lines.item(line, self.place, self._end)
+        item = None if header else self._lines.item(line, self.place, self._end)
+        if self._joins and not known and isinstance(item, Refusal):
+            self._lines = None
+        return item
 
     def _fields(self, line: bytes) -> list[str] | None:
         """The columns in a first line; None where it is JSON. Raises InputError where it is neither."""
