@@ -169,3 +169,12 @@ def test_compose_says_what_it_cannot_use(music: dict[str, ModuleType], tmp_path:
     said = composed(tmp_path / "model", tmp_path / "piece.mid", "-o", tmp_path / "whole.mid")
     assert (said.returncode, (tmp_path / "whole.mid").exists()) == (1, False)
     assert "does not say which keys sound next" in said.stderr
+
+
+def test_the_page_tells_the_numbers_that_were_measured(music: dict[str, ModuleType]) -> None:
+    found = json.loads((ROOT / "benchmarks" / "results" / "polyphonic_recipe.json").read_text(encoding="utf-8"))
+    page = (EXAMPLE / "README.md").read_text(encoding="utf-8")
+    assert [*found] == ["JSB_Chorales", "Nottingham"]
+    for name, measured in found.items():
+        assert len(measured["runs"]) >= 5
+        assert music["run"].table(name, **measured).strip() in page
