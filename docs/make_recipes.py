@@ -75,7 +75,7 @@ def reached_and_beside() -> dict[str, tuple[str, str]]:
             f"{simple['intent']:.3f}, TF-IDF and logistic regression; {simple['slots']:.3f}, a table of word pairs",
         ),
         "translator": (
-            f"BLEU {statistics.mean(run['int8']['bleu'] for run in translator['runs']):.1f}",
+            f"BLEU {shown([run['int8']['bleu'] for run in translator['runs']], 1)}",
             f"{translator['baseline']['bleu']:.1f}, the nearest sentence's translation",
         ),
         "polyphonic_music": (
