@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import tempfile
+from collections.abc import Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from edgegru_export.verification import VerificationReport, verify
 from edgegru_runtime.artifact import Artifact, read_artifact
-from edgegru_runtime.errors import EdgegruError, ExportError
+from edgegru_runtime.errors import EdgegruError, ExportError, VerificationError
 from edgegru_runtime.plan import make_plan
 
 if TYPE_CHECKING:
@@ -58,18 +59,30 @@ def export(
     try:
         _check_target(place, format, force)
         artifact = model if isinstance(model, Artifact) else read_artifact(model)
-        data = _build(artifact, format, sequence, state, allow_int8_state)
+        builds = _builds(artifact, format, sequence, state, allow_int8_state)
         with tempfile.TemporaryDirectory(prefix=".edgegru-", dir=place.parent) as folder:
             written = Path(folder, place.name)
-            with open(written, "xb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            report = _verify_written(written, artifact, place)
+            report = _write_first_right(builds, written, artifact, place)
             os.replace(written, place)
     except OSError as error:
         raise ExportError(f"{place}: cannot be written: {error.strerror}") from error
     return replace(report, file=os.fspath(place))
+
+
+def _write_first_right(
+    builds: Iterable[bytes], written: Path, artifact: Artifact, target: Path
+) -> VerificationReport:
+    """Write the first that passes ``verify``, on the disk for good. Raises the error of the last where none does."""
+    for data in builds:
+        with open(written, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        try:
+            return _verify_written(written, artifact, target)
+        except VerificationError as error:
+            refused = error
+    raise refused
 
 
 def _verify_written(written: Path, artifact: Artifact, target: Path) -> VerificationReport:
@@ -118,6 +131,17 @@ def _check_target(target: Path, format: str, force: bool) -> None:
         raise ExportError(f"the output {target} exists already, expected a new name or force")
 
 
+def _builds(
+    artifact: Artifact, format: str, sequence: bool, state: str, allow_int8_state: bool
+) -> Iterable[bytes]:
+    """Files to try in turn."""
+    if format == "tflite" and artifact.config.static:
+        from edgegru_export import tflite_integer
+
+        return tflite_integer.builds(artifact, state, allow_int8_state)
+    return [_build(artifact, format, sequence, state, allow_int8_state)]
+
+
 def _build(artifact: Artifact, format: str, sequence: bool, state: str, allow_int8_state: bool) -> bytes:
     """The file in bytes. Each format's packages are imported only when it is written."""
     floating = artifact.config.scheme == "float32"
@@ -137,16 +161,12 @@ def _build(artifact: Artifact, format: str, sequence: bool, state: str, allow_in
         from edgegru_export import onnx_integer
 
         return onnx_integer.build(artifact)
-    if not artifact.config.static:
-        if allow_int8_state:
-            raise ExportError(f"an int8 state was allowed for a {artifact.config.scheme} model, expected static-w8a8")
-        if floating:
-            from edgegru_export import tflite_float
+    if allow_int8_state:
+        raise ExportError(f"an int8 state was allowed for a {artifact.config.scheme} model, expected static-w8a8")
+    if floating:
+        from edgegru_export import tflite_float
 
-            return tflite_float.build(artifact, state)
-        from edgegru_export import tflite_dynamic
+        return tflite_float.build(artifact, state)
+    from edgegru_export import tflite_dynamic
 
-        return tflite_dynamic.build(artifact, state)
-    from edgegru_export import tflite_integer
-
-    return tflite_integer.build(artifact, state, allow_int8_state)
+    return tflite_dynamic.build(artifact, state)

@@ -12,13 +12,14 @@ Values are (1, 1, 1, size) between the input and the heads, both of which comput
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
 
 from edgegru_export.tflite_attention import attend
 from edgegru_export.tflite_model import FLOAT, NO_ACTIVATION, RELU, TensorKind, Value
-from edgegru_export.tflite_ranges import FINE_INT16, INT8, INT16, Floats, Precision, Quantity, Rows
+from edgegru_export.tflite_ranges import INT8, INT16_BY_ROOM, Floats, Precision, Quantity, Rows
 from edgegru_export.tflite_step import StepBuilder
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError
@@ -48,16 +49,24 @@ OPERAND_HEADROOM = {8: 1.0, 16: 2.0}  # by bits: what quantization leaves an ope
 
 
 def build(artifact: Artifact, state: str = "io", allow_int8_state: bool = False) -> bytes:
-    """The TFLite file's bytes; ``state``: "io" or "variables". ExportError for what the format cannot express.
+    """The TFLite file's bytes, the first of ``builds``."""
+    return next(builds(artifact, state, allow_int8_state))
 
-    ``allow_int8_state``: activations and state as int8, for devices without int16 kernels. Such a state has 7
-    fractional bits, and a slow unit stops far from its target: whoever asks for it must be warned.
+
+def builds(artifact: Artifact, state: str = "io", allow_int8_state: bool = False) -> Iterator[bytes]:
+    """Files from the finest to that with most room, of which the first that computes what the model does is the best.
+
+    ``state``: "io" or "variables"; ``allow_int8_state``: activations and state as int8, for devices without int16
+    kernels. Such a state has 7 fractional bits, and a slow unit stops far from its target: whoever asks for it must be
+    warned. Raises ExportError for what the format cannot express.
     """
-    precision = FINE_INT16 if artifact.config.scheme == "static-w8a16" else INT16
+    fine = artifact.config.scheme == "static-w8a16"  # those of 8-bit operands have a bit of precision to spare
+    precisions = INT16_BY_ROOM if fine else INT16_BY_ROOM[1:]
     if allow_int8_state:
         _refuse_wide_operands(artifact.config)
-        precision = INT8
-    return _IntegerStep(artifact, precision).build(state)
+        precisions = (INT8,)
+    for precision in precisions:
+        yield _IntegerStep(artifact, precision).build(state)
 
 
 def _refuse_wide_operands(config: ModelConfig) -> None:

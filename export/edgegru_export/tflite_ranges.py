@@ -78,8 +78,11 @@ INT16 = Precision(
     bias_dtype="int64",
     accumulator_limit=2.0**47,
 )
-# One bit of range is one of precision, and products of 16-bit operands have none to spare.
-FINE_INT16 = replace(INT16, gate_range=8.0, candidate_range=6.0)
+# From the finest to that with most room: one bit of range is one of precision.
+INT16_BY_ROOM = tuple(
+    replace(INT16, gate_range=room * INT16.gate_range, candidate_range=room * INT16.candidate_range)
+    for room in (0.5, 1.0, 2.0)
+)
 # Of 8 bits there are none to spare: the ranges are as narrow as random models of trained magnitude bear.
 INT8 = Precision(
     bits=8,

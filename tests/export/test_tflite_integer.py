@@ -21,7 +21,7 @@ from edgegru_export.dequantization import dequantize
 from edgegru_export.exporting import export
 from edgegru_export.stimulus import gaussian_input
 from edgegru_export.tflite_model import Model
-from edgegru_export.tflite_ranges import FINE_INT16, INT16
+from edgegru_export.tflite_ranges import INT16, INT16_BY_ROOM
 from edgegru_export.verification import verify
 from edgegru_runtime.artifact import Artifact
 from edgegru_runtime.errors import ExportError, VerificationError
@@ -144,19 +144,22 @@ def test_sixteen_bits_add_next_to_nothing_to_the_error_of_the_weights(reset: str
     assert rms(found["y"]) < 4e-5
 
 
+@pytest.mark.parametrize("scheme", ["static-w8a8", "static-w8a16"])
 @pytest.mark.parametrize("gate", ["rz", "n"])
-def test_large_products_of_opposite_signs_add_up(gate: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_large_products_of_opposite_signs_add_up(
+    gate: str, scheme: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Eight units stay near 1; what they add to the arguments of eight others is as large as those units' biases."""
     model = random_artifact(2, 6, (16,))
     arrays = {name: model.array(name).copy() for name in model.tensors}
     recurrent, bias = arrays["gru0.weight_hh"].reshape(3, 16, 16), arrays["gru0.bias_ih"].reshape(3, 16)
     bias[2, :8] += 5
-    opposite = {"rz": (slice(0, 2), 14), "n": (slice(2, 3), 8)}[gate]
+    opposite = {"rz": (slice(0, 2), 12), "n": (slice(2, 3), 8)}[gate]
     recurrent[opposite[0], 8:, :8] -= opposite[1] / 8
     bias[opposite[0], 8:] += opposite[1]
-    artifact = quantized(from_arrays(model.config, arrays), "static-w8a8")
+    artifact = quantized(from_arrays(model.config, arrays), scheme)
     assert export(artifact, tmp_path / "model.tflite", format="tflite").passed
-    monkeypatch.setattr(tflite_integer, "INT16", FINE_INT16)
+    monkeypatch.setattr(tflite_integer, "INT16_BY_ROOM", INT16_BY_ROOM[:1] * 2)
     with pytest.raises(VerificationError, match="h0 off by at most"):
         export(artifact, tmp_path / "other.tflite", format="tflite")
 
