@@ -310,8 +310,7 @@ def _bounds(sizes: dict[str, Any], other: dict[str, Any], arm: dict[str, Any]) -
         " needs with FMA. int8 saves reading alone: it takes"
         f" {_c(small, int8, 'avx2') / _c(small, 'float32', 'avx2'):.2f} times as long as float32 at 1 → 16, and"
         f" float32 {_c(middle, 'float32', 'avx2') / _c(middle, int8, 'avx2'):.1f} times as long as int8 at 8 → 64."
-        f" Streams that step together are {min(shared):.2f} to {max(shared):.2f} times as fast: the multipliers bound"
-        " both, also where weights become 16 bits once for four streams, which was tried and is as fast."
+        f" Streams that step together are {min(shared):.2f} to {max(shared):.2f} times as fast."
     )
     portable = [_c(found, "float32", "portable") / _c(found, int8, "portable") for found in sizes.values()]
     yield _item(

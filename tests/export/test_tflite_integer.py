@@ -154,7 +154,7 @@ def test_large_products_of_opposite_signs_add_up(
     arrays = {name: model.array(name).copy() for name in model.tensors}
     recurrent, bias = arrays["gru0.weight_hh"].reshape(3, 16, 16), arrays["gru0.bias_ih"].reshape(3, 16)
     bias[2, :8] += 5
-    opposite = {"rz": (slice(0, 2), 12), "n": (slice(2, 3), 8)}[gate]
+    opposite = {"rz": (slice(0, 2), 14), "n": (slice(2, 3), 8)}[gate]
     recurrent[opposite[0], 8:, :8] -= opposite[1] / 8
     bias[opposite[0], 8:] += opposite[1]
     artifact = quantized(from_arrays(model.config, arrays), scheme)
