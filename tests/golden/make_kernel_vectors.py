@@ -77,7 +77,7 @@ def models() -> dict[str, Artifact]:
         "int8_attention": random_integers(attending_config(), 16),
         "int16_attention": random_integers(attending_config(17, 9, reset="before"), 17, "static-w8a16"),
         "float_attention": random_floats(attending_config(8, 16), 18),
-        "dynamic": quantized(mixed_artifact(hidden_size=9), "dynamic-w8"),
+        "dynamic": quantized(mixed_artifact(hidden_size=17), "dynamic-w8"),
     }
 
 

@@ -1,8 +1,9 @@
 /* What the x86 kernels share: how weights are packed. A block is `rows` rows by `columns` columns. Blocks stand side by
- * side in panels of `wide` blocks; what is left stands in one of 6, where `wide` is 12, and one by one. A panel holds all
- * its blocks for the first columns, then for the next: weights are read from front to back, and each operand is spread
- * over a register once for the whole panel. Single blocks have four accumulators, for every fourth group of columns, so
- * that sums do not wait for each other.
+ * side in panels of `wide` blocks; what is left stands one by one. A panel holds all its blocks for the first columns,
+ * then for the next: weights are read from front to back, and each operand is spread over a register once for the whole
+ * panel. Six blocks are enough for sums not to wait for each other, and few enough for the panel that was read last to be
+ * in the first cache still when the next step begins with it. Single blocks have four accumulators, for every fourth
+ * group of columns.
  */
 #ifndef EGRU_X86_H
 #define EGRU_X86_H
@@ -39,7 +40,7 @@ typedef struct {
 } egru_blocks;
 
 static inline uint32_t egru_panel(const egru_blocks *shape, uint32_t blocks) {
-    return blocks >= shape->wide || shape->filled ? shape->wide : shape->wide == 12 && blocks >= 6 ? 6 : 1;
+    return blocks >= shape->wide || shape->filled ? shape->wide : 1;
 }
 
 static inline uint32_t egru_split(uint32_t width) {

@@ -1,5 +1,6 @@
 /* AVX2 and FMA: 8 rows to a register. Bytes are multiplied as |q| * (w with the sign of q), whose sums of two fit the 16
- * bits that vpmaddubsw saturates at: 2 * 127 * 127 < 2^15.
+ * bits that vpmaddubsw saturates at. Where q < 0, panels take ~w = -w - 1 for -w, since more ports can invert bits than
+ * change signs: sums lack |q| then, the same in every row; 2 * 127 * 128 < 2^15.
  */
 #include "x86.h"
 
@@ -22,7 +23,7 @@ TARGET EGRU_INLINE __m256i load256(const void *p) {
 }
 
 typedef struct {
-    __m256i value, magnitude;
+    __m256i value, sign, magnitude;
 } signed_bytes;
 #define P_TARGET TARGET
 #define P(name) q8_##name
@@ -46,10 +47,15 @@ TARGET EGRU_INLINE __m256i q8_start(const int32_t *bias) {
 TARGET EGRU_INLINE signed_bytes q8_spread(const int8_t *q) {
     signed_bytes operand;
     operand.value = _mm256_set1_epi32(word(q));
+    operand.sign = _mm256_cmpgt_epi8(_mm256_setzero_si256(), operand.value);
     operand.magnitude = _mm256_abs_epi8(operand.value);
     return operand;
 }
 TARGET EGRU_INLINE __m256i q8_add(__m256i acc, signed_bytes q, const unsigned char *w) {
+    __m256i pairs = _mm256_maddubs_epi16(q.magnitude, _mm256_xor_si256(load256(w), q.sign));
+    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+}
+TARGET EGRU_INLINE __m256i q8_add_exactly(__m256i acc, signed_bytes q, const unsigned char *w) {
     __m256i pairs = _mm256_maddubs_epi16(q.magnitude, _mm256_sign_epi8(load256(w), q.value));
     return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
@@ -59,6 +65,18 @@ TARGET EGRU_INLINE __m256i q8_sum(__m256i a, __m256i b) {
 TARGET EGRU_INLINE void q8_store(int32_t *result, __m256i acc) {
     _mm256_storeu_si256((__m256i *)(void *)result, acc);
 }
+/* The sum of |q| where q < 0. */
+TARGET EGRU_INLINE __m128i below_0(__m128i q) {
+    __m128i zero = _mm_setzero_si128();
+    return _mm_sad_epu8(_mm_sub_epi8(zero, _mm_min_epi8(q, zero)), zero);
+}
+TARGET static EGRU_NOINLINE __m256i q8_lack(const int8_t *q, uint32_t groups) {
+    __m128i sum = groups % 2 ? below_0(_mm_cvtsi32_si128(word(q + 4 * (groups - 1)))) : _mm_setzero_si128();
+    for (const int8_t *end = q + 8 * (groups / 2); q != end; q += 8)
+        sum = _mm_add_epi32(sum, below_0(_mm_loadl_epi64((const __m128i *)(const void *)q)));
+    return _mm256_broadcastd_epi32(sum);
+}
+#define P_LACKS 1
 #include "x86_product.h"
 
 #if EGRU_Q16
@@ -71,7 +89,7 @@ TARGET EGRU_INLINE void q8_store(int32_t *result, __m256i acc) {
 #define P_RESULT int32_t
 #define P_ACC __m256i
 #define P_OPERAND __m256i
-#define P_WIDE 3
+#define P_WIDE 6
 #define P_TILE 0
 #define P_FILLED 0
 #define P_PADDED 1
@@ -170,8 +188,7 @@ static const uint8_t tanh_bytes[256] = {
 };
 enum { C2 = 0, C1 = 64, C1_HIGH = 128, C0 = 160, C0_HIGH = 224 };
 
-/* Bytes of a table for the segments of 16 words, 16 segments at a time: where an index has its highest bit set, vpshufb
- * gives 0. */
+/* Bytes of a table for 32 numbers, 16 segments at a time: where an index has its highest bit set, vpshufb gives 0. */
 TARGET EGRU_INLINE __m256i lookup(int table, const __m256i *index, const int parts) {
     __m256i found = _mm256_setzero_si256();
     EGRU_UNROLL for (int i = 0; i < parts; i++) {
@@ -180,19 +197,30 @@ TARGET EGRU_INLINE __m256i lookup(int table, const __m256i *index, const int par
     }
     return found;
 }
-/* R(p c; 15) is what vpmulhrsw computes. */
-TARGET static EGRU_NOINLINE words w_tanh(words v) {
-    words u = _mm256_abs_epi16(v), k = _mm256_srli_epi16(u, 9), c0, c1, c2, index[4];
+/* Of 16 words, from c2 + 198, c1 + 1 and c0. R(p c; 15) is what vpmulhrsw computes. */
+TARGET EGRU_INLINE void tanh_of_16(int32_t *t, __m256i c2, __m256i c1, __m256i c0) {
+    words v = v_load(t), u = _mm256_abs_epi16(v);
     words p = _mm256_slli_epi16(_mm256_and_si256(u, _mm256_set1_epi16(511)), 6);
-    EGRU_UNROLL for (int i = 0; i < 4; i++) /* the segments from 16 i on become 112 to 127, the others 128 and more */
-        index[i] = _mm256_add_epi16(_mm256_xor_si256(k, _mm256_set1_epi16((short)(16 * i))),
-                                    _mm256_set1_epi16((short)0x8070));
-    c2 = _mm256_sub_epi16(lookup(C2, index, 4), _mm256_set1_epi16(198));
-    c1 = _mm256_add_epi16(lookup(C1, index, 4), _mm256_slli_epi16(lookup(C1_HIGH, index, 2), 8));
-    c0 = _mm256_sub_epi16(lookup(C0, index, 4), _mm256_slli_epi16(lookup(C0_HIGH, index, 2), 8));
+    c2 = _mm256_sub_epi16(c2, _mm256_set1_epi16(198));
     c1 = _mm256_sub_epi16(_mm256_add_epi16(c1, _mm256_mulhrs_epi16(p, c2)), _mm256_set1_epi16(1));
-    c0 = _mm256_add_epi16(_mm256_add_epi16(c0, _mm256_set1_epi16(0x7f00)), _mm256_mulhrs_epi16(p, c1));
-    return _mm256_sign_epi16(c0, v);
+    c0 = _mm256_add_epi16(c0, _mm256_mulhrs_epi16(p, c1));
+    v_store(t, _mm256_sign_epi16(c0, v));
+}
+TARGET static EGRU_NOINLINE void w_tanh(int32_t *t) {
+    __m256i index[4], c2, c1, c1_high, c0, c0_high, zero = _mm256_setzero_si256();
+    __m256i k = _mm256_packus_epi16(_mm256_srli_epi16(_mm256_abs_epi16(v_load(t)), 9),
+                                    _mm256_srli_epi16(_mm256_abs_epi16(v_load(t + 8)), 9));
+    EGRU_UNROLL for (int i = 0; i < 4; i++) /* the segments from 16 i on become 112 to 127, the others 128 and more */
+        index[i] = _mm256_add_epi8(_mm256_xor_si256(k, _mm256_set1_epi8((char)(16 * i))), _mm256_set1_epi8(0x70));
+    c2 = lookup(C2, index, 4);
+    c1 = lookup(C1, index, 4);
+    c1_high = lookup(C1_HIGH, index, 2);
+    c0 = lookup(C0, index, 4);
+    c0_high = _mm256_sub_epi8(_mm256_set1_epi8(127), lookup(C0_HIGH, index, 2));
+    tanh_of_16(t, _mm256_unpacklo_epi8(c2, zero), _mm256_unpacklo_epi8(c1, c1_high),
+               _mm256_unpacklo_epi8(c0, c0_high));
+    tanh_of_16(t + 8, _mm256_unpackhi_epi8(c2, zero), _mm256_unpackhi_epi8(c1, c1_high),
+               _mm256_unpackhi_epi8(c0, c0_high));
 }
 TARGET EGRU_INLINE v32 w_first(words w) {
     return _mm256_unpacklo_epi16(w, _mm256_setzero_si256());

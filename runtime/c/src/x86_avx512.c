@@ -90,7 +90,7 @@ TARGET EGRU_INLINE void q8_thin_store(int32_t *result, __m512i acc) {
 #define P_RESULT int32_t
 #define P_ACC __m512i
 #define P_OPERAND __m512i
-#define P_WIDE 3
+#define P_WIDE 6
 #define P_TILE 0
 #define P_FILLED 0
 #define P_PADDED 1
@@ -175,12 +175,12 @@ TARGET EGRU_INLINE words lookup(const int16_t *table, words index) {
     return _mm512_permutex2var_epi16(_mm512_loadu_si512(table), index, _mm512_loadu_si512(table + 32));
 }
 /* R(p c; 15) is what vpmulhrsw computes. */
-TARGET EGRU_INLINE words w_tanh(words v) {
-    words u = _mm512_abs_epi16(v), k = _mm512_srli_epi16(u, 9);
+TARGET EGRU_INLINE void w_tanh(int32_t *t) {
+    words v = v_load(t), u = _mm512_abs_epi16(v), k = _mm512_srli_epi16(u, 9);
     words p = _mm512_slli_epi16(_mm512_and_si512(u, _mm512_set1_epi16(511)), 6);
     words inner = _mm512_add_epi16(lookup(egru_tanh_c1, k), _mm512_mulhrs_epi16(p, lookup(egru_tanh_c2, k)));
-    words t = _mm512_add_epi16(lookup(egru_tanh_c0, k), _mm512_mulhrs_epi16(p, inner));
-    return _mm512_mask_sub_epi16(t, _mm512_movepi16_mask(v), _mm512_setzero_si512(), t);
+    words value = _mm512_add_epi16(lookup(egru_tanh_c0, k), _mm512_mulhrs_epi16(p, inner));
+    v_store(t, _mm512_mask_sub_epi16(value, _mm512_movepi16_mask(v), _mm512_setzero_si512(), value));
 }
 TARGET EGRU_INLINE v32 w_first(words w) {
     return _mm512_unpacklo_epi16(w, _mm512_setzero_si512());
@@ -283,7 +283,7 @@ TARGET EGRU_INLINE f32 f_scale(f32 v, f32 k) {
 #define P_RESULT float
 #define P_ACC __m512
 #define P_OPERAND __m512
-#define P_WIDE 12
+#define P_WIDE 6
 #define P_TILE 6
 #define P_FILLED 0
 #define P_PADDED 0

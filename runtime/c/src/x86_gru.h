@@ -8,8 +8,8 @@
  * v_rounding(t) and, with one, v_scale(a, pm), R(a m; t), v_scale_all(a, M), where all lanes of M are the same, and
  * v_scale_two(a, pm, b, pn), R'(a m + b n; t), of multipliers in memory; v_gate(T, v), R((2^15 + T) v; 16) for
  * |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a + (2^15 - T) b; 16); v_store8 and v_store16, saturated to ±127 and ±32767;
- * words, twice as many numbers of 16 bits: w_pack(a, b), saturated to ±32767; w_tanh(w), T; w_first(w) and w_second(w),
- * T of a and of b in the low halves of lanes; w_first24(w) and w_second24(w), T << 9.
+ * words, twice as many numbers of 16 bits: w_pack(a, b), saturated to ±32767; w_first(w) and w_second(w), a and b in the
+ * low halves of lanes; w_first24(w) and w_second24(w), a << 9 and b << 9; w_tanh(t), T of 32 words in their place.
  */
 
 TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, v32 value) {
@@ -31,8 +31,7 @@ TARGET GATES_INLINE int32_t *gates(const egru_gru *gru, const int32_t *ih, const
         v32 z_argument = v_scale_two(v_load(ih + z), m_ih + z, v_load(hh + z), m_hh + z, by);
         v_store(t + r, w_pack(r_argument, z_argument));
     }
-    for (uint32_t r = 0; gru->gates == EGRU_SIGMOID && r < size; r += LANES)
-        v_store(t + r, w_tanh(v_load(t + r)));
+    for (uint32_t r = 0; gru->gates == EGRU_SIGMOID && r < size; r += 16) w_tanh(t + r);
     return t;
 }
 
@@ -58,12 +57,17 @@ TARGET static EGRU_NOINLINE void mix(const egru_gru *gru, int32_t *argument, con
     const short_scale brief = shortened((uint32_t)gru->h_multiplier, gru->h_shift);
     const v32 multiplier = v_set(gru->h_multiplier);
     const rounding by = v_rounding(gru->h_shift);
-    for (uint32_t i = 0; candidate >= EGRU_TANH && i < size; i += 2 * LANES) {
-        words n = w_pack(v_load(argument + i), v_load(argument + i + LANES));
+    for (uint32_t i = 0; candidate >= EGRU_TANH && i < size; i += 32) {
+        int32_t *n = argument + i; /* 32 numbers, or as many words in the first half of their place */
+        EGRU_UNROLL for (uint32_t k = 0; k < 16; k += LANES)
+            v_store(n + k, w_pack(v_load(n + 2 * k), v_load(n + 2 * k + LANES)));
         if (candidate <= EGRU_SIGMOID)
-            n = w_tanh(n);
-        v_store(argument + i, w_first24(n));
-        v_store(argument + i + LANES, w_second24(n));
+            w_tanh(n);
+        EGRU_UNROLL for (uint32_t k = 16; k > 0; k -= LANES) {
+            words two = v_load(n + k - LANES);
+            v_store(n + 2 * (k - LANES), w_first24(two));
+            v_store(n + 2 * k - LANES, w_second24(two));
+        }
     }
     for (uint32_t i = 0; i < size; i += LANES) {
         v32 n = v_load(argument + i), t = v_load(z + i), old = v_load(h + i);

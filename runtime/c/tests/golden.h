@@ -55,7 +55,7 @@ static inline void *untidy(size_t size, size_t offset) {
         fputs("out of memory\n", stderr);
         exit(1);
     }
-    memset(memory, 0xa5, size + offset);
+    memset(memory, offset % 2 ? 0xa5 : 0x80, size + offset); /* 0x80: as int8 a number that no operand is */
     taken[taken_count++] = memory;
     return memory + offset;
 }
