@@ -6,7 +6,8 @@ count. Each is first compared with the float reference over 128 closed-loop step
 MNN and ncnn take part where they can be imported, the C kernel after `make -C runtime/c bench`.
 
 Printed: microseconds of a step from Python, of each contestant and size (of ``streams(64)``: of one stream's step);
-nanoseconds of a step in C and of only reading the weights; ratios of both; what a process costs that does nothing else.
+nanoseconds of a step in C, of only reading the weights, and of only multiplying as often; ratios; what a process costs
+that does nothing else.
 
     python benchmarks/step.py -o step.json --plot step.png          about two minutes
     python benchmarks/step.py --sizes 6,32 --chunks 50 --only EdgeGRU --only MNN
@@ -37,7 +38,7 @@ os.environ["OPENBLAS_NUM_THREADS"] = os.environ["OMP_NUM_THREADS"] = "1"  # read
 
 from step_handmade import HANDMADE_PEERS
 from step_models import CHECKED_STEPS, Case, Floats
-from step_native import BENCH, Floor, compile_floor, compiler_version, measure_bench
+from step_native import BENCH, Floor, Multiplying, compile_floor, compiler_version, measure_bench
 from step_peers import FILE_PEERS
 from step_plot import plot_steps
 from step_process import measure_processes
@@ -48,6 +49,7 @@ SIZES = ("1,16", "6,32", "8,64", "64,128", "128,256")
 PROCESS_SIZE = (6, 32)
 CHUNK_SECONDS = 1e-3  # shorter than a turn of the scheduler, so that some chunks are undisturbed
 FLOORS = {"reading float32 weights": 4, "reading int8 weights": 1}  # bytes of a weight
+MULTIPLYING = {f"multiplying {numbers} weights": numbers for numbers in ("float32", "int8")}
 PACKAGES = ("ai-edge-litert", "edgegru-runtime", "MNN", "ncnn", "numpy", "onnxruntime", "torch")
 BENCH_SCHEMES = ("float32", "static-w8a8")
 INSTRUCTION_SETS = ("sse2", "avx2", "fma", "avx512", "avx_vnni", "amx", "neon", "asimd", "sve", "i8mm", "bf16")
@@ -63,7 +65,7 @@ Results = dict[str, dict[str, Any]]
 
 
 class Contestant(Protocol):
-    """What ``step_peers.Peer`` and ``step_native.Floor`` have in common."""
+    """What ``step_peers.Peer`` and the floors of ``step_native`` have in common."""
 
     tolerance: float
     streams: int
@@ -98,6 +100,12 @@ def contestants_of(case: Case, only: Sequence[str], floor: ctypes.CDLL | None) -
     for name, size in FLOORS.items():
         if floor is not None and is_selected(name, only):
             found[name] = Floor(case, size, floor)
+    for name, numbers in MULTIPLYING.items():
+        if floor is not None and is_selected(name, only):
+            try:
+                found[name] = Multiplying(case, numbers, floor)
+            except EngineError as error:
+                print_once(f"{name}: not available ({error})")
     return found
 
 
@@ -207,7 +215,7 @@ def print_steps(report: dict[str, Any]) -> None:
     """Everything that was measured of steps."""
     sizes, columns = report["sizes"], list(report["sizes"])
     steps = {
-        size: {name: result for name, result in found["steps"].items() if name not in FLOORS}
+        size: {name: result for name, result in found["steps"].items() if name not in (*FLOORS, *MULTIPLYING)}
         for size, found in sizes.items()
     }
     cells = transposed(steps, lambda result: f"{significant(result['best_us'])} ({significant(result['median_us'])})")
@@ -219,7 +227,7 @@ def print_steps(report: dict[str, Any]) -> None:
             for kernel, times in measured["kernels"].items():
                 native[size][f"{scheme}, {kernel}"] = {"ns": times["step_ns"]}
                 native[size][f"{scheme}, {kernel}, one of 64 streams"] = {"ns": times["many_ns"]}
-        for name in FLOORS:
+        for name in (*FLOORS, *MULTIPLYING):
             if name in found["steps"]:
                 native[size][name] = {"ns": 1e3 * found["steps"][name]["best_us"]}
     print_table("ns a step in C, best", columns, transposed(native, lambda result: significant(result["ns"])))

@@ -1,6 +1,10 @@
-/* The floor of a step: reading weights from the caches and nothing else. Compiled and called by step_native.py. */
+/* Floors of a step: reading weights from the caches and nothing else; multiplying and adding and nothing else. Compiled
+ * and called by step_native.py. */
 #include <stddef.h>
 #include <stdint.h>
+#if defined __AVX2__
+#include <immintrin.h>
+#endif
 
 #if defined __AVX512F__
 #define WIDTH 64
@@ -34,3 +38,62 @@ uint64_t read_weights(const void *weights, size_t bytes, long passes) {
         result ^= a[i];
     return result;
 }
+
+/* Multiply and add numbers that are all 1 and never leave the registers, `products` of them, rounded up to whole rounds,
+ * `passes` times: the sum, which is the number of products that were made; -1 where there is no code for the processor.
+ * int8 by the fewest instructions that give the sums of docs/quantization.md. */
+#if defined __AVX512VNNI__ || (defined __AVX2__ && defined __FMA__)
+#if defined __AVX512VNNI__
+typedef __m512i integers;
+typedef __m512 floats;
+#define ALL_BYTES(v) _mm512_set1_epi8(v)
+#define ALL_FLOATS(v) _mm512_set1_ps(v)
+#define MULTIPLY_BYTES(acc, q, w) _mm512_dpbusd_epi32(acc, q, w)
+#define MULTIPLY_FLOATS(acc, v, w) _mm512_fmadd_ps(v, w, acc)
+#else
+typedef __m256i integers;
+typedef __m256 floats;
+#define ALL_BYTES(v) _mm256_set1_epi8(v)
+#define ALL_FLOATS(v) _mm256_set1_ps(v)
+#define MULTIPLY_BYTES(acc, q, w)                                                                                      \
+    _mm256_add_epi32(acc, _mm256_madd_epi16(_mm256_maddubs_epi16(q, _mm256_xor_si256(w, sign)), _mm256_set1_epi16(1)))
+#define MULTIPLY_FLOATS(acc, v, w) _mm256_fmadd_ps(v, w, acc)
+#endif
+#define CHAINS 8 /* sums that do not wait for each other */
+#define UNKNOWN(v) __asm__("" : "+v"(v)) /* for all the compiler knows it is another number now */
+#define MULTIPLY(name, vector, number, all, multiply)                                                                  \
+    int64_t name(size_t products, long passes) {                                                                       \
+        const size_t round = CHAINS * sizeof(vector) / sizeof(number);                                                 \
+        vector acc[CHAINS], v = all(1), w = all(1), sign = all(0);                                                     \
+        int64_t sum = 0;                                                                                               \
+        (void)sign;                                                                                                    \
+        _Pragma("GCC unroll 8") for (int k = 0; k < CHAINS; k++) acc[k] = all(0);                                      \
+        for (long pass = 0; pass < passes; pass++)                                                                     \
+            for (size_t done = 0; done < products; done += round)                                                      \
+                _Pragma("GCC unroll 8") for (int k = 0; k < CHAINS; k++) {                                             \
+                    UNKNOWN(w);                                                                                        \
+                    acc[k] = multiply(acc[k], v, w);                                                                   \
+                }                                                                                                      \
+        _Pragma("GCC unroll 8") for (int k = 0; k < CHAINS; k++) {                                                     \
+            union {                                                                                                    \
+                vector all_of_them;                                                                                    \
+                int32_t bytes[sizeof(vector) / 4];                                                                     \
+                float floats[sizeof(vector) / 4];                                                                      \
+            } parts = {acc[k]};                                                                                        \
+            for (size_t i = 0; i < sizeof(vector) / 4; i++)                                                            \
+                sum += sizeof(number) == 1 ? (int64_t)parts.bytes[i] : (int64_t)parts.floats[i];                       \
+        }                                                                                                              \
+        return sum;                                                                                                    \
+    }
+MULTIPLY(multiply_int8, integers, int8_t, ALL_BYTES, MULTIPLY_BYTES)
+MULTIPLY(multiply_float32, floats, float, ALL_FLOATS, MULTIPLY_FLOATS)
+#else
+int64_t multiply_int8(size_t products, long passes) {
+    (void)products, (void)passes;
+    return -1;
+}
+int64_t multiply_float32(size_t products, long passes) {
+    (void)products, (void)passes;
+    return -1;
+}
+#endif

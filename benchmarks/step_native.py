@@ -15,10 +15,13 @@ from numpy.typing import NDArray
 from step_models import Case
 from step_peers import FLOAT_TOLERANCE
 
+from edgegru_runtime.errors import EngineError
+
 HERE = Path(__file__).resolve().parent
 BENCH = HERE.parent / "runtime" / "c" / "build" / "bench"
 STEPS = 5_000  # of each instruction set
 ALIGNMENT = 512  # bytes: what the floor reads without a jump
+MOST_IN_A_ROUND = 512  # products of multiply_int8
 _COMPILER = os.environ.get("CC", "cc")
 _FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 
@@ -58,6 +61,33 @@ class Floor:
     def largest_error(self, case: Case) -> float:
         """0 where every byte was read, else 1."""
         return float(self.run([None] * 3) != np.bitwise_xor.reduce(self.weights.view(np.uint64)))
+
+
+class Multiplying:
+    """As many multiply–adds as the matrices have, of numbers in registers, once a "step".
+
+    ``samples`` and ``run`` are those of a ``Peer``. Raises EngineError where there is no code for this processor.
+    """
+
+    tolerance, streams = FLOAT_TOLERANCE, 1
+
+    def __init__(self, case: Case, numbers: str, library: ctypes.CDLL) -> None:
+        self.products = case.weight_count
+        self.multiply = getattr(library, f"multiply_{numbers}")
+        self.multiply.argtypes, self.multiply.restype = (ctypes.c_size_t, ctypes.c_long), ctypes.c_int64
+        if self.multiply(1, 1) < 0:
+            raise EngineError("this processor has neither AVX2 nor AVX-512 VNNI")
+
+    def samples(self, inputs: NDArray[np.float32]) -> list[Any]:
+        return list(inputs)
+
+    def run(self, samples: Sequence[Any]) -> int:
+        """A pass for each sample."""
+        return int(self.multiply(self.products, len(samples)))
+
+    def largest_error(self, case: Case) -> float:
+        """0 where all products were made, else 1."""
+        return float(not 0 <= self.run([None] * 3) / 3 - self.products < MOST_IN_A_ROUND)
 
 
 def compile_floor(folder: Path) -> ctypes.CDLL | None:

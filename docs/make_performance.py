@@ -78,7 +78,7 @@ WITHOUT_AVX512 = """
 ## Without AVX-512
 
 The same on another machine, {machine}: ratios, and nanoseconds in C of the instruction set
-that is taken there.
+that is taken there, of only reading the weights, and of only multiplying and adding as often, nothing being read.
 
 """
 
@@ -180,7 +180,7 @@ def _contestants(sizes: dict[str, Any]) -> str:
 
 
 def _from_python(sizes: dict[str, Any]) -> Iterator[str]:
-    names = [name for name in next(iter(sizes.values()))["steps"] if not name.startswith("reading")]
+    names = [name for name in next(iter(sizes.values()))["steps"] if not name.startswith(("reading", "multiplying"))]
     yield _head("µs", sizes)
     for name in names:
         yield _row(name, [_significant(found["steps"][name]["best_us"]) for found in sizes.values()])
@@ -206,6 +206,9 @@ def _alone_and_together(sizes: dict[str, Any]) -> Iterator[str]:
 def _floors(sizes: dict[str, Any]) -> Iterator[str]:
     for scheme, weights in SCHEMES.items():
         yield _row(f"reading {weights} weights", [_significant(_floor(found, scheme)) for found in sizes.values()])
+        if f"multiplying {weights} weights" in next(iter(sizes.values()))["steps"]:
+            cells = [_significant(_floor(found, scheme, "multiplying")) for found in sizes.values()]
+            yield _row(f"multiplying {weights} weights", cells)
 
 
 def _ratios(sizes: dict[str, Any]) -> Iterator[str]:
@@ -305,19 +308,24 @@ def _bounds(sizes: dict[str, Any], other: dict[str, Any], arm: dict[str, Any]) -
         " activations are done for each stream. So 64 streams in one call are only"
         f" {_gain(middle, int8):.1f} times as fast as 64 calls in C, {_gain_in_python(middle, int8):.1f} times from"
         f" Python; if reading took no time it would be {step / (step - floor):.1f} times in C. float32 at 64 → 128,"
-        f" bound by reading, gains {_gain(large, 'float32'):.2f} times."
+        f" bound by reading, gains {_gain(large, 'float32'):.2f} times, and"
+        f" {_gain(other['64 → 128'], 'float32', 'avx2'):.2f} times on the machine without AVX-512: multiplying alone is"
+        f" {_floor(other['64 → 128'], 'float32', 'multiplying'):.0f} of the"
+        f" {_c(other['64 → 128'], 'float32', 'avx2', 'many_ns'):.0f} ns that each of 64 streams takes there."
     )
     shared = [_gain(found, int8, "avx2") for found in other.values()]
     ends = [_c(other[size], "float32", "avx2") / _c(other[size], int8, "avx2") for size in ("8 → 64", "128 → 256")]
-    floors = [_best(other[size], int8) / _floor(other[size], int8) for size in ("64 → 128", "128 → 256")]
+    bounds = [
+        f"{_floor(other[size], int8, 'multiplying'):.0f} ns at {size}, where reading the weights takes"
+        f" {_floor(other[size], int8):.0f} and a step {_best(other[size], int8):.0f}"
+        for size in ("64 → 128", "128 → 256")
+    ]
     yield _item(
         "AVX2 without VNNI has no dot product of bytes: four instructions for 32 products of int8, as many as float32"
-        " needs with FMA. On the machine without AVX-512 int8 takes"
-        f" {_c(other['1 → 16'], int8, 'avx2') / _c(other['1 → 16'], 'float32', 'avx2'):.2f} times as long as float32 at"
-        f" 1 → 16; float32 takes {ends[0]:.1f} times as long as int8 at 8 → 64 and {ends[1]:.1f} times at 128 → 256,"
-        f" where the weights no longer fit the first cache. int8 takes {floors[0]:.1f} times as long as reading its"
-        f" weights at 64 → 128 and {floors[1]:.1f} times at 128 → 256; since products bound it and not reading, streams"
-        f" that step together are {min(shared):.2f} to {max(shared):.2f} times as fast."
+        f" needs with FMA. On the machine without AVX-512 these alone take {bounds[0]}, and {bounds[1]}. So int8 there"
+        f" takes {_c(other['1 → 16'], int8, 'avx2') / _c(other['1 → 16'], 'float32', 'avx2'):.2f} times as long as"
+        f" float32 at 1 → 16; float32 takes {ends[0]:.1f} times as long as int8 at 8 → 64 and {ends[1]:.1f} times at"
+        f" 128 → 256; and streams that step together are {min(shared):.2f} to {max(shared):.2f} times as fast."
     )
     here, there = (
         [_c(found, "float32", "portable") / _c(found, int8, "portable") for found in results.values()]
@@ -363,9 +371,9 @@ def _best(found: Any, scheme: str, quantity: str = "step_ns") -> float:
     return min(float(times[quantity]) for times in found["native"][scheme]["kernels"].values())
 
 
-def _floor(found: Any, scheme: str) -> float:
-    """Nanoseconds of reading the weights."""
-    return 1e3 * float(found["steps"][f"reading {SCHEMES[scheme]} weights"]["best_us"])
+def _floor(found: Any, scheme: str, what: str = "reading") -> float:
+    """Nanoseconds of reading the weights, or of multiplying as many numbers."""
+    return 1e3 * float(found["steps"][f"{what} {SCHEMES[scheme]} weights"]["best_us"])
 
 
 def _gain(found: Any, scheme: str, kernel: str = DEFAULT) -> float:
