@@ -41,7 +41,7 @@ uint64_t read_weights(const void *weights, size_t bytes, long passes) {
 
 /* Multiply and add numbers that are all 1 and never leave the registers, `products` of them, rounded up to whole rounds,
  * `passes` times: the sum, which is the number of products that were made; -1 where there is no code for the processor.
- * int8 by the fewest instructions that give the sums of docs/quantization.md. */
+ * int8 by the instructions of the kernels. */
 #if defined __AVX512VNNI__ || (defined __AVX2__ && defined __FMA__)
 #if defined __AVX512VNNI__
 typedef __m512i integers;
@@ -66,7 +66,8 @@ typedef __m256 floats;
         const size_t round = CHAINS * sizeof(vector) / sizeof(number);                                                 \
         vector acc[CHAINS], v = all(1), w = all(1), sign = all(0);                                                     \
         int64_t sum = 0;                                                                                               \
-        (void)sign;                                                                                                    \
+        UNKNOWN(v);                                                                                                    \
+        UNKNOWN(sign);                                                                                                 \
         _Pragma("GCC unroll 8") for (int k = 0; k < CHAINS; k++) acc[k] = all(0);                                      \
         for (long pass = 0; pass < passes; pass++)                                                                     \
             for (size_t done = 0; done < products; done += round)                                                      \

@@ -32,7 +32,7 @@ that is pinned to one processor; each is first compared with the float reference
 Written by `python docs/make_performance.py`.
 
 {machine}
-These numbers are of kernels before three changes: AVX2 takes fewer instructions for int8; AVX-512 packs float32 in
+These numbers are of kernels before three changes: AVX2 takes cheaper instructions for int8; AVX-512 packs float32 in
 panels of which the last is in the first cache still when the next step begins, and inputs of 16 bits six blocks at a
 time. What is said of a machine [without AVX-512](#without-avx-512) was measured with them.
 

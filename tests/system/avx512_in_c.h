@@ -27,21 +27,6 @@ static inline __m512 expand_floats(unsigned mask, const void *from) {
     __m512i all = expand_32(mask, from);
     GIVE(&all, __m512);
 }
-static inline __m512i compress_32(unsigned mask, __m512i v) {
-    int32_t numbers[16] = {0};
-    int given = 0;
-    NUMBERS(v, int32_t, all);
-    for (int i = 0; i < 16; i++)
-        if (mask >> i & 1)
-            numbers[given++] = all[i];
-    GIVE(numbers, __m512i);
-}
-static inline __m512 compress_floats(unsigned mask, __m512 v) {
-    __m512i all;
-    memcpy(&all, &v, 64);
-    all = compress_32(mask, all);
-    GIVE(&all, __m512);
-}
 static inline __m512i floors(__m512 v) {
     int32_t numbers[16];
     NUMBERS(v, float, all);
@@ -112,12 +97,8 @@ static inline __m512i shift_64(__m512i v, int count) {
     GIVE(all, __m512i);
 }
 
-#undef _mm512_maskz_compress_epi32
-#undef _mm512_maskz_compress_ps
 #define _mm512_maskz_expandloadu_epi32 expand_32
 #define _mm512_maskz_expandloadu_ps expand_floats
-#define _mm512_maskz_compress_epi32 compress_32
-#define _mm512_maskz_compress_ps compress_floats
 #define _mm512_cvt_roundps_epi32(v, mode) floors(v)
 #define _mm512_shuffle_epi32(v, order) shuffle_32(v, (int)(order))
 #define _mm512_mask_shuffle_epi32(others, mask, v, order) shuffle_some_32(others, mask, v, (int)(order))

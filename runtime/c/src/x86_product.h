@@ -71,12 +71,13 @@ P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q,
     P_ACC lack[EGRU_TILE];
     size_t row;
     count &= ~(size_t)EGRU_BACKWARDS;
-    for (size_t s = 0; s < count; s++)
-#if P_LACKS
-        lack[s] = P(lack)(q[s], groups);
-#else
+    for (size_t s = 0; s < count; s++) {
         lack[s] = P(zero)();
+#if P_LACKS
+        if (whole)
+            lack[s] = P(lack)(q[s], groups);
 #endif
+    }
     for (uint32_t i = 0; i < whole; i++) {
         uint32_t panel = backwards ? whole - 1 - i : i;
         w = (const unsigned char *)m->weights + panel * bytes;
