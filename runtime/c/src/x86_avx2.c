@@ -189,10 +189,10 @@ static const uint8_t tanh_bytes[256] = {
 enum { C2 = 0, C1 = 64, C1_HIGH = 128, C0 = 160, C0_HIGH = 224 };
 
 /* Bytes of a table for 32 numbers, 16 segments at a time: where an index has its highest bit set, vpshufb gives 0. */
-TARGET EGRU_INLINE __m256i lookup(int table, const __m256i *index, const int parts) {
+TARGET EGRU_INLINE __m256i lookup(const uint8_t *table, const __m256i *index, const int parts) {
     __m256i found = _mm256_setzero_si256();
     EGRU_UNROLL for (int i = 0; i < parts; i++) {
-        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(tanh_bytes + table + 16 * i));
+        __m128i bytes = _mm_loadu_si128((const __m128i *)(const void *)(table + 16 * i));
         found = _mm256_or_si256(found, _mm256_shuffle_epi8(_mm256_broadcastsi128_si256(bytes), index[i]));
     }
     return found;
@@ -206,21 +206,26 @@ TARGET EGRU_INLINE void tanh_of_16(int32_t *t, __m256i c2, __m256i c1, __m256i c
     c0 = _mm256_add_epi16(c0, _mm256_mulhrs_epi16(p, c1));
     v_store(t, _mm256_sign_epi16(c0, v));
 }
-TARGET static EGRU_NOINLINE void w_tanh(int32_t *t) {
-    __m256i index[4], c2, c1, c1_high, c0, c0_high, zero = _mm256_setzero_si256();
-    __m256i k = _mm256_packus_epi16(_mm256_srli_epi16(_mm256_abs_epi16(v_load(t)), 9),
-                                    _mm256_srli_epi16(_mm256_abs_epi16(v_load(t + 8)), 9));
-    EGRU_UNROLL for (int i = 0; i < 4; i++) /* the segments from 16 i on become 112 to 127, the others 128 and more */
-        index[i] = _mm256_add_epi8(_mm256_xor_si256(k, _mm256_set1_epi8((char)(16 * i))), _mm256_set1_epi8(0x70));
-    c2 = lookup(C2, index, 4);
-    c1 = lookup(C1, index, 4);
-    c1_high = lookup(C1_HIGH, index, 2);
-    c0 = lookup(C0, index, 4);
-    c0_high = _mm256_sub_epi8(_mm256_set1_epi8(127), lookup(C0_HIGH, index, 2));
-    tanh_of_16(t, _mm256_unpacklo_epi8(c2, zero), _mm256_unpacklo_epi8(c1, c1_high),
-               _mm256_unpacklo_epi8(c0, c0_high));
-    tanh_of_16(t + 8, _mm256_unpackhi_epi8(c2, zero), _mm256_unpackhi_epi8(c1, c1_high),
-               _mm256_unpackhi_epi8(c0, c0_high));
+TARGET static EGRU_NOINLINE void w_tanh(int32_t *t, uint32_t count) {
+    const uint8_t *tables = tanh_bytes;
+    const int32_t *end = t + count;
+    __asm__("" : "+r"(tables)); /* or GCC makes constants of its own of the bytes, which take shuffles to be spread */
+    for (; t < end; t += 16) {
+        __m256i index[4], c2, c1, c1_high, c0, c0_high, zero = _mm256_setzero_si256();
+        __m256i k = _mm256_packus_epi16(_mm256_srli_epi16(_mm256_abs_epi16(v_load(t)), 9),
+                                        _mm256_srli_epi16(_mm256_abs_epi16(v_load(t + 8)), 9));
+        EGRU_UNROLL for (int i = 0; i < 4; i++) /* segments from 16 i on become 112 to 127, the others 128 and more */
+            index[i] = _mm256_add_epi8(_mm256_xor_si256(k, _mm256_set1_epi8((char)(16 * i))), _mm256_set1_epi8(0x70));
+        c2 = lookup(tables + C2, index, 4);
+        c1 = lookup(tables + C1, index, 4);
+        c1_high = lookup(tables + C1_HIGH, index, 2);
+        c0 = lookup(tables + C0, index, 4);
+        c0_high = _mm256_sub_epi8(_mm256_set1_epi8(127), lookup(tables + C0_HIGH, index, 2));
+        tanh_of_16(t, _mm256_unpacklo_epi8(c2, zero), _mm256_unpacklo_epi8(c1, c1_high),
+                   _mm256_unpacklo_epi8(c0, c0_high));
+        tanh_of_16(t + 8, _mm256_unpackhi_epi8(c2, zero), _mm256_unpackhi_epi8(c1, c1_high),
+                   _mm256_unpackhi_epi8(c0, c0_high));
+    }
 }
 TARGET EGRU_INLINE v32 w_first(words w) {
     return _mm256_unpacklo_epi16(w, _mm256_setzero_si256());

@@ -175,12 +175,14 @@ TARGET EGRU_INLINE words lookup(const int16_t *table, words index) {
     return _mm512_permutex2var_epi16(_mm512_loadu_si512(table), index, _mm512_loadu_si512(table + 32));
 }
 /* R(p c; 15) is what vpmulhrsw computes. */
-TARGET EGRU_INLINE void w_tanh(int32_t *t) {
-    words v = v_load(t), u = _mm512_abs_epi16(v), k = _mm512_srli_epi16(u, 9);
-    words p = _mm512_slli_epi16(_mm512_and_si512(u, _mm512_set1_epi16(511)), 6);
-    words inner = _mm512_add_epi16(lookup(egru_tanh_c1, k), _mm512_mulhrs_epi16(p, lookup(egru_tanh_c2, k)));
-    words value = _mm512_add_epi16(lookup(egru_tanh_c0, k), _mm512_mulhrs_epi16(p, inner));
-    v_store(t, _mm512_mask_sub_epi16(value, _mm512_movepi16_mask(v), _mm512_setzero_si512(), value));
+TARGET EGRU_INLINE void w_tanh(int32_t *t, uint32_t count) {
+    for (const int32_t *end = t + count; t < end; t += 16) {
+        words v = v_load(t), u = _mm512_abs_epi16(v), k = _mm512_srli_epi16(u, 9);
+        words p = _mm512_slli_epi16(_mm512_and_si512(u, _mm512_set1_epi16(511)), 6);
+        words inner = _mm512_add_epi16(lookup(egru_tanh_c1, k), _mm512_mulhrs_epi16(p, lookup(egru_tanh_c2, k)));
+        words value = _mm512_add_epi16(lookup(egru_tanh_c0, k), _mm512_mulhrs_epi16(p, inner));
+        v_store(t, _mm512_mask_sub_epi16(value, _mm512_movepi16_mask(v), _mm512_setzero_si512(), value));
+    }
 }
 TARGET EGRU_INLINE v32 w_first(words w) {
     return _mm512_unpacklo_epi16(w, _mm512_setzero_si512());

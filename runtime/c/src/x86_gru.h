@@ -9,7 +9,8 @@
  * v_scale_two(a, pm, b, pn), R'(a m + b n; t), of multipliers in memory; v_gate(T, v), R((2^15 + T) v; 16) for
  * |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a + (2^15 - T) b; 16); v_store8 and v_store16, saturated to ±127 and ±32767;
  * words, twice as many numbers of 16 bits: w_pack(a, b), saturated to ±32767; w_first(w) and w_second(w), a and b in the
- * low halves of lanes; w_first24(w) and w_second24(w), a << 9 and b << 9; w_tanh(t), T of 32 words in their place.
+ * low halves of lanes; w_first24(w) and w_second24(w), a << 9 and b << 9; w_tanh(t, count), T of words in their place, 32
+ * for every 16 of count.
  */
 
 TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, v32 value) {
@@ -31,7 +32,8 @@ TARGET GATES_INLINE int32_t *gates(const egru_gru *gru, const int32_t *ih, const
         v32 z_argument = v_scale_two(v_load(ih + z), m_ih + z, v_load(hh + z), m_hh + z, by);
         v_store(t + r, w_pack(r_argument, z_argument));
     }
-    for (uint32_t r = 0; gru->gates == EGRU_SIGMOID && r < size; r += 16) w_tanh(t + r);
+    if (gru->gates == EGRU_SIGMOID)
+        w_tanh(t, size);
     return t;
 }
 
@@ -62,7 +64,7 @@ TARGET static EGRU_NOINLINE void mix(const egru_gru *gru, int32_t *argument, con
         EGRU_UNROLL for (uint32_t k = 0; k < 16; k += LANES)
             v_store(n + k, w_pack(v_load(n + 2 * k), v_load(n + 2 * k + LANES)));
         if (candidate <= EGRU_SIGMOID)
-            w_tanh(n);
+            w_tanh(n, 16);
         EGRU_UNROLL for (uint32_t k = 16; k > 0; k -= LANES) {
             words two = v_load(n + k - LANES);
             v_store(n + 2 * (k - LANES), w_first24(two));
