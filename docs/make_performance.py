@@ -32,9 +32,9 @@ that is pinned to one processor; each is first compared with the float reference
 Written by `python docs/make_performance.py`.
 
 {machine}
-These numbers are of kernels before three changes: AVX2 takes cheaper instructions for int8; AVX-512 packs float32 in
-panels of which the last is in the first cache still when the next step begins, and inputs of 16 bits six blocks at a
-time. What is said of a machine [without AVX-512](#without-avx-512) was measured with them.
+These numbers are of kernels before four changes: AVX2 takes cheaper instructions for int8, and for the tables of tanh;
+AVX-512 packs float32 in panels of which the last is in the first cache still when the next step begins, and inputs of
+16 bits six blocks at a time. What is said of a machine [without AVX-512](#without-avx-512) was measured with them.
 
 Times on other machines differ, and ratios too. On one machine they differ between runs: the same binary, copied to
 another place in memory, takes visibly more or less for a small float step, and so do the other runtimes; this is one
