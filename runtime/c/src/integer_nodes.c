@@ -63,7 +63,7 @@ uint32_t egru_read_input(const egru_kernel *kernel, const egru_operation *op, co
 
 void egru_activate(const egru_operation *op, int32_t *acc) {
     const int32_t *m = op->a;
-    for (uint32_t i = 0; op->activation != EGRU_LINEAR && i < op->matrix.rows; i++) {
+    for (uint32_t i = 0; i < op->matrix.rows; i++) {
         if (op->activation == EGRU_RELU)
             acc[i] = acc[i] > 0 ? acc[i] : 0;
         else
@@ -150,19 +150,20 @@ static void log_softmax(const int32_t *v, const float *scale, float *y, uint32_t
 void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work, float *y, uint32_t size) {
     const int32_t *m = op->a;
     const float *scale = op->b, *offset = op->matrix.offset;
-    int normalises = op->code == EGRU_OP_SOFTMAX || (EGRU_TOKENS && op->code == EGRU_OP_LOG_SOFTMAX);
-    int64_t limit = op->code == EGRU_OP_IDENTITY ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
+    const uint32_t code = op->code, shift = op->shift;
+    const int normalises = code == EGRU_OP_SOFTMAX || (EGRU_TOKENS && code == EGRU_OP_LOG_SOFTMAX);
+    const int64_t limit = code == EGRU_OP_IDENTITY ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
     for (uint32_t i = 0; i < size; i++) {
-        int32_t v = (int32_t)egru_clamp(m ? egru_round((int64_t)value[i] * m[i], op->shift) : value[i], limit);
+        int32_t v = (int32_t)egru_clamp(m ? egru_round((int64_t)value[i] * m[i], shift) : value[i], limit);
         if (normalises) {
             work[i] = v;
         } else {
-            float real = (float)(op->code == EGRU_OP_SIGMOID ? egru_bounded(v, EGRU_SIGMOID) : v) * scale[i];
+            float real = (float)(code == EGRU_OP_SIGMOID ? egru_bounded(v, EGRU_SIGMOID) : v) * scale[i];
             y[i] = offset ? real + offset[i] : real;
         }
     }
 #if EGRU_TOKENS
-    if (op->code == EGRU_OP_LOG_SOFTMAX) {
+    if (code == EGRU_OP_LOG_SOFTMAX) {
         log_softmax(work, scale, y, size);
         return;
     }

@@ -41,6 +41,7 @@
 
 enum { EGRU_VECTOR_FLOAT, EGRU_VECTOR_VALUE, EGRU_VECTOR_Q8, EGRU_VECTOR_Q16, EGRU_VECTOR_KINDS };
 enum { EGRU_IH, EGRU_HH, EGRU_Z, EGRU_RH, EGRU_Q, EGRU_BUFFERS }; /* what an operation needs while it runs */
+enum { EGRU_IN_SCRATCH, EGRU_IN_STATE, EGRU_MEMORIES }; /* where a vector is, of each stream */
 enum { EGRU_SCHEME_FLOAT, EGRU_SCHEME_STATIC, EGRU_SCHEME_DYNAMIC };
 enum { EGRU_LINEAR, EGRU_RELU, EGRU_TANH, EGRU_SIGMOID, EGRU_HARD_SIGMOID_5, EGRU_HARD_SIGMOID_6 };
 enum {
@@ -168,7 +169,7 @@ const egru_kernel *egru_find_kernel(const char *name); /* NULL where there is no
 
 typedef struct {
     uint32_t kind, size;
-    uint32_t in_state; /* in the state, not in the scratch memory */
+    uint32_t memory; /* EGRU_IN_SCRATCH or EGRU_IN_STATE */
     uint32_t filled;   /* numbers that operations have given it: all, once the plan is checked */
     size_t offset;
 } egru_vector;
@@ -242,7 +243,7 @@ typedef struct {
 #if EGRU_SIMD
     size_t backwards; /* 0 or EGRU_BACKWARDS, in this step */
 #endif
-    unsigned char *state[EGRU_TILE], *scratch[EGRU_TILE];
+    unsigned char *memory[EGRU_MEMORIES][EGRU_TILE];
 } egru_tile;
 
 static inline void *egru_aligned(const void *memory) {
@@ -251,7 +252,7 @@ static inline void *egru_aligned(const void *memory) {
 
 static inline void *egru_at(const egru_model *model, const egru_tile *tile, uint32_t vector, size_t stream) {
     const egru_vector *v = &model->vectors[vector];
-    return (v->in_state ? tile->state[stream] : tile->scratch[stream]) + v->offset;
+    return tile->memory[v->memory][stream] + v->offset;
 }
 
 /* The operations of a step for all streams of a tile; x and y: of the first, then side by side. Then what the states

@@ -69,7 +69,7 @@ static void lay_out(egru_builder *b) {
         } else if (op->code == EGRU_OP_GRU) {
             model->saved_numbers += op->gru.size;
             if (egru_is_static(b))
-                model->vectors[op->out].in_state = model->vectors[op->q].in_state = 1;
+                model->vectors[op->out].memory = model->vectors[op->q].memory = EGRU_IN_STATE;
             else
                 place(b, &state, &op->ring, ((size_t)op->gru.size + EGRU_PAD) * 4);
         }
@@ -78,7 +78,7 @@ static void lay_out(egru_builder *b) {
         egru_vector *v = &model->vectors[i];
         if (v->filled != v->size)
             b->good = 0;
-        place(b, v->in_state ? &state : &scratch, &v->offset, ((size_t)v->size + EGRU_PAD) * egru_item_size(v->kind));
+        place(b, v->memory == EGRU_IN_STATE ? &state : &scratch, &v->offset, ((size_t)v->size + EGRU_PAD) * egru_item_size(v->kind));
     }
     for (int i = 0; i < EGRU_BUFFERS; i++)
         place(b, &scratch, &model->buffer[i], ((size_t)b->widest + 2 * EGRU_PAD) * 4);

@@ -21,7 +21,11 @@ static int is_static(const egru_model *model) {
 }
 
 static void *buffer(const egru_model *model, const egru_tile *tile, int which, size_t stream) {
-    return tile->scratch[stream] + model->buffer[which];
+    return tile->memory[EGRU_IN_SCRATCH][stream] + model->buffer[which];
+}
+
+static unsigned char *state_of(const egru_tile *tile, size_t stream) {
+    return tile->memory[EGRU_IN_STATE][stream];
 }
 
 #define FOR_STREAMS for (size_t s = 0; s < (EGRU_TILE == 1 ? 1 : tile->count); s++)
@@ -82,51 +86,59 @@ static void float_product(const egru_model *model, const egru_tile *tile, const 
 static void run_gru(const egru_model *model, const egru_tile *tile, const egru_operation *op) {
     const egru_kernel *kernel = model->kernel;
     const egru_gru *g = &op->gru;
-    const void *x[EGRU_TILE], *h[EGRU_TILE], *inner[EGRU_TILE];
-    void *ih[EGRU_TILE], *hh[EGRU_TILE], *n[EGRU_TILE];
-    int integer = is_static(model);
-    FOR_STREAMS {
+    const void *x[EGRU_TILE];
+    void *h[EGRU_TILE], *next[EGRU_TILE], *inner[EGRU_TILE], *ih[EGRU_TILE], *hh[EGRU_TILE];
+    const int integer = is_static(model);
+    FOR_STREAMS { /* integers replace h and leave its operand in `next`, where floats leave h itself */
         x[s] = egru_at(model, tile, op->in, s);
-        h[s] = integer ? egru_at(model, tile, op->q, s) : (void *)(tile->state[s] + op->ring);
+        h[s] = integer ? egru_at(model, tile, op->out, s) : (void *)(state_of(tile, s) + op->ring);
+        next[s] = egru_at(model, tile, integer ? op->q : op->out, s);
         ih[s] = buffer(model, tile, EGRU_IH, s);
         hh[s] = buffer(model, tile, EGRU_HH, s);
         inner[s] = buffer(model, tile, EGRU_RH, s);
-        n[s] = hh[s];
+    }
+    if (integer) {
+        if (backwards(tile))
+            product(model, tile, &g->hh, (const void *const *)next, hh);
+        product(model, tile, &g->ih, x, ih);
+        if (!backwards(tile))
+            product(model, tile, &g->hh, (const void *const *)next, hh);
     }
 #if EGRU_FLOAT
-    if (!integer) {
-        for (int second = 0; second < 2; second++)
-            if (second == (backwards(tile) != 0))
-                float_product(model, tile, &g->ih, x, ih);
-            else
-                float_product(model, tile, &g->hh, h, hh);
-        if (!g->before) {
-            FOR_STREAMS kernel->gru_after_float(g, ih[s], hh[s], h[s], egru_at(model, tile, op->out, s));
-            return;
-        }
-        FOR_STREAMS kernel->gru_gates_float(g, ih[s], hh[s], h[s], buffer(model, tile, EGRU_Z, s),
-                                            buffer(model, tile, EGRU_RH, s));
-        float_product(model, tile, &g->hn, inner, n);
-        FOR_STREAMS kernel->gru_candidate_float(g, ih[s], n[s], buffer(model, tile, EGRU_Z, s), h[s],
-                                                egru_at(model, tile, op->out, s));
-        return;
-    }
+    for (int second = 0; !integer && second < 2; second++)
+        if (second == (backwards(tile) != 0))
+            float_product(model, tile, &g->ih, x, ih);
+        else
+            float_product(model, tile, &g->hh, (const void *const *)h, hh);
 #endif
-    if (backwards(tile))
-        product(model, tile, &g->hh, h, hh);
-    product(model, tile, &g->ih, x, ih);
-    if (!backwards(tile))
-        product(model, tile, &g->hh, h, hh);
-    if (!g->before) {
-        FOR_STREAMS kernel->gru_after(g, ih[s], hh[s], egru_at(model, tile, op->out, s),
-                                      egru_at(model, tile, op->q, s));
-        return;
+    if (g->before) {
+        FOR_STREAMS {
+            if (integer)
+                kernel->gru_gates(g, ih[s], hh[s], h[s], buffer(model, tile, EGRU_Z, s), inner[s]);
+#if EGRU_FLOAT
+            else
+                kernel->gru_gates_float(g, ih[s], hh[s], h[s], buffer(model, tile, EGRU_Z, s), inner[s]);
+#endif
+        }
+        if (integer)
+            product(model, tile, &g->hn, (const void *const *)inner, hh);
+#if EGRU_FLOAT
+        else
+            float_product(model, tile, &g->hn, (const void *const *)inner, hh);
+#endif
     }
-    FOR_STREAMS kernel->gru_gates(g, ih[s], hh[s], egru_at(model, tile, op->out, s), buffer(model, tile, EGRU_Z, s),
-                                  buffer(model, tile, EGRU_RH, s));
-    product(model, tile, &g->hn, inner, n);
-    FOR_STREAMS kernel->gru_candidate(g, ih[s], n[s], buffer(model, tile, EGRU_Z, s),
-                                      egru_at(model, tile, op->out, s), egru_at(model, tile, op->q, s));
+    FOR_STREAMS {
+        if (integer && g->before)
+            kernel->gru_candidate(g, ih[s], hh[s], buffer(model, tile, EGRU_Z, s), h[s], next[s]);
+        else if (integer)
+            kernel->gru_after(g, ih[s], hh[s], h[s], next[s]);
+#if EGRU_FLOAT
+        else if (g->before)
+            kernel->gru_candidate_float(g, ih[s], hh[s], buffer(model, tile, EGRU_Z, s), h[s], next[s]);
+        else
+            kernel->gru_after_float(g, ih[s], hh[s], h[s], next[s]);
+#endif
+    }
 }
 
 static void run_linear(const egru_model *model, const egru_tile *tile, const egru_operation *op) {
@@ -137,17 +149,21 @@ static void run_linear(const egru_model *model, const egru_tile *tile, const egr
         acc[s] = egru_at(model, tile, op->out, s);
     }
 #if EGRU_FLOAT
-    if (!is_static(model)) {
+    if (!is_static(model))
         float_product(model, tile, &op->matrix, v, acc);
-        FOR_STREAMS {
-            if (op->activation != EGRU_LINEAR)
-                egru_activate_float(model->kernel, acc[s], acc[s], op->matrix.rows, op->activation, 0);
-        }
-        return;
-    }
+    else
 #endif
-    product(model, tile, &op->matrix, v, acc);
-    FOR_STREAMS egru_activate(op, acc[s]);
+        product(model, tile, &op->matrix, v, acc);
+    if (op->activation == EGRU_LINEAR)
+        return;
+    FOR_STREAMS {
+        if (is_static(model))
+            egru_activate(op, acc[s]);
+#if EGRU_FLOAT
+        else
+            egru_activate_float(model->kernel, acc[s], acc[s], op->matrix.rows, op->activation, 0);
+#endif
+    }
 }
 
 /* A ring of past steps, the oldest where its position says, and the new one behind them. */
@@ -156,8 +172,8 @@ static EGRU_NOINLINE void run_taps(const egru_model *model, const egru_tile *til
     size_t bytes = in->size * egru_item_size(in->kind);
     FOR_STREAMS {
         unsigned char *taps = egru_at(model, tile, op->out, s);
-        const unsigned char *ring = tile->state[s] + op->ring;
-        uint32_t oldest = *egru_position(tile->state[s], op);
+        const unsigned char *ring = state_of(tile, s) + op->ring;
+        uint32_t oldest = *egru_position(state_of(tile, s), op);
         for (uint32_t k = 0; k + 1 < op->count; k++) {
             size_t frame = ((size_t)oldest + (size_t)k * op->dilation) % op->frames;
             memcpy(taps + k * bytes, ring + frame * bytes, bytes);
@@ -188,7 +204,7 @@ static void run(const egru_model *model, const egru_tile *tile, const egru_opera
             const float *x = egru_at(model, tile, op->in, s);
             void *value = egru_at(model, tile, op->out, s);
             if (integer)
-                ((egru_counts *)(void *)tile->state[s])->clipped +=
+                ((egru_counts *)(void *)state_of(tile, s))->clipped +=
                     egru_read_input(model->kernel, op, x, value, out);
 #if EGRU_FLOAT && EGRU_SIMD
             else if (op->code == EGRU_OP_STANDARDISE && model->kernel->standardise_float)
@@ -249,10 +265,10 @@ static void run(const egru_model *model, const egru_tile *tile, const egru_opera
             const void *query = egru_at(model, tile, op->in, s);
             void *scores = buffer(model, tile, EGRU_IH, s), *value = egru_at(model, tile, op->out, s);
             if (integer)
-                egru_attend(op, tile->state[s], query, buffer(model, tile, EGRU_HH, s), scores, value, out);
+                egru_attend(op, state_of(tile, s), query, buffer(model, tile, EGRU_HH, s), scores, value, out);
 #if EGRU_FLOAT
             else
-                egru_attend_float(op, tile->state[s], query, scores, value, out->size);
+                egru_attend_float(op, state_of(tile, s), query, scores, value, out->size);
 #endif
         }
         break;
@@ -322,15 +338,15 @@ static void keep(const egru_model *model, const egru_tile *tile, size_t s) {
         const egru_operation *op = &model->operations[i];
         if (op->code == EGRU_OP_TAPS) {
             const egru_vector *in = &model->vectors[op->in];
-            uint32_t *oldest = egru_position(tile->state[s], op);
+            uint32_t *oldest = egru_position(state_of(tile, s), op);
             size_t bytes = in->size * egru_item_size(in->kind);
-            memcpy(tile->state[s] + op->ring + *oldest * bytes, egru_at(model, tile, op->in, s), bytes);
+            memcpy(state_of(tile, s) + op->ring + *oldest * bytes, egru_at(model, tile, op->in, s), bytes);
             *oldest = *oldest + 1 == op->frames ? 0 : *oldest + 1;
         } else if (op->code == EGRU_OP_GRU && !is_static(model)) {
-            memcpy(tile->state[s] + op->ring, egru_at(model, tile, op->out, s), (size_t)op->gru.size * 4);
+            memcpy(state_of(tile, s) + op->ring, egru_at(model, tile, op->out, s), (size_t)op->gru.size * 4);
         }
     }
-    ((egru_counts *)(void *)tile->state[s])->steps++;
+    ((egru_counts *)(void *)state_of(tile, s))->steps++;
 }
 
 /* One step of the streams of a tile. Returns a bit for every stream whose values left the range of float32. */
@@ -350,11 +366,8 @@ static unsigned step_tile(const egru_model *model, const egru_tile *tile, float 
     return failed;
 }
 
-/* A sample into the scratch memory, saturated; how many numbers were, or -1 where one is not finite. */
-static int64_t take_sample(const egru_model *model, const float *x, float *sample) {
+static EGRU_RARE int64_t take_saturated(const egru_model *model, const float *x, float *sample) {
     int64_t saturated = 0;
-    if (EGRU_SIMD && copy_within(model, x, sample, model->input_size, INPUT_LIMIT))
-        return 0;
     for (uint32_t i = 0; i < model->input_size; i++) {
         float value = x[i];
         if (!(value >= -INPUT_LIMIT && value <= INPUT_LIMIT)) {
@@ -368,29 +381,39 @@ static int64_t take_sample(const egru_model *model, const float *x, float *sampl
     return saturated;
 }
 
+/* A sample into the scratch memory, saturated; how many numbers were, or -1 where one is not finite. */
+static int64_t take_sample(const egru_model *model, const float *x, float *sample) {
+    if (EGRU_SIMD && copy_within(model, x, sample, model->input_size, INPUT_LIMIT))
+        return 0;
+    return take_saturated(model, x, sample);
+}
+
 static EGRU_NOINLINE egru_tile tile_of(const egru_model *model, void *const *states, size_t count, void *scratch) {
     egru_tile tile;
     unsigned char *place = egru_aligned(scratch);
     tile.count = count;
     for (size_t s = 0; s < count; s++) {
-        tile.state[s] = egru_aligned(states[s]);
-        tile.scratch[s] = place + s * model->scratch_bytes;
+        tile.memory[EGRU_IN_STATE][s] = egru_aligned(states[s]);
+        tile.memory[EGRU_IN_SCRATCH][s] = place + s * model->scratch_bytes;
     }
     return tile;
 }
 
 static void count_saturated(const egru_tile *tile, size_t s, int64_t saturated) {
-    ((egru_counts *)(void *)tile->state[s])->clipped += (uint64_t)saturated;
+    ((egru_counts *)(void *)state_of(tile, s))->clipped += (uint64_t)saturated;
 }
 
 egru_status egru_run(const egru_model *model, void *state, void *scratch, const float *xs, float *ys, size_t steps,
                      size_t *done) {
     egru_status status = EGRU_OK;
-    egru_tile tile = {.count = 1, .state = {egru_aligned(state)}, .scratch = {egru_aligned(scratch)}};
+    egru_tile tile;
     egru_float_mode mode = egru_enter(!is_static(model));
     size_t t = 0;
+    tile.count = 1;
+    tile.memory[EGRU_IN_SCRATCH][0] = egru_aligned(scratch);
+    tile.memory[EGRU_IN_STATE][0] = egru_aligned(state);
     for (; t < steps && status == EGRU_OK; t++) {
-        turn(model, &tile, ((egru_counts *)(void *)tile.state[0])->steps);
+        turn(model, &tile, ((egru_counts *)(void *)tile.memory[EGRU_IN_STATE][0])->steps);
         int64_t saturated = take_sample(model, xs + t * model->input_size, egru_at(model, &tile, 0, 0));
         if (saturated < 0)
             status = EGRU_INPUT;

@@ -22,6 +22,15 @@ TARGET EGRU_INLINE __m256i load256(const void *p) {
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
+static const uint32_t low_15 = 32767, half_16 = 32768, least_16 = 0x80018001u, least_8 = 0xff81ff81u; /* -127 in words */
+static const uint64_t above = 1ull << 62;
+/* A number in all lanes, with one instruction: GCC would rather make it from others, with three or four. */
+TARGET EGRU_INLINE __m256i all(const uint32_t *number) {
+    __m256i lanes;
+    __asm__("vpbroadcastd %1, %0" : "=x"(lanes) : "m"(*number));
+    return lanes;
+}
+
 typedef struct {
     __m256i value, sign, magnitude;
 } signed_bytes;
@@ -51,13 +60,18 @@ TARGET EGRU_INLINE signed_bytes q8_spread(const int8_t *q) {
     operand.magnitude = _mm256_abs_epi8(operand.value);
     return operand;
 }
+/* In its place: GCC would rather move sums to another register and back. */
+TARGET EGRU_INLINE __m256i added(__m256i acc, __m256i products) {
+    __asm__("vpaddd %1, %0, %0" : "+x"(acc) : "x"(products));
+    return acc;
+}
 TARGET EGRU_INLINE __m256i q8_add(__m256i acc, signed_bytes q, const unsigned char *w) {
     __m256i pairs = _mm256_maddubs_epi16(q.magnitude, _mm256_xor_si256(load256(w), q.sign));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return added(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 TARGET EGRU_INLINE __m256i q8_add_exactly(__m256i acc, signed_bytes q, const unsigned char *w) {
     __m256i pairs = _mm256_maddubs_epi16(q.magnitude, _mm256_sign_epi8(load256(w), q.value));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
+    return added(acc, _mm256_madd_epi16(pairs, _mm256_set1_epi16(1)));
 }
 TARGET EGRU_INLINE __m256i q8_sum(__m256i a, __m256i b) {
     return _mm256_add_epi32(a, b);
@@ -102,7 +116,7 @@ TARGET EGRU_INLINE __m256i q16_spread(const int16_t *q) {
 }
 TARGET EGRU_INLINE __m256i q16_add(__m256i acc, __m256i q, const unsigned char *w) {
     __m256i weights = _mm256_cvtepi8_epi16(_mm_load_si128((const __m128i *)(const void *)w));
-    return _mm256_add_epi32(acc, _mm256_madd_epi16(weights, q));
+    return added(acc, _mm256_madd_epi16(weights, q));
 }
 #include "x86_product.h"
 #endif
@@ -136,8 +150,12 @@ TARGET EGRU_INLINE v32 v_floor0(v32 v) {
 }
 /* There is no arithmetic shift of 64 bits: 2^62 makes the number positive, and is taken off behind the shift. */
 TARGET EGRU_INLINE rounding v_rounding(uint32_t shift) {
-    rounding by = {_mm256_set1_epi64x((1LL << 62) + (1LL << (shift - 1))),
-                   _mm256_set1_epi32((int)(uint32_t)((uint64_t)1 << (62 - shift))), _mm_cvtsi32_si128((int)shift)};
+    rounding by;
+    __m256i added;
+    __asm__("vpbroadcastq %1, %0" : "=x"(added) : "m"(above));
+    by.count = _mm_cvtsi32_si128((int)shift);
+    by.half = _mm256_add_epi64(added, _mm256_srl_epi64(added, _mm_cvtsi32_si128((int)(63 - shift))));
+    by.bias = _mm256_shuffle_epi32(_mm256_srl_epi64(added, by.count), 0xa0);
     return by;
 }
 TARGET EGRU_INLINE v32 odd(v32 v) {
@@ -160,14 +178,11 @@ TARGET EGRU_INLINE v32 v_scale_two(v32 a, const int32_t *pm, v32 b, const int32_
         _mm256_add_epi64(_mm256_mul_epi32(a, v_load(pm)), _mm256_mul_epi32(b, v_load(pn))),
         _mm256_add_epi64(_mm256_mul_epi32(odd(a), v_load(pm + 1)), _mm256_mul_epi32(odd(b), v_load(pn + 1))), by);
 }
-TARGET EGRU_INLINE v32 v_times(v32 a, v32 b) {
-    return _mm256_mullo_epi32(a, b);
-}
-TARGET EGRU_INLINE v32 v_shift(v32 v, __m128i count) {
-    return _mm256_sra_epi32(v, count);
+TARGET EGRU_INLINE v32 v_half(v32 v) {
+    return _mm256_srai_epi32(v, 1);
 }
 TARGET EGRU_INLINE words w_pack(v32 a, v32 b) {
-    return _mm256_max_epi16(_mm256_packs_epi32(a, b), _mm256_set1_epi16(-32767));
+    return _mm256_max_epi16(_mm256_packs_epi32(a, b), all(&least_16));
 }
 
 /* egru_tanh_c0 to c2 as bytes (tests/runtime/test_c_library.py compares them): c2 + 198; the low bytes of c1 + 1 and its
@@ -187,6 +202,12 @@ static const uint8_t tanh_bytes[256] = {
     0,
 };
 enum { C2 = 0, C1 = 64, C1_HIGH = 128, C0 = 160, C0_HIGH = 224 };
+#define LANES_OF(v) {v, v, v, v, v, v, v, v}
+/* What 16 i, 112, 127 are as bytes, and 511, 198 and -1 as words; in memory, since there are few registers. */
+static const uint32_t tanh_numbers[7][8] = {
+    LANES_OF(0x10101010u), LANES_OF(0x20202020u), LANES_OF(0x30303030u), LANES_OF(0x70707070u),
+    LANES_OF(0x7f7f7f7fu), LANES_OF(0x01ff01ffu), LANES_OF(0x00c600c6u)};
+enum { N_112 = 3, N_127, N_511, N_198 };
 
 /* Bytes of a table for 32 numbers, 16 segments at a time: where an index has its highest bit set, vpshufb gives 0. */
 TARGET EGRU_INLINE __m256i lookup(const uint8_t *table, const __m256i *index, const int parts) {
@@ -198,32 +219,33 @@ TARGET EGRU_INLINE __m256i lookup(const uint8_t *table, const __m256i *index, co
     return found;
 }
 /* Of 16 words, from c2 + 198, c1 + 1 and c0. R(p c; 15) is what vpmulhrsw computes. */
-TARGET EGRU_INLINE void tanh_of_16(int32_t *t, __m256i c2, __m256i c1, __m256i c0) {
+TARGET EGRU_INLINE void tanh_of_16(int32_t *t, const uint32_t (*n)[8], __m256i c2, __m256i c1, __m256i c0) {
     words v = v_load(t), u = _mm256_abs_epi16(v);
-    words p = _mm256_slli_epi16(_mm256_and_si256(u, _mm256_set1_epi16(511)), 6);
-    c2 = _mm256_sub_epi16(c2, _mm256_set1_epi16(198));
+    words p = _mm256_slli_epi16(_mm256_and_si256(u, load256(n[N_511])), 6);
+    c2 = _mm256_sub_epi16(c2, load256(n[N_198]));
     c1 = _mm256_sub_epi16(_mm256_add_epi16(c1, _mm256_mulhrs_epi16(p, c2)), _mm256_set1_epi16(1));
     c0 = _mm256_add_epi16(c0, _mm256_mulhrs_epi16(p, c1));
     v_store(t, _mm256_sign_epi16(c0, v));
 }
 TARGET static EGRU_NOINLINE void w_tanh(int32_t *t, uint32_t count) {
     const uint8_t *tables = tanh_bytes;
+    const uint32_t (*n)[8] = tanh_numbers;
     const int32_t *end = t + count;
-    __asm__("" : "+r"(tables)); /* or GCC makes constants of its own of the bytes, which take shuffles to be spread */
+    __asm__("" : "+r"(tables), "+r"(n)); /* or GCC makes constants of its own of the bytes, which take shuffles to be spread */
     for (; t < end; t += 16) {
         __m256i index[4], c2, c1, c1_high, c0, c0_high, zero = _mm256_setzero_si256();
         __m256i k = _mm256_packus_epi16(_mm256_srli_epi16(_mm256_abs_epi16(v_load(t)), 9),
                                         _mm256_srli_epi16(_mm256_abs_epi16(v_load(t + 8)), 9));
         EGRU_UNROLL for (int i = 0; i < 4; i++) /* segments from 16 i on become 112 to 127, the others 128 and more */
-            index[i] = _mm256_add_epi8(_mm256_xor_si256(k, _mm256_set1_epi8((char)(16 * i))), _mm256_set1_epi8(0x70));
+            index[i] = _mm256_add_epi8(i ? _mm256_xor_si256(k, load256(n[i - 1])) : k, load256(n[N_112]));
         c2 = lookup(tables + C2, index, 4);
         c1 = lookup(tables + C1, index, 4);
         c1_high = lookup(tables + C1_HIGH, index, 2);
         c0 = lookup(tables + C0, index, 4);
-        c0_high = _mm256_sub_epi8(_mm256_set1_epi8(127), lookup(tables + C0_HIGH, index, 2));
-        tanh_of_16(t, _mm256_unpacklo_epi8(c2, zero), _mm256_unpacklo_epi8(c1, c1_high),
+        c0_high = _mm256_sub_epi8(load256(n[N_127]), lookup(tables + C0_HIGH, index, 2));
+        tanh_of_16(t, n, _mm256_unpacklo_epi8(c2, zero), _mm256_unpacklo_epi8(c1, c1_high),
                    _mm256_unpacklo_epi8(c0, c0_high));
-        tanh_of_16(t + 8, _mm256_unpackhi_epi8(c2, zero), _mm256_unpackhi_epi8(c1, c1_high),
+        tanh_of_16(t + 8, n, _mm256_unpackhi_epi8(c2, zero), _mm256_unpackhi_epi8(c1, c1_high),
                    _mm256_unpackhi_epi8(c0, c0_high));
     }
 }
@@ -242,11 +264,13 @@ TARGET EGRU_INLINE v32 w_second24(words w) {
 /* With v = 2^15 high + low: (T high + v) 2^15 + T low + 2^15, over 2^16. */
 TARGET EGRU_INLINE v32 v_gate(v32 t, v32 v) {
     v32 high = v_add(v, _mm256_madd_epi16(t, _mm256_srai_epi32(v, 15)));
-    v32 low = v_add(v_set(32768), _mm256_madd_epi16(t, _mm256_and_si256(v, v_set(32767))));
+    v32 low = v_add(all(&half_16), _mm256_madd_epi16(t, _mm256_and_si256(v, all(&low_15))));
     return _mm256_srai_epi32(v_add(high, _mm256_srai_epi32(low, 15)), 1);
 }
 TARGET static EGRU_NOINLINE v32 v_blend(v32 t, v32 a, v32 b) {
-    v32 of_a = _mm256_xor_si256(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a);
+    const v32 of_a = _mm256_xor_si256(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a);
+    a = v_clamp(a, EGRU_VALUE_LIMIT);
+    b = v_clamp(b, EGRU_VALUE_LIMIT);
     return rounded(_mm256_add_epi64(_mm256_mul_epi32(a, of_a), _mm256_mul_epi32(b, of_b)),
                    _mm256_add_epi64(_mm256_mul_epi32(odd(a), odd(of_a)), _mm256_mul_epi32(odd(b), odd(of_b))),
                    v_rounding(16));
@@ -255,11 +279,11 @@ TARGET EGRU_INLINE __m128i narrowed(v32 v) {
     return _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
 }
 TARGET EGRU_INLINE void v_store8(int8_t *p, v32 v) {
-    __m128i bytes = _mm_packs_epi16(_mm_max_epi16(narrowed(v), _mm_set1_epi16(-127)), _mm_setzero_si128());
+    __m128i bytes = _mm_packs_epi16(_mm_max_epi16(narrowed(v), _mm256_castsi256_si128(all(&least_8))), _mm_setzero_si128());
     _mm_storel_epi64((__m128i *)(void *)p, bytes);
 }
 TARGET EGRU_INLINE void v_store16(int16_t *p, v32 v) {
-    _mm_storeu_si128((__m128i *)(void *)p, _mm_max_epi16(narrowed(v), _mm_set1_epi16(-32767)));
+    _mm_storeu_si128((__m128i *)(void *)p, _mm_max_epi16(narrowed(v), _mm256_castsi256_si128(all(&least_16))));
 }
 #define GATES_INLINE static EGRU_NOINLINE
 #include "x86_gru.h"

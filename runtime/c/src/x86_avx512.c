@@ -162,11 +162,8 @@ TARGET EGRU_INLINE v32 v_scale_two(v32 a, const int32_t *pm, v32 b, const int32_
         _mm512_add_epi64(_mm512_mul_epi32(a, v_load(pm)), _mm512_mul_epi32(b, v_load(pn))),
         _mm512_add_epi64(_mm512_mul_epi32(odd(a), v_load(pm + 1)), _mm512_mul_epi32(odd(b), v_load(pn + 1))), by);
 }
-TARGET EGRU_INLINE v32 v_times(v32 a, v32 b) {
-    return _mm512_mullo_epi32(a, b);
-}
-TARGET EGRU_INLINE v32 v_shift(v32 v, __m128i count) {
-    return _mm512_sra_epi32(v, count);
+TARGET EGRU_INLINE v32 v_half(v32 v) {
+    return _mm512_srai_epi32(v, 1);
 }
 TARGET EGRU_INLINE words w_pack(v32 a, v32 b) {
     return _mm512_max_epi16(_mm512_packs_epi32(a, b), _mm512_set1_epi16(-32767));
@@ -203,7 +200,9 @@ TARGET EGRU_INLINE v32 v_gate(v32 t, v32 v) {
     return _mm512_srai_epi32(v_add(high, _mm512_srai_epi32(low, 15)), 1);
 }
 TARGET static EGRU_NOINLINE v32 v_blend(v32 t, v32 a, v32 b) {
-    v32 of_a = _mm512_xor_si512(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a);
+    const v32 of_a = _mm512_xor_si512(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a);
+    a = v_clamp(a, EGRU_VALUE_LIMIT);
+    b = v_clamp(b, EGRU_VALUE_LIMIT);
     return rounded(_mm512_add_epi64(_mm512_mul_epi32(a, of_a), _mm512_mul_epi32(b, of_b)),
                    _mm512_add_epi64(_mm512_mul_epi32(odd(a), odd(of_a)), _mm512_mul_epi32(odd(b), odd(of_b))),
                    v_rounding(16));
