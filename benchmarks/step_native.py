@@ -19,7 +19,8 @@ from edgegru_runtime.errors import EngineError
 
 HERE = Path(__file__).resolve().parent
 BENCH = HERE.parent / "runtime" / "c" / "build" / "bench"
-STEPS = 5_000  # of each instruction set
+STEPS = 5_000  # of each instruction set, at least
+PRODUCTS = 200_000_000  # in them: more of short steps, some of which nothing disturbs
 ALIGNMENT = 512  # bytes: what the floor reads without a jump
 MOST_IN_A_ROUND = 512  # products of multiply_int8
 _COMPILER = os.environ.get("CC", "cc")
@@ -103,8 +104,9 @@ def compile_floor(folder: Path) -> ctypes.CDLL | None:
 
 
 def measure_bench(case: Case, scheme: str) -> dict[str, Any]:
-    """Nanoseconds of a step in C by instruction set, for one stream and for one of 64: what ``bench`` prints."""
-    command = [str(BENCH), str(case.plan_path(scheme)), str(STEPS)]
+    """Nanoseconds of a step in C by instruction set, alone and of 64, and of its gates: what ``bench`` prints."""
+    steps = max(STEPS, PRODUCTS // case.weight_count)
+    command = [str(BENCH), str(case.plan_path(scheme)), str(steps)]
     finished = subprocess.run(command, check=True, capture_output=True, text=True)
     result: dict[str, Any] = json.loads(finished.stdout)
     return result

@@ -78,7 +78,8 @@ WITHOUT_AVX512 = """
 ## Without AVX-512
 
 The same on another machine, {machine}: ratios, and nanoseconds in C of the instruction set
-that is taken there, of only reading the weights, and of only multiplying and adding as often, nothing being read.
+that is taken there, of only reading the weights, of only multiplying and adding as often, nothing being read, and of
+only what follows the products of the GRU: gates, activations, the new state.
 
 """
 
@@ -201,6 +202,8 @@ def _alone_and_together(sizes: dict[str, Any]) -> Iterator[str]:
             cells = [_significant(_c(found, scheme, "avx2", quantity)) for found in sizes.values()]
             yield _row(f"{scheme}, avx2{title}", cells)
     yield from _floors(sizes)
+    for scheme in SCHEMES:
+        yield _row(f"{scheme}, what follows the products", [_significant(_gates(f, scheme)) for f in sizes.values()])
 
 
 def _floors(sizes: dict[str, Any]) -> Iterator[str]:
@@ -309,24 +312,9 @@ def _bounds(sizes: dict[str, Any], other: dict[str, Any], arm: dict[str, Any]) -
         f" {_gain(middle, int8):.1f} times as fast as 64 calls in C, {_gain_in_python(middle, int8):.1f} times from"
         f" Python; if reading took no time it would be {step / (step - floor):.1f} times in C. float32 at 64 → 128,"
         f" bound by reading, gains {_gain(large, 'float32'):.2f} times, and"
-        f" {_gain(other['64 → 128'], 'float32', 'avx2'):.2f} times on the machine without AVX-512: multiplying alone is"
-        f" {_floor(other['64 → 128'], 'float32', 'multiplying'):.0f} of the"
-        f" {_c(other['64 → 128'], 'float32', 'avx2', 'many_ns'):.0f} ns that each of 64 streams takes there."
+        f" {_gain(other['64 → 128'], 'float32', 'avx2'):.2f} times on the machine without AVX-512."
     )
-    shared = [_gain(found, int8, "avx2") for found in other.values()]
-    ends = [_c(other[size], "float32", "avx2") / _c(other[size], int8, "avx2") for size in ("8 → 64", "128 → 256")]
-    bounds = [
-        f"{_floor(other[size], int8, 'multiplying'):.0f} ns at {size}, where reading the weights takes"
-        f" {_floor(other[size], int8):.0f} and a step {_best(other[size], int8):.0f}"
-        for size in ("64 → 128", "128 → 256")
-    ]
-    yield _item(
-        "AVX2 without VNNI has no dot product of bytes: four instructions for 32 products of int8, as many as float32"
-        f" needs with FMA. On the machine without AVX-512 these alone take {bounds[0]}, and {bounds[1]}. So int8 there"
-        f" takes {_c(other['1 → 16'], int8, 'avx2') / _c(other['1 → 16'], 'float32', 'avx2'):.2f} times as long as"
-        f" float32 at 1 → 16; float32 takes {ends[0]:.1f} times as long as int8 at 8 → 64 and {ends[1]:.1f} times at"
-        f" 128 → 256; and streams that step together are {min(shared):.2f} to {max(shared):.2f} times as fast."
-    )
+    yield from _bounds_of_avx2(other)
     here, there = (
         [_c(found, "float32", "portable") / _c(found, int8, "portable") for found in results.values()]
         for results in (sizes, other)
@@ -349,6 +337,53 @@ def _bounds(sizes: dict[str, Any], other: dict[str, Any], arm: dict[str, Any]) -
         f" {a53['step_of_four_streams']:,.0f} for a step of one of four, {a53['step']:,.0f} alone), and on a cortex-a7"
         f" the smallest layer takes {a7[1]:,.0f} in int8 and {a7[0]:,.0f} in float32."
     )
+
+
+def _bounds_of_avx2(sizes: dict[str, Any]) -> Iterator[str]:
+    """What int8 is bounded by on the machine without AVX-512: what it cannot do without, and streams do not share."""
+    int8, middle, large, largest = "static-w8a8", *(sizes[size] for size in ("8 → 64", "64 → 128", "128 → 256"))
+    parts = [
+        f"{_floor(found, int8, 'multiplying'):.0f} + {_gates(found, int8):.0f} of the {_best(found, int8):.0f} ns of a"
+        f" step at {size}"
+        for size, found in sizes.items()
+        if found in (middle, large, largest)
+    ]
+    yield _item(
+        "AVX2 without VNNI has no dot product of bytes: four instructions for 32 products of int8, as many as float32"
+        " needs with FMA. On the machine without AVX-512 these alone, and what follows the products alone (gates,"
+        f" activations, the new state), take {parts[0]}, {parts[1]} and {parts[2]}. Were there nothing else, a step"
+        f" would take {_needed(large, int8) / _floor(large, int8):.2f} and"
+        f" {_needed(largest, int8) / _floor(largest, int8):.2f} times as long as reading the weights at 64 → 128 and"
+        f" 128 → 256, and it takes {_best(large, int8) / _floor(large, int8):.2f} and"
+        f" {_best(largest, int8) / _floor(largest, int8):.2f} times; float32 would take"
+        f" {_best(middle, 'float32') / _needed(middle, int8):.2f} times as long as int8 at 8 → 64, and it takes"
+        f" {_best(middle, 'float32') / _best(middle, int8):.2f} times."
+    )
+    pairs = (("int8", int8, middle, "8 → 64"), ("int8", int8, large, "64 → 128"), ("float32", "float32", large, ""))
+    shared = [
+        f"{_best(found, scheme) / _needed(found, scheme):.2f} for {name}{' at ' + size if size else ''}"
+        f" ({_gain(found, scheme, 'avx2'):.2f} measured)"
+        for name, scheme, found, size in pairs
+    ]
+    yield _item(
+        "Streams that step together share neither. There 64 of them in one call could be no more times as fast as 64"
+        f" calls than {shared[0]}, {shared[1]} and {shared[2]}."
+    )
+    first = sizes["1 → 16"]
+    yield _item(
+        f"At 1 → 16 there, int8 takes {_best(first, int8):.0f} ns and float32 {_best(first, 'float32'):.0f}:"
+        f" {_gates(first, int8):.0f} and {_gates(first, 'float32'):.0f} of them behind the products, which are few."
+    )
+
+
+def _gates(found: Any, scheme: str) -> float:
+    """Nanoseconds of what follows the products of the GRU, with AVX2."""
+    return _c(found, scheme, "avx2", "gates_ns")
+
+
+def _needed(found: Any, scheme: str) -> float:
+    """Nanoseconds of multiplying and of what follows the products."""
+    return _floor(found, scheme, "multiplying") + _gates(found, scheme)
 
 
 def _python(found: Any, scheme: str) -> float:

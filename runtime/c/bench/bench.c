@@ -1,8 +1,8 @@
 /* bench PLAN STEPS: nanoseconds of a step for every instruction set that runs here, and of only reading the weights.
  *
- * Prints one line of JSON: for each kernel step_ns, and many_ns for a step of one of 64 streams; floor_ns, reading as many
- * bytes as the weights of the plan have, once. The best of many short chunks, all contestants in turn; y is read at every
- * step. STEPS: of each contestant, in all.
+ * Prints one line of JSON: for each kernel step_ns, many_ns for a step of one of 64 streams, and gates_ns, what the GRUs
+ * do behind their products; floor_ns, reading as many bytes as the weights of the plan have, once. The best of many short
+ * chunks, all contestants in turn; y is read at every step. STEPS: of each contestant, in all.
  */
 #define _POSIX_C_SOURCE 200112L
 #include <stdio.h>
@@ -82,7 +82,7 @@ static void read_weights(const unsigned char *weights, size_t bytes) {
 typedef struct {
     egru_model *model;
     void *states[STREAMS], *scratch;
-    double step, many;
+    double step, many, gates;
 } contestant;
 
 static void *get(size_t bytes) {
@@ -126,6 +126,45 @@ static double time_steps(const contestant *c, const float *xs, float *ys, size_t
             begin = now();
         egru_step(c->model, c->states[0], c->scratch, xs, ys);
         seen = ys[0];
+    }
+    return (now() - begin) / (double)chunk;
+}
+
+/* Gates, activations and new states of the GRUs, of whatever stands where the products would be. */
+static void run_gates(const egru_model *model, unsigned char *state, unsigned char *scratch) {
+    const egru_kernel *kernel = model->kernel;
+    void *ih = scratch + model->buffer[EGRU_IH], *hh = scratch + model->buffer[EGRU_HH];
+    void *z = scratch + model->buffer[EGRU_Z], *rh = scratch + model->buffer[EGRU_RH];
+    for (uint32_t i = 0; i < model->operation_count; i++) {
+        const egru_operation *op = &model->operations[i];
+        const egru_gru *g = &op->gru;
+        const egru_vector *out = &model->vectors[op->out];
+        unsigned char *value = (out->memory == EGRU_IN_STATE ? state : scratch) + out->offset;
+        if (op->code != EGRU_OP_GRU)
+            continue;
+        if (model->scheme == EGRU_SCHEME_STATIC && g->before) {
+            kernel->gru_gates(g, ih, hh, (int32_t *)(void *)value, z, rh);
+            kernel->gru_candidate(g, ih, hh, z, (int32_t *)(void *)value, state + model->vectors[op->q].offset);
+        } else if (model->scheme == EGRU_SCHEME_STATIC) {
+            kernel->gru_after(g, ih, hh, (int32_t *)(void *)value, state + model->vectors[op->q].offset);
+        } else if (g->before) {
+            kernel->gru_gates_float(g, ih, hh, (const float *)(void *)(state + op->ring), z, rh);
+            kernel->gru_candidate_float(g, ih, hh, z, (const float *)(void *)(state + op->ring), (float *)(void *)value);
+        } else {
+            kernel->gru_after_float(g, ih, hh, (const float *)(void *)(state + op->ring), (float *)(void *)value);
+        }
+    }
+}
+
+static double time_gates(const contestant *c, size_t chunk) {
+    unsigned char *state = egru_aligned(c->states[0]), *scratch = egru_aligned(c->scratch);
+    double begin = 0;
+    memset(scratch, 0, c->model->scratch_bytes); /* numbers that never slow a float down */
+    for (size_t i = 0; i < chunk + WARMING; i++) {
+        if (i == WARMING)
+            begin = now();
+        run_gates(c->model, state, scratch);
+        seen = (float)state[0];
     }
     return (now() - begin) / (double)chunk;
 }
@@ -174,7 +213,7 @@ int main(int argc, char **argv) {
             c->states[s] = get(egru_state_size(c->model));
             egru_reset(c->model, c->states[s]);
         }
-        c->step = c->many = 1e18;
+        c->step = c->many = c->gates = 1e18;
         count++;
     }
     xs = get(STREAMS * egru_input_size(all[0].model) * 4);
@@ -190,10 +229,13 @@ int main(int argc, char **argv) {
             all[k].many = least(all[k].many, time_many(&all[k], xs, ys));
         }
     }
+    for (long done = 0; done < steps; done += (long)chunk)
+        for (size_t k = 0; k < count; k++)
+            all[k].gates = least(all[k].gates, time_gates(&all[k], chunk));
     printf("{\"kernels\": {");
     for (size_t k = 0; k < count; k++)
-        printf("%s\"%s\": {\"step_ns\": %.1f, \"many_ns\": %.1f}", k ? ", " : "", egru_model_kernel(all[k].model),
-               all[k].step, all[k].many);
+        printf("%s\"%s\": {\"step_ns\": %.1f, \"many_ns\": %.1f, \"gates_ns\": %.1f}", k ? ", " : "",
+               egru_model_kernel(all[k].model), all[k].step, all[k].many, all[k].gates);
     printf("}, \"floor_ns\": %.1f, \"weight_bytes\": %zu}\n", floor_ns, floor_bytes);
     return 0;
 }

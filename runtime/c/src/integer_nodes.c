@@ -151,26 +151,24 @@ void egru_give_out(const egru_operation *op, const int32_t *value, int32_t *work
     const int32_t *m = op->a;
     const float *scale = op->b, *offset = op->matrix.offset;
     const uint32_t code = op->code, shift = op->shift;
-    const int normalises = code == EGRU_OP_SOFTMAX || (EGRU_TOKENS && code == EGRU_OP_LOG_SOFTMAX);
     const int64_t limit = code == EGRU_OP_IDENTITY ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
-    for (uint32_t i = 0; i < size; i++) {
-        int32_t v = (int32_t)egru_clamp(m ? egru_round((int64_t)value[i] * m[i], shift) : value[i], limit);
-        if (normalises) {
-            work[i] = v;
-        } else {
-            float real = (float)(code == EGRU_OP_SIGMOID ? egru_bounded(v, EGRU_SIGMOID) : v) * scale[i];
+    if (code == EGRU_OP_IDENTITY || code == EGRU_OP_SIGMOID) {
+        for (uint32_t i = 0; i < size; i++) {
+            int64_t v = egru_clamp(m ? egru_round((int64_t)value[i] * m[i], shift) : value[i], limit);
+            float real = (float)(code == EGRU_OP_SIGMOID ? egru_bounded(v, EGRU_SIGMOID) : (int32_t)v) * scale[i];
             y[i] = offset ? real + offset[i] : real;
         }
+        return;
     }
+    for (uint32_t i = 0; i < size; i++)
+        work[i] = (int32_t)egru_clamp(egru_round((int64_t)value[i] * m[i], shift), limit);
 #if EGRU_TOKENS
     if (code == EGRU_OP_LOG_SOFTMAX) {
         log_softmax(work, scale, y, size);
         return;
     }
 #endif
-    if (normalises) {
-        egru_softmax(work, size);
-        for (uint32_t i = 0; i < size; i++)
-            y[i] = (float)work[i] * scale[i];
-    }
+    egru_softmax(work, size);
+    for (uint32_t i = 0; i < size; i++)
+        y[i] = (float)work[i] * scale[i];
 }

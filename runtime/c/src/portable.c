@@ -48,8 +48,42 @@ static void product_q16(const egru_matrix *matrix, const int16_t *const *q, int3
 }
 #endif
 
-#if !EGRU_SIMD && defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("Os") /* small devices have to hold it; the products, above, take the time */
+#if EGRU_FLOAT
+/* Eight rows at a time, so that sums do not wait for each other. */
+static void product_float(const egru_matrix *matrix, const float *const *v, float *const *acc, size_t count) {
+    const float *w = matrix->weights, *bias = matrix->bias;
+    for (uint32_t i = 0; i < matrix->rows; i++, w += matrix->columns)
+        for (size_t s = 0; s < count; s++) {
+            float sum = bias[i];
+            for (uint32_t j = 0; j < matrix->columns; j++)
+                sum += w[j] * v[s][j];
+            acc[s][i] = sum;
+        }
+}
+
+float egru_portable_quantize_float(const float *v, int8_t *q, uint32_t size) {
+    float largest = 0, step;
+    if (!egru_finite(v, size)) { /* 0 * infinity: not a number, and the step is not taken */
+        memset(q, 0, size);
+        return 3.0e38f * 10.0f;
+    }
+    for (uint32_t i = 0; i < size; i++) {
+        float magnitude = v[i] < 0 ? -v[i] : v[i];
+        largest = magnitude > largest ? magnitude : largest;
+    }
+    step = largest / 127.0f;
+    step = step > 7.8886091e-31f ? step : 7.8886091e-31f; /* 2^-100 */
+    for (uint32_t i = 0; i < size; i++) {
+        float level = v[i] / step + 12582912.0f; /* 1.5 * 2^23: rounds to an integer, ties to even */
+        q[i] = (int8_t)(level - 12582912.0f);
+    }
+    return step;
+}
+#endif
+
+/* Small devices have to hold what follows, and on x86 few processors are left that use it; the products take the time. */
+#if (!EGRU_SIMD || defined(EGRU_X86)) && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os")
 #endif
 
 int32_t egru_bounded(int64_t argument, uint32_t activation) {
@@ -119,18 +153,6 @@ void egru_portable_gru_candidate(const egru_gru *g, const int32_t *ih, const int
 }
 
 #if EGRU_FLOAT
-/* Eight rows at a time, so that sums do not wait for each other. */
-static void product_float(const egru_matrix *matrix, const float *const *v, float *const *acc, size_t count) {
-    const float *w = matrix->weights, *bias = matrix->bias;
-    for (uint32_t i = 0; i < matrix->rows; i++, w += matrix->columns)
-        for (size_t s = 0; s < count; s++) {
-            float sum = bias[i];
-            for (uint32_t j = 0; j < matrix->columns; j++)
-                sum += w[j] * v[s][j];
-            acc[s][i] = sum;
-        }
-}
-
 static float candidate_float(const egru_gru *g, float argument) {
     if (g->candidate == EGRU_TANH)
         return egru_tanh_float(argument);
@@ -160,25 +182,6 @@ void egru_portable_gru_candidate_float(const egru_gru *g, const float *ih, const
                                        const float *h, float *next) {
     for (uint32_t i = 0; i < g->size; i++)
         next[i] = (1.0f - z[i]) * candidate_float(g, ih[2 * g->size + i] + hn[i]) + z[i] * h[i];
-}
-
-float egru_portable_quantize_float(const float *v, int8_t *q, uint32_t size) {
-    float largest = 0, step;
-    if (!egru_finite(v, size)) { /* 0 * infinity: not a number, and the step is not taken */
-        memset(q, 0, size);
-        return 3.0e38f * 10.0f;
-    }
-    for (uint32_t i = 0; i < size; i++) {
-        float magnitude = v[i] < 0 ? -v[i] : v[i];
-        largest = magnitude > largest ? magnitude : largest;
-    }
-    step = largest / 127.0f;
-    step = step > 7.8886091e-31f ? step : 7.8886091e-31f; /* 2^-100 */
-    for (uint32_t i = 0; i < size; i++) {
-        float level = v[i] / step + 12582912.0f; /* 1.5 * 2^23: rounds to an integer, ties to even */
-        q[i] = (int8_t)(level - 12582912.0f);
-    }
-    return step;
 }
 #endif
 

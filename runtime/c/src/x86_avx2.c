@@ -85,10 +85,12 @@ TARGET EGRU_INLINE __m128i below_0(__m128i q) {
     return _mm_sad_epu8(_mm_sub_epi8(zero, _mm_min_epi8(q, zero)), zero);
 }
 TARGET static EGRU_NOINLINE __m256i q8_lack(const int8_t *q, uint32_t groups) {
-    __m128i sum = groups % 2 ? below_0(_mm_cvtsi32_si128(word(q + 4 * (groups - 1)))) : _mm_setzero_si128();
-    for (const int8_t *end = q + 8 * (groups / 2); q != end; q += 8)
-        sum = _mm_add_epi32(sum, below_0(_mm_loadl_epi64((const __m128i *)(const void *)q)));
-    return _mm256_broadcastd_epi32(sum);
+    __m128i sum = _mm_setzero_si128();
+    for (; groups >= 4; groups -= 4, q += 16)
+        sum = _mm_add_epi32(sum, below_0(_mm_loadu_si128((const __m128i *)(const void *)q)));
+    for (; groups; groups--, q += 4)
+        sum = _mm_add_epi32(sum, below_0(_mm_cvtsi32_si128(word(q))));
+    return _mm256_broadcastd_epi32(_mm_add_epi32(sum, _mm_srli_si128(sum, 8)));
 }
 #define P_LACKS 1
 #include "x86_product.h"
