@@ -32,9 +32,10 @@ that is pinned to one processor; each is first compared with the float reference
 Written by `python docs/make_performance.py`.
 
 {machine}
-These numbers are of kernels before four changes: AVX2 takes cheaper instructions for int8, and for the tables of tanh;
-AVX-512 packs float32 in panels of which the last is in the first cache still when the next step begins, and inputs of
-16 bits six blocks at a time. What is said of a machine [without AVX-512](#without-avx-512) was measured with them.
+These numbers are of kernels before six changes: AVX2 takes cheaper instructions for int8, and reads tables and other
+constants; AVX-512 packs float32 in panels of which the last is in the first cache still when the next step begins, and
+inputs of 16 bits six blocks at a time; in both, candidates are packed as they are computed; the way to the kernels is
+shorter. What is said of a machine [without AVX-512](#without-avx-512) was measured with them.
 
 Times on other machines differ, and ratios too. On one machine they differ between runs: the same binary, copied to
 another place in memory, takes visibly more or less for a small float step, and so do the other runtimes; this is one
@@ -367,7 +368,13 @@ def _bounds_of_avx2(sizes: dict[str, Any]) -> Iterator[str]:
     ]
     yield _item(
         "Streams that step together share neither. There 64 of them in one call could be no more times as fast as 64"
-        f" calls than {shared[0]}, {shared[1]} and {shared[2]}."
+        f" calls than {shared[0]}, {shared[1]} and {shared[2]}; from Python, int8 at 8 → 64,"
+        f" {1e3 * _python(middle, int8) / _needed(middle, int8):.2f} ({_gain_in_python(middle, int8):.2f} measured)."
+    )
+    reading, behind = _floor(large, "float32"), _gates(large, "float32")
+    yield _item(
+        f"float32 at 64 → 128 takes {_best(large, 'float32') / reading:.2f} times as long there as reading its weights,"
+        f" and would take {(reading + behind) / reading:.2f} times with nothing but what follows the products."
     )
     first = sizes["1 → 16"]
     yield _item(
