@@ -81,7 +81,7 @@ float egru_portable_quantize_float(const float *v, int8_t *q, uint32_t size) {
 }
 #endif
 
-/* Small devices have to hold what follows, and on x86 few processors are left that use it; the products take the time. */
+/* Small devices have to hold what follows, and few x86 processors are left that use it; the products take the time. */
 #if (!EGRU_SIMD || defined(EGRU_X86)) && defined(__GNUC__) && !defined(__clang__)
 #pragma GCC optimize("Os")
 #endif

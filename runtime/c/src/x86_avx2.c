@@ -22,8 +22,8 @@ TARGET EGRU_INLINE __m256i load256(const void *p) {
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
-static const uint32_t low_15 = 32767, half_16 = 32768, least_16 = 0x80018001u, least_8 = 0xff81ff81u; /* -127 in words */
 static const uint64_t above = 1ull << 62;
+static const uint32_t low_15 = 32767, half_16 = 32768, least_16 = 0x80018001u, least_8 = 0xff81ff81u; /* -127, twice */
 /* A number in all lanes, with one instruction: GCC would rather make it from others, with three or four. */
 TARGET EGRU_INLINE __m256i all(const uint32_t *number) {
     __m256i lanes;
@@ -153,11 +153,11 @@ TARGET EGRU_INLINE v32 v_floor0(v32 v) {
 /* There is no arithmetic shift of 64 bits: 2^62 makes the number positive, and is taken off behind the shift. */
 TARGET EGRU_INLINE rounding v_rounding(uint32_t shift) {
     rounding by;
-    __m256i added;
-    __asm__("vpbroadcastq %1, %0" : "=x"(added) : "m"(above));
+    __m256i lift;
+    __asm__("vpbroadcastq %1, %0" : "=x"(lift) : "m"(above));
     by.count = _mm_cvtsi32_si128((int)shift);
-    by.half = _mm256_add_epi64(added, _mm256_srl_epi64(added, _mm_cvtsi32_si128((int)(63 - shift))));
-    by.bias = _mm256_shuffle_epi32(_mm256_srl_epi64(added, by.count), 0xa0);
+    by.half = _mm256_add_epi64(lift, _mm256_srl_epi64(lift, _mm_cvtsi32_si128((int)(63 - shift))));
+    by.bias = _mm256_shuffle_epi32(_mm256_srl_epi64(lift, by.count), 0xa0);
     return by;
 }
 TARGET EGRU_INLINE v32 odd(v32 v) {
@@ -205,7 +205,7 @@ static const uint8_t tanh_bytes[256] = {
 };
 enum { C2 = 0, C1 = 64, C1_HIGH = 128, C0 = 160, C0_HIGH = 224 };
 #define LANES_OF(v) {v, v, v, v, v, v, v, v}
-/* What 16 i, 112, 127 are as bytes, and 511, 198 and -1 as words; in memory, since there are few registers. */
+/* 16, 32, 48, 112 and 127 as bytes, 511 and 198 as words; in memory, since there are few registers. */
 static const uint32_t tanh_numbers[7][8] = {
     LANES_OF(0x10101010u), LANES_OF(0x20202020u), LANES_OF(0x30303030u), LANES_OF(0x70707070u),
     LANES_OF(0x7f7f7f7fu), LANES_OF(0x01ff01ffu), LANES_OF(0x00c600c6u)};
@@ -233,7 +233,7 @@ TARGET static EGRU_NOINLINE void w_tanh(int32_t *t, uint32_t count) {
     const uint8_t *tables = tanh_bytes;
     const uint32_t (*n)[8] = tanh_numbers;
     const int32_t *end = t + count;
-    __asm__("" : "+r"(tables), "+r"(n)); /* or GCC makes constants of its own of the bytes, which take shuffles to be spread */
+    __asm__("" : "+r"(tables), "+r"(n)); /* or GCC makes constants of its own of them, which it has to spread */
     for (; t < end; t += 16) {
         __m256i index[4], c2, c1, c1_high, c0, c0_high, zero = _mm256_setzero_si256();
         __m256i k = _mm256_packus_epi16(_mm256_srli_epi16(_mm256_abs_epi16(v_load(t)), 9),
@@ -281,8 +281,8 @@ TARGET EGRU_INLINE __m128i narrowed(v32 v) {
     return _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));
 }
 TARGET EGRU_INLINE void v_store8(int8_t *p, v32 v) {
-    __m128i bytes = _mm_packs_epi16(_mm_max_epi16(narrowed(v), _mm256_castsi256_si128(all(&least_8))), _mm_setzero_si128());
-    _mm_storel_epi64((__m128i *)(void *)p, bytes);
+    __m128i eight = _mm_max_epi16(narrowed(v), _mm256_castsi256_si128(all(&least_8)));
+    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi16(eight, _mm_setzero_si128()));
 }
 TARGET EGRU_INLINE void v_store16(int16_t *p, v32 v) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm_max_epi16(narrowed(v), _mm256_castsi256_si128(all(&least_16))));

@@ -3,13 +3,14 @@
  * the padding of arrays: what is there does not matter. Every loop is short, so that processors overlap its turns: from
  * the arguments of r to the operand of h' there are a hundred cycles, and each waits for the one before.
  *
- * Before the inclusion are defined: TARGET; LANES; GATES_INLINE, EGRU_INLINE or not; v32; v_load, v_store, v_set, v_add,
- * v_sub; v_floor0(v), max(v, 0); v_half(v), v / 2 rounded down; v_rounding(t) and, with one, v_scale(a, pm), R(a m; t),
- * v_scale_all(a, M), where all lanes of M are the same, and v_scale_two(a, pm, b, pn), R'(a m + b n; t), of multipliers in
- * memory; v_gate(T, v), R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a + (2^15 - T) b; 16) of a and b
- * saturated to EGRU_VALUE_LIMIT; v_store8 and v_store16, saturated to ±127 and ±32767; words, twice as many numbers of 16
- * bits: w_pack(a, b), saturated to ±32767; w_first(w) and w_second(w), a and b in the low halves of lanes; w_first24(w) and
- * w_second24(w), a << 9 and b << 9; w_tanh(t, count), T of words in their place, 32 for every 16 of count.
+ * Before the inclusion are defined: TARGET; LANES; GATES_INLINE, EGRU_INLINE or not; v32; v_load, v_store, v_set,
+ * v_add, v_sub; v_floor0(v), max(v, 0); v_half(v), v / 2 rounded down; v_rounding(t) and, with one, v_scale(a, pm),
+ * R(a m; t), v_scale_all(a, M), where all lanes of M are the same, and v_scale_two(a, pm, b, pn), R'(a m + b n; t), of
+ * multipliers in memory; v_gate(T, v), R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a + (2^15 -
+ * T) b; 16) of a and b saturated to EGRU_VALUE_LIMIT; v_store8 and v_store16, saturated to ±127 and ±32767; words,
+ * twice as many numbers of 16 bits: w_pack(a, b), saturated to ±32767; w_first(w) and w_second(w), a and b in the low
+ * halves of lanes; w_first24(w) and w_second24(w), a << 9 and b << 9; w_tanh(t, count), T of words in their place, 32
+ * for every 16 of count.
  */
 
 TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, v32 value) {
