@@ -38,7 +38,10 @@ STEPS = 24
 
 
 def models() -> dict[str, Artifact]:
-    """Both schemes, formulations, all gates, all candidates, every kind of node, sizes around those of vectors."""
+    """Both schemes, formulations, all gates, all candidates, every kind of node, sizes around those of vectors.
+
+    Narrow: candidates without bounds whose numbers fit the 32 bits of vectors; those of random integers do not.
+    """
     return {
         "int8": random_integer_artifact(0, 3, (17,)),
         "int8_before_two_layers": random_integer_artifact(1, 5, (9, 7), reset="before", head="sigmoid"),
@@ -46,6 +49,10 @@ def models() -> dict[str, Artifact]:
         "int8_extreme": random_integer_artifact(3, 3, (15,), candidate="linear", octaves=4, hidden_linear=(8, "tanh")),
         "int16": random_integer_artifact(4, 3, (33,), scheme="static-w8a16"),
         "int16_before": random_integer_artifact(5, 3, (8,), scheme="static-w8a16", reset="before", candidate="relu"),
+        "int16_narrow_relu": quantized(random_artifact(3, 3, (17,), candidate="relu", head="identity"), "static-w8a16"),
+        "int16_narrow_linear_before": quantized(
+            random_artifact(4, 3, (33,), candidate="linear", reset="before"), "static-w8a16"
+        ),
         "int8_hard": random_integer_artifact(6, 3, (17,), gates="hard_sigmoid_5", hidden_linear=(8, "hard_sigmoid_6")),
         "int16_hard_before": random_integer_artifact(
             7, 3, (9,), scheme="static-w8a16", reset="before", gates="hard_sigmoid_6", candidate="relu"

@@ -144,9 +144,6 @@ TARGET EGRU_INLINE v32 v_add(v32 a, v32 b) {
 TARGET EGRU_INLINE v32 v_sub(v32 a, v32 b) {
     return _mm256_sub_epi32(a, b);
 }
-TARGET EGRU_INLINE v32 v_clamp(v32 v, int32_t limit) {
-    return _mm256_max_epi32(_mm256_min_epi32(v, v_set(limit)), v_set(-limit));
-}
 TARGET EGRU_INLINE v32 v_floor0(v32 v) {
     return _mm256_max_epi32(v, v_set(0));
 }
@@ -270,9 +267,7 @@ TARGET EGRU_INLINE v32 v_gate(v32 t, v32 v) {
     return _mm256_srai_epi32(v_add(high, _mm256_srai_epi32(low, 15)), 1);
 }
 TARGET static EGRU_NOINLINE v32 v_blend(v32 t, v32 a, v32 b) {
-    const v32 of_a = _mm256_xor_si256(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a);
-    a = v_clamp(a, EGRU_VALUE_LIMIT);
-    b = v_clamp(b, EGRU_VALUE_LIMIT);
+    v32 of_a = _mm256_xor_si256(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a);
     return rounded(_mm256_add_epi64(_mm256_mul_epi32(a, of_a), _mm256_mul_epi32(b, of_b)),
                    _mm256_add_epi64(_mm256_mul_epi32(odd(a), odd(of_a)), _mm256_mul_epi32(odd(b), odd(of_b))),
                    v_rounding(16));

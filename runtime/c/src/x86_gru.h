@@ -6,11 +6,10 @@
  * Before the inclusion are defined: TARGET; LANES; GATES_INLINE, EGRU_INLINE or not; v32; v_load, v_store, v_set,
  * v_add, v_sub; v_floor0(v), max(v, 0); v_half(v), v / 2 rounded down; v_rounding(t) and, with one, v_scale(a, pm),
  * R(a m; t), v_scale_all(a, M), where all lanes of M are the same, and v_scale_two(a, pm, b, pn), R'(a m + b n; t), of
- * multipliers in memory; v_gate(T, v), R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a + (2^15 -
- * T) b; 16) of a and b saturated to EGRU_VALUE_LIMIT; v_store8 and v_store16, saturated to ±127 and ±32767; words,
- * twice as many numbers of 16 bits: w_pack(a, b), saturated to ±32767; w_first(w) and w_second(w), a and b in the low
- * halves of lanes; w_first24(w) and w_second24(w), a << 9 and b << 9; w_tanh(t, count), T of words in their place, 32
- * for every 16 of count.
+ * multipliers in memory; v_gate(T, v), R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a +
+ * (2^15 - T) b; 16); v_store8 and v_store16, saturated to ±127 and ±32767; words, twice as many numbers of 16 bits:
+ * w_pack(a, b), saturated to ±32767; w_first(w) and w_second(w), a and b in the low halves of lanes; w_first24(w) and
+ * w_second24(w), a << 9 and b << 9; w_tanh(t, count), T of words in their place, 32 for every 16 of count.
  */
 
 TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, v32 value) {
@@ -61,7 +60,7 @@ TARGET static EGRU_NOINLINE void mix(const egru_gru *gru, int32_t *argument, con
     rounding by;
     if (candidate < EGRU_TANH) {
         for (uint32_t i = 0; i < size; i += LANES) {
-            v32 n = v_load(argument + i);
+            v32 n = v_load(argument + i); /* within EGRU_VALUE_LIMIT, or it would not be narrow */
             n = candidate == EGRU_RELU ? v_floor0(n) : n;
             v_store(h + i, v_blend(w_second(v_load(rz + i)), v_load(h + i), n));
         }
