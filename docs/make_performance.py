@@ -342,12 +342,12 @@ def _bounds(sizes: dict[str, Any], other: dict[str, Any], arm: dict[str, Any]) -
 
 def _bounds_of_avx2(sizes: dict[str, Any]) -> Iterator[str]:
     """What int8 is bounded by on the machine without AVX-512: what it cannot do without, and streams do not share."""
-    int8, middle, large, largest = "static-w8a8", *(sizes[size] for size in ("8 → 64", "64 → 128", "128 → 256"))
+    int8, bounded = "static-w8a8", ("8 → 64", "64 → 128", "128 → 256")
+    middle, large, largest = (sizes[size] for size in bounded)
     parts = [
-        f"{_floor(found, int8, 'multiplying'):.0f} + {_gates(found, int8):.0f} of the {_best(found, int8):.0f} ns of a"
-        f" step at {size}"
-        for size, found in sizes.items()
-        if found in (middle, large, largest)
+        f"{_floor(sizes[size], int8, 'multiplying'):.0f} + {_gates(sizes[size], int8):.0f} of the"
+        f" {_best(sizes[size], int8):.0f} ns of a step at {size}"
+        for size in bounded
     ]
     yield _item(
         "AVX2 without VNNI has no dot product of bytes: four instructions for 32 products of int8, as many as float32"

@@ -23,7 +23,8 @@ TARGET EGRU_INLINE __m256i load256(const void *p) {
 }
 
 static const uint64_t above = 1ull << 62;
-static const uint32_t low_15 = 32767, half_16 = 32768, least_16 = 0x80018001u, least_8 = 0xff81ff81u; /* -127, twice */
+static const uint32_t low_15 = 32767, half_16 = 32768;
+static const uint32_t least_16 = 0x80018001u, least_8 = 0xff81ff81u; /* two words of -32767, of -127 */
 /* A number in all lanes, with one instruction: GCC would rather make it from others, with three or four. */
 TARGET EGRU_INLINE __m256i all(const uint32_t *number) {
     __m256i lanes;

@@ -37,8 +37,8 @@ TARGET GATES_INLINE int32_t *gates(const egru_gru *gru, const int32_t *ih, const
     return t;
 }
 
-/* Whether the second of two vectors is padding alone, and so wide that it is worth asking. */
-TARGET EGRU_INLINE int unused(uint32_t i, uint32_t k, uint32_t size) {
+/* Whether the second of two vectors, at i + k, is padding and so wide that it is worth asking. */
+TARGET EGRU_INLINE int only_padding(uint32_t i, uint32_t k, uint32_t size) {
     return LANES > 8 && k > 0 && i + k >= size;
 }
 
@@ -75,7 +75,7 @@ TARGET static EGRU_NOINLINE void mix(const egru_gru *gru, int32_t *argument, con
         words two = v_load(argument + i / 2);
         EGRU_UNROLL for (uint32_t k = 0; k < 2 * LANES; k += LANES) {
             v32 t, n = k ? w_second24(two) : w_first24(two);
-            if (unused(i, k, size))
+            if (only_padding(i, k, size))
                 continue;
             t = w_second(v_load(rz + i + k));
             if (candidate > EGRU_TANH)
@@ -105,7 +105,7 @@ TARGET static void vector_gru_after(const egru_gru *gru, const int32_t *ih, cons
             uint32_t j = i + k * LANES;
             v32 r, n;
             a[k] = a[0];
-            if (unused(i, k * LANES, size))
+            if (only_padding(i, k * LANES, size))
                 continue;
             r = w_first(v_load(rz + j));
             n = v_scale(v_load(hh + j), m_hh + j, by);
