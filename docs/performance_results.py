@@ -1,0 +1,59 @@
+"""What benchmarks/step.py found at a size, by name: for the page about it."""
+
+from __future__ import annotations
+
+from typing import Any
+
+SCHEMES = {"float32": "float32", "static-w8a8": "int8"}  # and the weights that are read
+RATIO_FLOAT = "float32: fastest of ONNX Runtime and LiteRT over EdgeGRU"  # titles of step.py
+RATIO_INT8 = "int8: LiteRT dynamic int8 over EdgeGRU"
+
+
+def gates(found: Any, scheme: str) -> float:
+    """Nanoseconds of what follows the products of the GRU."""
+    return in_c(found, scheme, quantity="gates_ns")
+
+
+def needed(found: Any, scheme: str) -> float:
+    """Nanoseconds of multiplying and of what follows the products."""
+    return floor(found, scheme, "multiplying") + gates(found, scheme)
+
+
+def from_python(found: Any, scheme: str) -> float:
+    """Microseconds of ``step(x, out)``."""
+    return float(found["steps"][f"EdgeGRU {scheme}, step(x, out)"]["best_us"])
+
+
+def fastest(found: Any, part: str) -> float:
+    """Microseconds of the fastest contestant with ``part`` in its name."""
+    return min(float(result["best_us"]) for name, result in found["steps"].items() if part in name)
+
+
+def own_kernel(found: Any, scheme: str) -> str:
+    """The instruction set that a model takes by itself: the first that runs."""
+    return next(iter(found["native"][scheme]["kernels"]))
+
+
+def in_c(found: Any, scheme: str, kernel: str | None = None, quantity: str = "step_ns") -> float:
+    """Nanoseconds in C."""
+    return float(found["native"][scheme]["kernels"][kernel or own_kernel(found, scheme)][quantity])
+
+
+def best_in_c(found: Any, scheme: str, quantity: str = "step_ns") -> float:
+    """Nanoseconds in C with the fastest instruction set."""
+    return min(float(times[quantity]) for times in found["native"][scheme]["kernels"].values())
+
+
+def floor(found: Any, scheme: str, what: str = "reading") -> float:
+    """Nanoseconds of reading the weights, or of multiplying as many numbers."""
+    return 1e3 * float(found["steps"][f"{what} {SCHEMES[scheme]} weights"]["best_us"])
+
+
+def gain(found: Any, scheme: str) -> float:
+    """How many times as fast 64 streams are together, in C."""
+    return in_c(found, scheme) / in_c(found, scheme, quantity="many_ns")
+
+
+def gain_in_python(found: Any, scheme: str) -> float:
+    """The same from Python."""
+    return from_python(found, scheme) / float(found["steps"][f"EdgeGRU {scheme}, streams(64)"]["best_us"])
