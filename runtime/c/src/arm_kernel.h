@@ -62,4 +62,5 @@ static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *w
                                 .gru_after = elements##gru_after,                                                      \
                                 .gru_gates = elements##gru_gates,                                                      \
                                 .gru_candidate = elements##gru_candidate,                                              \
+                                .copy_within = egru_portable_copy_within,                                              \
                                 EGRU_KERNEL_Q16 EGRU_KERNEL_FLOAT(elements)}

@@ -139,12 +139,14 @@ typedef struct {
     /* v (size) to int8 by step = max(max|v| / 127, 2^-100); returns the step. */
     float (*quantize_float)(const float *v, int8_t *q, uint32_t size);
 #endif
-#if EGRU_SIMD
-    /* Those below may be missing, for what step.c does instead. */
-    int turns; /* products know EGRU_BACKWARDS */
+#if EGRU_SIMD || EGRU_FLOAT
     /* Whether all numbers, of any alignment, are within ±limit, a finite one; `to` becomes a copy unless it is NULL. */
     int (*copy_within)(const float *from, float *to, size_t size, float limit);
+#endif
+#if EGRU_SIMD
+    int turns; /* products know EGRU_BACKWARDS */
 #if EGRU_FLOAT
+    /* Those below may be missing, for what step.c does instead. */
     void (*standardise_float)(const float *mean, const float *std, const float *x, float *value, uint32_t size);
     /* The activation (EGRU_RELU, …) of v, or with EGRU_LINEAR e^(v - most). */
     void (*activate_float)(const float *v, float *to, uint32_t size, uint32_t activation, float most);
@@ -193,14 +195,15 @@ typedef struct {
 
 typedef struct {
     uint32_t code;
-    uint32_t in, in2, out; /* vectors; in a head `out` is the place in y */
+    uint32_t in, in2, out; /* vectors; in a head `out` is `in` */
     uint32_t q;            /* GRU: the operand of h */
     uint32_t activation;
-    uint32_t count, shift; /* multipliers and their shift; COPY: the place; EMBEDDING, ATTENTION: rows; TAPS:
+    uint32_t count, shift; /* multipliers and their shift; COPY, heads: the place; EMBEDDING, ATTENTION: rows; TAPS:
                             * kernel_size */
     uint32_t dilation;
     uint32_t frames, position; /* TAPS: past steps that are kept, and which counter says where the oldest is */
-    size_t ring;               /* TAPS, ATTENTION: where they are in the state */
+    size_t ring;               /* TAPS, ATTENTION, GRU of floats: where what they keep is in the state */
+    uint32_t next_keeping;     /* TAPS, GRU of floats: the next of them */
     const float *epsilon;      /* LAYER_NORMALISATION */
     const void *a, *b;         /* multipliers, coefficients, scales, offsets; GRU: h0 as in a plan, NULL for zeros */
     egru_matrix matrix;
@@ -226,7 +229,8 @@ struct egru_model {
     const egru_kernel *kernel;
     unsigned char identity[32];
     uint32_t scheme, input_size, output_size;
-    uint32_t vector_count, operation_count, taps_count;
+    uint32_t vector_count, operation_count;
+    uint32_t keeping; /* the first operation whose state is kept behind the step, operation_count where there is none */
     egru_vector *vectors;
     egru_operation *operations;
     size_t buffer[EGRU_BUFFERS]; /* places in the scratch memory, as long as the longest row or column */

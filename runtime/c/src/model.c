@@ -25,8 +25,8 @@ static void check_heads(egru_builder *b) {
         given += model->vectors[op->in].size;
         for (uint32_t j = 0; j < i; j++) {
             const egru_operation *other = &model->operations[j];
-            if (egru_is_head(other) && op->out < other->out + model->vectors[other->in].size &&
-                other->out < op->out + model->vectors[op->in].size)
+            if (egru_is_head(other) && op->count < other->count + model->vectors[other->in].size &&
+                other->count < op->count + model->vectors[op->in].size)
                 b->good = 0;
         }
     }
@@ -47,9 +47,14 @@ static EGRU_NOINLINE void place(egru_builder *b, size_t *end, size_t *offset, si
 static void lay_out(egru_builder *b) {
     egru_model *model = b->model;
     size_t state = 0, scratch = 0, begin;
+    uint32_t *keeping = &model->keeping;
     place(b, &state, &begin, sizeof(egru_counts) + 4 * (size_t)b->taps_count);
     for (uint32_t i = 0; b->good && i < model->operation_count; i++) {
         egru_operation *op = &model->operations[i];
+        if (op->code == EGRU_OP_TAPS || (op->code == EGRU_OP_GRU && !egru_is_static(b))) {
+            *keeping = i;
+            keeping = &op->next_keeping;
+        }
         if (op->code == EGRU_OP_TAPS) {
             const egru_vector *in = &model->vectors[op->in];
             place(b, &state, &op->ring, (size_t)op->frames * in->size * egru_item_size(in->kind));
@@ -74,6 +79,7 @@ static void lay_out(egru_builder *b) {
                 place(b, &state, &op->ring, ((size_t)op->gru.size + EGRU_PAD) * 4);
         }
     }
+    *keeping = model->operation_count;
     for (uint32_t i = 0; i < model->vector_count; i++) {
         egru_vector *v = &model->vectors[i];
         if (v->filled != v->size)
@@ -152,7 +158,6 @@ static void build(egru_builder *b) {
     }
     if (!model || !b->good)
         return;
-    model->taps_count = b->taps_count;
     check_heads(b);
     lay_out(b);
 }

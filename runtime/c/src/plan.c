@@ -103,7 +103,9 @@ static void read_elementwise(egru_builder *b, egru_operation *op, const uint32_t
 }
 
 static void read_head(egru_builder *b, egru_operation *op, const uint32_t *a, uint32_t size) {
-    if (op->out > b->header.output_size || size > b->header.output_size - op->out)
+    op->count = op->out;
+    op->out = op->in;
+    if (op->count > b->header.output_size || size > b->header.output_size - op->count)
         b->good = 0;
     egru_widen(b, size);
     if (!egru_is_static(b))

@@ -152,6 +152,27 @@ void egru_portable_gru_candidate(const egru_gru *g, const int32_t *ih, const int
     }
 }
 
+#if EGRU_SIMD || EGRU_FLOAT
+/* Two at a time: what is added carries larger magnitudes into the bit of the sign. */
+int egru_portable_copy_within(const float *from, float *to, size_t size, float limit) {
+    uint64_t beyond = 0, two, added;
+    uint32_t bits;
+    memcpy(&bits, &limit, 4);
+    added = (0x7fffffffu - bits) * 0x100000001u;
+    if (to)
+        memcpy(to, from, size * sizeof *from);
+    for (; size >= 2; size -= 2, from += 2) {
+        memcpy(&two, from, 8);
+        beyond |= (two & 0x7fffffff7fffffffu) + added;
+    }
+    if (size) {
+        memcpy(&bits, from, 4);
+        beyond |= (bits & 0x7fffffffu) + (added >> 32);
+    }
+    return !(beyond & 0x8000000080000000u);
+}
+#endif
+
 #if EGRU_FLOAT
 static float candidate_float(const egru_gru *g, float argument) {
     if (g->candidate == EGRU_TANH)
@@ -199,6 +220,9 @@ const egru_kernel egru_portable = {
     .gru_after = egru_portable_gru_after,
     .gru_gates = egru_portable_gru_gates,
     .gru_candidate = egru_portable_gru_candidate,
+#if EGRU_SIMD || EGRU_FLOAT
+    .copy_within = egru_portable_copy_within,
+#endif
 #if EGRU_FLOAT
     .product_float = product_float,
     .gru_after_float = egru_portable_gru_after_float,

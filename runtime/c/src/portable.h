@@ -13,6 +13,9 @@ void egru_portable_gru_gates(const egru_gru *g, const int32_t *ih, const int32_t
                              void *q_rh);
 void egru_portable_gru_candidate(const egru_gru *g, const int32_t *ih, const int32_t *hn, const int32_t *z, int32_t *h,
                                  void *q);
+#if EGRU_SIMD || EGRU_FLOAT
+int egru_portable_copy_within(const float *from, float *to, size_t size, float limit);
+#endif
 #if EGRU_FLOAT
 void egru_portable_gru_after_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *next);
 void egru_portable_gru_gates_float(const egru_gru *g, const float *ih, const float *hh, const float *h, float *z,

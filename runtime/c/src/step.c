@@ -47,46 +47,48 @@ static size_t backwards(const egru_tile *tile) {
 #endif
 }
 
-static void product(const egru_model *model, const egru_tile *tile, const egru_matrix *m, const void *const *v,
-                    void *const *acc) {
-    const egru_kernel *kernel = model->kernel;
-    const size_t count = EGRU_TILE == 1 ? 1 : tile->count + backwards(tile);
-    if (m->kind == EGRU_VECTOR_Q8)
-        kernel->product_q8(m, (const int8_t *const *)v, (int32_t *const *)acc, count);
-#if EGRU_Q16
-    else if (m->kind == EGRU_VECTOR_Q16)
-        kernel->product_q16(m, (const int16_t *const *)v, (int32_t *const *)acc, count);
-#endif
-#if EGRU_FLOAT
-    else
-        kernel->product_float(m, (const float *const *)v, (float *const *)acc, count);
-#endif
+/* What a product is told: how many streams, and from which end. */
+static size_t count_of(const egru_tile *tile) {
+    return EGRU_TILE == 1 ? 1 : tile->count + backwards(tile);
 }
 
 #if EGRU_FLOAT
-/* The product with float results: in dynamic-w8 the vectors become int8 first. */
-static void float_product(const egru_model *model, const egru_tile *tile, const egru_matrix *m, const void *const *v,
-                          void *const *acc) {
-    const void *q[EGRU_TILE];
+/* dynamic-w8: the vectors become int8 first, and the results floats. */
+static EGRU_NOINLINE void dynamic_product(const egru_model *model, const egru_tile *tile, const egru_matrix *m,
+                                          const void *const *v, void *const *acc) {
+    const int8_t *q[EGRU_TILE];
     float step[EGRU_TILE];
-    if (!m->scale) {
-        product(model, tile, m, v, acc);
-        return;
-    }
     FOR_STREAMS {
         int8_t *quantized = buffer(model, tile, EGRU_Q, s);
         step[s] = model->kernel->quantize_float(v[s], quantized, m->columns);
         q[s] = quantized;
     }
-    product(model, tile, m, q, acc);
+    model->kernel->product_q8(m, q, (int32_t *const *)acc, count_of(tile));
     FOR_STREAMS egru_scale_accumulators(m, acc[s], step[s]);
 }
 #endif
 
+static void product(const egru_model *model, const egru_tile *tile, const egru_matrix *m, const void *const *v,
+                    void *const *acc) {
+#if EGRU_FLOAT
+    if (m->kind == EGRU_VECTOR_FLOAT)
+        model->kernel->product_float(m, (const float *const *)v, (float *const *)acc, count_of(tile));
+    else if (m->scale)
+        dynamic_product(model, tile, m, v, acc);
+    else
+#endif
+#if EGRU_Q16
+    if (m->kind == EGRU_VECTOR_Q16)
+        model->kernel->product_q16(m, (const int16_t *const *)v, (int32_t *const *)acc, count_of(tile));
+    else
+#endif
+        model->kernel->product_q8(m, (const int8_t *const *)v, (int32_t *const *)acc, count_of(tile));
+}
+
 static void run_gru(const egru_model *model, const egru_tile *tile, const egru_operation *op) {
     const egru_kernel *kernel = model->kernel;
     const egru_gru *g = &op->gru;
-    const void *x[EGRU_TILE];
+    const void *x[EGRU_TILE], *const *old;
     void *h[EGRU_TILE], *next[EGRU_TILE], *inner[EGRU_TILE], *ih[EGRU_TILE], *hh[EGRU_TILE];
     const int integer = is_static(model);
     FOR_STREAMS { /* integers replace h and leave its operand in `next`, where floats leave h itself */
@@ -97,20 +99,12 @@ static void run_gru(const egru_model *model, const egru_tile *tile, const egru_o
         hh[s] = buffer(model, tile, EGRU_HH, s);
         inner[s] = buffer(model, tile, EGRU_RH, s);
     }
-    if (integer) {
-        if (backwards(tile))
-            product(model, tile, &g->hh, (const void *const *)next, hh);
-        product(model, tile, &g->ih, x, ih);
-        if (!backwards(tile))
-            product(model, tile, &g->hh, (const void *const *)next, hh);
-    }
-#if EGRU_FLOAT
-    for (int second = 0; !integer && second < 2; second++)
-        if (second == (backwards(tile) != 0))
-            float_product(model, tile, &g->ih, x, ih);
-        else
-            float_product(model, tile, &g->hh, (const void *const *)h, hh);
-#endif
+    old = (const void *const *)(integer ? next : h);
+    if (backwards(tile))
+        product(model, tile, &g->hh, old, hh);
+    product(model, tile, &g->ih, x, ih);
+    if (!backwards(tile))
+        product(model, tile, &g->hh, old, hh);
     if (g->before) {
         FOR_STREAMS {
             if (integer)
@@ -120,12 +114,7 @@ static void run_gru(const egru_model *model, const egru_tile *tile, const egru_o
                 kernel->gru_gates_float(g, ih[s], hh[s], h[s], buffer(model, tile, EGRU_Z, s), inner[s]);
 #endif
         }
-        if (integer)
-            product(model, tile, &g->hn, (const void *const *)inner, hh);
-#if EGRU_FLOAT
-        else
-            float_product(model, tile, &g->hn, (const void *const *)inner, hh);
-#endif
+        product(model, tile, &g->hn, (const void *const *)inner, hh);
     }
     FOR_STREAMS {
         if (integer && g->before)
@@ -148,12 +137,7 @@ static void run_linear(const egru_model *model, const egru_tile *tile, const egr
         v[s] = egru_at(model, tile, op->in, s);
         acc[s] = egru_at(model, tile, op->out, s);
     }
-#if EGRU_FLOAT
-    if (!is_static(model))
-        float_product(model, tile, &op->matrix, v, acc);
-    else
-#endif
-        product(model, tile, &op->matrix, v, acc);
+    product(model, tile, &op->matrix, v, acc);
     if (op->activation == EGRU_LINEAR)
         return;
     FOR_STREAMS {
@@ -194,9 +178,23 @@ static void run_copy(const egru_model *model, const egru_tile *tile, const egru_
     }
 }
 
+static void run_head(const egru_model *model, const egru_tile *tile, const egru_operation *op, float *y) {
+    const uint32_t size = model->vectors[op->in].size;
+    FOR_STREAMS {
+        const void *value = egru_at(model, tile, op->in, s);
+        float *given = y + s * model->output_size + op->count;
+        if (is_static(model))
+            egru_give_out(op, value, buffer(model, tile, EGRU_IH, s), given, size);
+#if EGRU_FLOAT
+        else
+            egru_give_out_float(model->kernel, op, value, buffer(model, tile, EGRU_IH, s), given, size);
+#endif
+    }
+}
+
 static void run(const egru_model *model, const egru_tile *tile, const egru_operation *op, float *y) {
     int integer = is_static(model);
-    const egru_vector *out = &model->vectors[egru_is_head(op) ? op->in : op->out];
+    const egru_vector *out = &model->vectors[op->out];
     switch (op->code) {
     case EGRU_OP_STANDARDISE:
     case EGRU_OP_EMBEDDING:
@@ -279,62 +277,27 @@ static void run(const egru_model *model, const egru_tile *tile, const egru_opera
         break;
 #endif
     default:
-        FOR_STREAMS {
-            const void *value = egru_at(model, tile, op->in, s);
-            float *given = y + s * model->output_size + op->out;
-            if (integer)
-                egru_give_out(op, value, buffer(model, tile, EGRU_IH, s), given, out->size);
-#if EGRU_FLOAT
-            else
-                egru_give_out_float(model->kernel, op, value, buffer(model, tile, EGRU_IH, s), given, out->size);
-#endif
-        }
+        run_head(model, tile, op, y);
     }
-}
-
-/* Whether all numbers are within ±limit, a finite one; `to` becomes a copy of them, unless it is NULL. Two at a time: what
- * is added carries larger magnitudes into the bit of the sign. */
-static int copy_within(const egru_model *model, const float *from, float *to, size_t size, float limit) {
-    uint64_t beyond = 0, two, added;
-    uint32_t bits;
-#if EGRU_SIMD
-    if (model->kernel->copy_within)
-        return model->kernel->copy_within(from, to, size, limit);
-#endif
-    (void)model;
-    memcpy(&bits, &limit, 4);
-    added = (0x7fffffffu - bits) * 0x100000001u;
-    if (to)
-        memcpy(to, from, size * sizeof *from);
-    for (; size >= 2; size -= 2, from += 2) {
-        memcpy(&two, from, 8);
-        beyond |= (two & 0x7fffffff7fffffffu) + added;
-    }
-    if (size) {
-        memcpy(&bits, from, 4);
-        beyond |= (bits & 0x7fffffffu) + (added >> 32);
-    }
-    return !(beyond & 0x8000000080000000u);
 }
 
 #if EGRU_FLOAT
 /* Whether everything that would be kept or given out is finite. */
 static int in_range(const egru_model *model, const egru_tile *tile, size_t s, const float *y) {
-    int good = copy_within(model, y + s * model->output_size, NULL, model->output_size, LARGEST);
-    for (uint32_t i = 0; i < model->operation_count; i++) {
+    const egru_kernel *kernel = model->kernel;
+    int good = kernel->copy_within(y + s * model->output_size, NULL, model->output_size, LARGEST);
+    for (uint32_t i = model->keeping; i < model->operation_count; i = model->operations[i].next_keeping) {
         const egru_operation *op = &model->operations[i];
         uint32_t kept = op->code == EGRU_OP_GRU ? op->out : op->in;
-        if (op->code == EGRU_OP_GRU || op->code == EGRU_OP_TAPS)
-            good &= copy_within(model, egru_at(model, tile, kept, s), NULL, model->vectors[kept].size, LARGEST);
+        good &= kernel->copy_within(egru_at(model, tile, kept, s), NULL, model->vectors[kept].size, LARGEST);
     }
     return good;
 }
 #endif
 
-/* The state takes over what it keeps of this step. */
+/* The state takes over what it keeps of this step. GRUs of integers have done so themselves. */
 static void keep(const egru_model *model, const egru_tile *tile, size_t s) {
-    int keeps = !EGRU_SIMD || !is_static(model) || model->taps_count; /* a GRU of integers has done so itself */
-    for (uint32_t i = 0; keeps && i < model->operation_count; i++) {
+    for (uint32_t i = model->keeping; i < model->operation_count; i = model->operations[i].next_keeping) {
         const egru_operation *op = &model->operations[i];
         if (op->code == EGRU_OP_TAPS) {
             const egru_vector *in = &model->vectors[op->in];
@@ -342,7 +305,7 @@ static void keep(const egru_model *model, const egru_tile *tile, size_t s) {
             size_t bytes = in->size * egru_item_size(in->kind);
             memcpy(state_of(tile, s) + op->ring + *oldest * bytes, egru_at(model, tile, op->in, s), bytes);
             *oldest = *oldest + 1 == op->frames ? 0 : *oldest + 1;
-        } else if (op->code == EGRU_OP_GRU && !is_static(model)) {
+        } else if (EGRU_FLOAT) {
             memcpy(state_of(tile, s) + op->ring, egru_at(model, tile, op->out, s), (size_t)op->gru.size * 4);
         }
     }
@@ -383,8 +346,10 @@ static EGRU_RARE int64_t take_saturated(const egru_model *model, const float *x,
 
 /* A sample into the scratch memory, saturated; how many numbers were, or -1 where one is not finite. */
 static int64_t take_sample(const egru_model *model, const float *x, float *sample) {
-    if (EGRU_SIMD && copy_within(model, x, sample, model->input_size, INPUT_LIMIT))
+#if EGRU_SIMD
+    if (model->kernel->copy_within(x, sample, model->input_size, INPUT_LIMIT))
         return 0;
+#endif
     return take_saturated(model, x, sample);
 }
 
@@ -436,7 +401,9 @@ egru_status egru_step_many(const egru_model *model, void *const *states, size_t 
                            float *ys, size_t *which) {
     egru_status status = EGRU_OK;
     egru_float_mode mode;
-    if (!EGRU_SIMD || !copy_within(model, xs, NULL, n * model->input_size, LARGEST))
+#if EGRU_SIMD
+    if (!model->kernel->copy_within(xs, NULL, n * model->input_size, LARGEST))
+#endif
         for (size_t i = 0; i < n; i++)
             if (!egru_finite(xs + i * model->input_size, model->input_size)) {
                 *which = i;
