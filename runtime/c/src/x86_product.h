@@ -7,9 +7,11 @@
  */
 #ifdef P_LACKS
 #define P_ADD(acc, operand, w) (split == 1 ? P(add)(acc, operand, w) : P(add_exactly)(acc, operand, w))
+#define P_LACK lack[s]
 #else
 #define P_LACKS 0
 #define P_ADD P(add)
+#define P_LACK P(zero)()
 #endif
 #define P_BYTES (P_ROWS * P_COLUMNS * P_ITEM)
 
@@ -57,8 +59,7 @@ P_TARGET EGRU_INLINE void P(part)(const unsigned char *w, size_t stride, uint32_
 
 #define P_PANEL(width)                                                                                                 \
     for (size_t s = 0; s < count; s++)                                                                                 \
-    P(part)(w, (width) * P_BYTES, groups, m->bias, q + s, result + s, row, lack[s], width, 1,                        \
-            egru_split(width))
+    P(part)(w, (width) * P_BYTES, groups, m->bias, q + s, result + s, row, P_LACK, width, 1, egru_split(width))
 
 /* Sums of floats are made in one order, however many streams there are: it follows from the panel. */
 P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q, P_RESULT *const *result,
@@ -68,16 +69,15 @@ P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q,
     const size_t bytes = (size_t)groups * P_WIDE * P_BYTES;
     const int backwards = (count & EGRU_BACKWARDS) != 0;
     const unsigned char *w;
+#if P_LACKS
     P_ACC lack[EGRU_TILE];
+#endif
     size_t row;
     count &= ~(size_t)EGRU_BACKWARDS;
-    for (size_t s = 0; s < count; s++) {
-        lack[s] = P(zero)();
 #if P_LACKS
-        if (whole)
-            lack[s] = P(lack)(q[s], groups);
+    for (size_t s = 0; whole && s < count; s++)
+        lack[s] = P(lack)(q[s], groups);
 #endif
-    }
     for (uint32_t i = 0; i < whole; i++) {
         uint32_t panel = backwards ? whole - 1 - i : i;
         w = (const unsigned char *)m->weights + panel * bytes;
@@ -103,6 +103,7 @@ P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q,
 #undef P_PANEL
 #undef P_ADD
 #undef P_LACKS
+#undef P_LACK
 #undef P_ROWS
 #undef P_COLUMNS
 #undef P_ITEM
