@@ -227,11 +227,9 @@ int main(int argc, char **argv) {
         for (size_t k = 0; k < count; k++) {
             all[k].step = least(all[k].step, time_steps(&all[k], xs, ys, chunk));
             all[k].many = least(all[k].many, time_many(&all[k], xs, ys));
+            all[k].gates = least(all[k].gates, time_gates(&all[k], chunk));
         }
     }
-    for (long done = 0; done < steps; done += (long)chunk)
-        for (size_t k = 0; k < count; k++)
-            all[k].gates = least(all[k].gates, time_gates(&all[k], chunk));
     printf("{\"kernels\": {");
     for (size_t k = 0; k < count; k++)
         printf("%s\"%s\": {\"step_ns\": %.1f, \"many_ns\": %.1f, \"gates_ns\": %.1f}", k ? ", " : "",

@@ -104,6 +104,10 @@ static inline size_t egru_item_size(uint32_t kind) {
     return kind == EGRU_VECTOR_Q8 ? 1 : EGRU_Q16 && kind == EGRU_VECTOR_Q16 ? 2 : 4;
 }
 
+#if EGRU_SIMD && (defined(__x86_64__) || defined(__i386__))
+#define EGRU_X86 1
+#endif
+
 /* Everything that instruction sets do differently. Vectors are aligned to EGRU_ALIGN and padded by EGRU_PAD. Products
  * are of `count` streams, 1 to EGRU_TILE; all results are the same however many they are. The integer functions of all
  * kernels are equal in every bit.
@@ -143,20 +147,19 @@ typedef struct {
     /* Whether all numbers, of any alignment, are within ±limit, a finite one; `to` becomes a copy unless it is NULL. */
     int (*copy_within)(const float *from, float *to, size_t size, float limit);
 #endif
-#if EGRU_SIMD
+#ifdef EGRU_X86
     int turns; /* products know EGRU_BACKWARDS */
-#if EGRU_FLOAT
+#endif
+#if EGRU_SIMD && EGRU_FLOAT
     /* Those below may be missing, for what step.c does instead. */
     void (*standardise_float)(const float *mean, const float *std, const float *x, float *value, uint32_t size);
     /* The activation (EGRU_RELU, …) of v, or with EGRU_LINEAR e^(v - most). */
     void (*activate_float)(const float *v, float *to, uint32_t size, uint32_t activation, float most);
 #endif
-#endif
 } egru_kernel;
 
 extern const egru_kernel egru_portable;
-#if EGRU_SIMD && (defined(__x86_64__) || defined(__i386__))
-#define EGRU_X86 1
+#ifdef EGRU_X86
 extern const egru_kernel egru_sse2, egru_avx2, egru_avx512;
 #endif
 #if EGRU_SIMD && (defined(__ARM_NEON) || defined(__aarch64__))
@@ -244,7 +247,7 @@ struct egru_model {
 /* The streams of a tile, at aligned addresses. */
 typedef struct {
     size_t count;
-#if EGRU_SIMD
+#ifdef EGRU_X86
     size_t backwards; /* 0 or EGRU_BACKWARDS, in this step */
 #endif
     unsigned char *memory[EGRU_MEMORIES][EGRU_TILE];

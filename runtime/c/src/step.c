@@ -32,14 +32,14 @@ static unsigned char *state_of(const egru_tile *tile, size_t stream) {
 
 /* Weights are read to and fro, where the kernel can. */
 static void turn(const egru_model *model, egru_tile *tile, uint64_t times) {
-#if EGRU_SIMD
+#ifdef EGRU_X86
     tile->backwards = model->kernel->turns && times % 2 ? EGRU_BACKWARDS : 0;
 #endif
     (void)model, (void)tile, (void)times;
 }
 
 static size_t backwards(const egru_tile *tile) {
-#if EGRU_SIMD
+#ifdef EGRU_X86
     return tile->backwards;
 #else
     (void)tile;
