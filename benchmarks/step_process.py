@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from step_models import Case
 
 STEPS = 1000  # after which memory is read
-RUNS = 5  # of which the best counts, for each number
+RUNS = 10  # of which the best counts, for each number
 
 Steps = Iterator[None]  # stops after the imports, after loading, then after every step
 
@@ -139,20 +139,23 @@ def measure_processes(case: Case) -> dict[str, dict[str, float]]:
     results: dict[str, dict[str, float]] = {}
     paths = _files(case)
     environment = {**os.environ, "PYTHONDONTWRITEBYTECODE": ""}  # the first run compiles, as an installation does
-    for subject, (_, distribution) in SUBJECTS.items():
-        command = [sys.executable, __file__, subject, paths[subject], str(case.input_size), str(case.hidden_size)]
-        runs: list[dict[str, float]] = []
-        try:
-            for _ in range(RUNS):
-                started = perf_counter()
+    runs: dict[str, list[dict[str, float]]] = {subject: [] for subject in SUBJECTS}
+    for _ in range(RUNS):  # all in turn: a machine is slower for a while than it was before
+        for subject in list(runs):
+            command = [sys.executable, __file__, subject, paths[subject], str(case.input_size), str(case.hidden_size)]
+            started = perf_counter()
+            try:
                 finished = subprocess.run(command, check=True, capture_output=True, text=True, env=environment)
-                run = json.loads(finished.stdout.splitlines()[-1])
-                run["first_result_ms"] = 1e3 * (run.pop("first_result_at") - started)
-                runs.append(run)
-        except subprocess.CalledProcessError as error:
-            print(f"{subject}: not available ({error.stderr.strip().splitlines()[-1]})")
-            continue
-        results[subject] = {name: min(run[name] for run in runs) for name in runs[0]}
+            except subprocess.CalledProcessError as error:
+                print(f"{subject}: not available ({error.stderr.strip().splitlines()[-1]})")
+                del runs[subject]
+                continue
+            run = json.loads(finished.stdout.splitlines()[-1])
+            run["first_result_ms"] = 1e3 * (run.pop("first_result_at") - started)
+            runs[subject].append(run)
+    for subject, found in runs.items():
+        distribution = SUBJECTS[subject][1]
+        results[subject] = {name: min(run[name] for run in found) for name in found[0]}
         results[subject]["installed_bytes"] = sum(_installed(distribution).values()) if distribution else 0
     return results
 
