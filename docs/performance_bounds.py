@@ -48,7 +48,8 @@ def bounds(sizes: dict[str, Any], other: dict[str, Any], arm: dict[str, Any]) ->
     yield from _bounds_of_float(sizes)
     yield item(
         f"At 1 → 16, int8 takes {in_c(small, int8):.0f} ns and float32 {in_c(small, 'float32'):.0f}:"
-        f" {gates(small, int8):.0f} and {gates(small, 'float32'):.0f} of them behind the products, which are few."
+        f" {gates(small, int8):.0f} and {gates(small, 'float32'):.0f} of them behind the products,"
+        f" and multiplying takes float32 no more than {floor(small, 'float32', 'multiplying'):.0f}."
     )
     here, there = (
         [in_c(found, "float32", "portable") / in_c(found, int8, "portable") for found in results.values()]
@@ -85,8 +86,10 @@ def _bounds_of_int8(sizes: dict[str, Any]) -> Iterator[str]:
         f" {needed(largest, int8) / floor(largest, int8):.2f} times as long as reading the weights at 64 → 128 and"
         f" 128 → 256, and it takes {in_c(large, int8) / floor(large, int8):.2f} and"
         f" {in_c(largest, int8) / floor(largest, int8):.2f} times; float32 would take"
-        f" {in_c(middle, 'float32') / needed(middle, int8):.2f} times as long as int8 at 8 → 64, and it takes"
-        f" {in_c(middle, 'float32') / in_c(middle, int8):.2f} times."
+        f" {in_c(middle, 'float32') / needed(middle, int8):.2f} and"
+        f" {in_c(large, 'float32') / needed(large, int8):.2f} times as long as int8 at 8 → 64 and 64 → 128, and it"
+        f" takes {in_c(middle, 'float32') / in_c(middle, int8):.2f} and"
+        f" {in_c(large, 'float32') / in_c(large, int8):.2f} times."
     )
     shared = [
         f"{in_c(found, int8) / needed(found, int8):.2f} at {size} ({gain(found, int8):.2f} measured)"
@@ -100,13 +103,15 @@ def _bounds_of_int8(sizes: dict[str, Any]) -> Iterator[str]:
 
 
 def _bounds_of_float(sizes: dict[str, Any]) -> Iterator[str]:
-    large, largest = sizes["64 → 128"], sizes["128 → 256"]
+    small, large, largest = (sizes[size] for size in ("1 → 16", "64 → 128", "128 → 256"))
     reading, behind, step = floor(large, "float32"), gates(large, "float32"), in_c(large, "float32")
+    rest = in_c(small, "float32") - gates(small, "float32") - floor(small, "float32")
     yield item(
         f"float32 at 64 → 128 takes {step / reading:.2f} times as long as reading its weights, which bounds it, and"
-        f" would take {(reading + behind) / reading:.2f} times with nothing but what follows the products. At 128 → 256"
-        f" it takes {in_c(largest, 'float32') / floor(largest, 'float32'):.2f} times as long: there the loop that only"
-        " reads is not the fastest way to read, and no bound."
+        f" would take {(reading + behind) / reading:.2f} times with nothing but what follows the products,"
+        f" {(reading + behind + rest) / reading:.2f} with what else a step of 1 → 16 takes. At 128 → 256 it takes"
+        f" {in_c(largest, 'float32') / floor(largest, 'float32'):.2f} times as long: there the loop that only reads is"
+        " not the fastest way to read, and no bound."
     )
     multiplying = needed(large, "float32")
     yield item(
