@@ -7,11 +7,11 @@
  */
 #ifdef P_LACKS
 #define P_ADD(acc, operand, w) (split == 1 ? P(add)(acc, operand, w) : P(add_exactly)(acc, operand, w))
-#define P_LACK lack[s]
+#define P_LACK(width) ((width) > 1 ? lack[s] : P(zero)())
 #else
 #define P_LACKS 0
 #define P_ADD P(add)
-#define P_LACK P(zero)()
+#define P_LACK(width) P(zero)()
 #endif
 #define P_BYTES (P_ROWS * P_COLUMNS * P_ITEM)
 
@@ -59,7 +59,7 @@ P_TARGET EGRU_INLINE void P(part)(const unsigned char *w, size_t stride, uint32_
 
 #define P_PANEL(width)                                                                                                 \
     for (size_t s = 0; s < count; s++)                                                                                 \
-    P(part)(w, (width) * P_BYTES, groups, m->bias, q + s, result + s, row, P_LACK, width, 1, egru_split(width))
+    P(part)(w, (width) * P_BYTES, groups, m->bias, q + s, result + s, row, P_LACK(width), width, 1, egru_split(width))
 
 /* Sums of floats are made in one order, however many streams there are: it follows from the panel. */
 P_TARGET static void P(product)(const egru_matrix *m, const P_ELEMENT *const *q, P_RESULT *const *result,
