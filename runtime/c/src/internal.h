@@ -35,6 +35,7 @@
 #endif
 
 #define EGRU_NONE UINT32_MAX
+#define EGRU_HIGH 33u  /* the least shift with which the low word of a product decides nothing */
 #define EGRU_ALIGN 64u /* bytes, of everything that kernels read and write */
 #define EGRU_TILE (EGRU_SIMD ? 4u : 1u) /* streams that step together */
 #define EGRU_PAD 64u   /* numbers behind the last one of a vector that kernels may read, and of most write */
@@ -80,7 +81,8 @@ typedef struct {
     uint32_t gates;     /* EGRU_SIGMOID or a hard one */
     uint32_t candidate; /* from EGRU_TANH on the state is bounded */
     uint32_t bits;      /* 8 or 16, of the operands of h and r * h */
-    uint32_t narrow;    /* static: arguments and operands are below 2^30 before they are saturated, hn within its limit */
+    uint32_t narrow;    /* static: arguments are below 2^27 before they are saturated, hn is within its limit; accumulators,
+                         * 2^(EGRU_HIGH - t) times as large, fit 32 bits; shifts of operands are at least EGRU_HIGH */
     egru_matrix ih;
     egru_matrix hh; /* of r and z alone where `before` */
     egru_matrix hn; /* of n where `before` */
@@ -261,10 +263,6 @@ static inline void *egru_at(const egru_model *model, const egru_tile *tile, uint
     const egru_vector *v = &model->vectors[vector];
     return tile->memory[v->memory][stream] + v->offset;
 }
-
-/* The operations of a step for all streams of a tile; x and y: of the first, then side by side. Then what the states
- * keep is taken over, where `failed` (count) says 0. */
-void egru_execute(const egru_model *model, const egru_tile *tile, const float *x, float *y, unsigned char *failed);
 
 uint32_t egru_read_u32(const unsigned char *bytes);
 

@@ -31,13 +31,13 @@ static void read_table(egru_builder *b, egru_operation *op, const uint32_t *a, u
     op->a = egru_copied(b, table, (size_t)rows * columns * item);
 }
 
-/* See egru_gru. Multipliers are below 2^29, h is at most 2^24 or 2^30. */
+/* See egru_gru. Multipliers are below 2^29. */
 static uint32_t narrow(const egru_gru *g) {
     int bounded = g->candidate >= EGRU_TANH;
-    uint32_t shift = g->rz_shift < g->n_shift ? g->rz_shift : g->n_shift, least = bounded ? 23 : 29;
+    uint32_t shift = g->rz_shift < g->n_shift ? g->rz_shift : g->n_shift;
     int64_t pair = g->ih.reach + (g->hn.reach > g->hh.reach ? g->hn.reach : g->hh.reach);
-    return pair < (int64_t)1 << (shift + 1) && (!bounded || g->before || g->hh.reach << 5 <= (int64_t)1 << g->n_shift) &&
-           g->h_shift >= least && (!g->before || g->rh_shift >= least);
+    return pair * 4 < (int64_t)1 << shift && (!bounded || g->before || g->hh.reach << 5 <= (int64_t)1 << g->n_shift) &&
+           g->h_shift >= EGRU_HIGH && (!g->before || g->rh_shift >= EGRU_HIGH);
 }
 
 /* h0: a state that a stream can reach. */

@@ -22,7 +22,6 @@ TARGET EGRU_INLINE __m256i load256(const void *p) {
     return _mm256_loadu_si256((const __m256i *)p);
 }
 
-static const uint64_t above = 1ull << 62;
 static const uint32_t low_15 = 32767, half_16 = 32768;
 static const uint32_t least_16 = 0x80018001u, least_8 = 0xff81ff81u; /* two words of -32767, of -127 */
 /* A number in all lanes, with one instruction: GCC would rather make it from others, with three or four. */
@@ -126,8 +125,8 @@ TARGET EGRU_INLINE __m256i q16_add(__m256i acc, __m256i q, const unsigned char *
 
 typedef __m256i v32, words;
 typedef struct {
-    __m256i half, bias; /* bias: what 2^62 becomes, in 32 bits */
-    __m128i count;
+    __m256i half;
+    __m128i count, raise;
 } rounding;
 
 TARGET EGRU_INLINE v32 v_load(const int32_t *p) {
@@ -148,24 +147,24 @@ TARGET EGRU_INLINE v32 v_sub(v32 a, v32 b) {
 TARGET EGRU_INLINE v32 v_floor0(v32 v) {
     return _mm256_max_epi32(v, v_set(0));
 }
-/* There is no arithmetic shift of 64 bits: 2^62 makes the number positive, and is taken off behind the shift. */
 TARGET EGRU_INLINE rounding v_rounding(uint32_t shift) {
+    const uint32_t raised = shift < EGRU_HIGH ? EGRU_HIGH : shift;
     rounding by;
-    __m256i lift;
-    __asm__("vpbroadcastq %1, %0" : "=x"(lift) : "m"(above));
-    by.count = _mm_cvtsi32_si128((int)shift);
-    by.half = _mm256_add_epi64(lift, _mm256_srl_epi64(lift, _mm_cvtsi32_si128((int)(63 - shift))));
-    by.bias = _mm256_shuffle_epi32(_mm256_srl_epi64(lift, by.count), 0xa0);
+    by.half = v_set(1 << (raised - EGRU_HIGH));
+    by.count = _mm_cvtsi32_si128((int)(raised - 32));
+    by.raise = _mm_cvtsi32_si128((int)(raised - shift));
     return by;
+}
+TARGET EGRU_INLINE v32 v_raise(v32 v, rounding by) {
+    return _mm256_sll_epi32(v, by.raise);
 }
 TARGET EGRU_INLINE v32 odd(v32 v) {
     return _mm256_srli_epi64(v, 32);
 }
 /* From the products of even lanes, and of odd ones. */
 TARGET EGRU_INLINE v32 rounded(__m256i even, __m256i uneven, rounding by) {
-    even = _mm256_srl_epi64(_mm256_add_epi64(even, by.half), by.count);
-    uneven = _mm256_srl_epi64(_mm256_add_epi64(uneven, by.half), by.count);
-    return v_sub(_mm256_blend_epi32(even, _mm256_slli_epi64(uneven, 32), 0xaa), by.bias);
+    v32 high = _mm256_blend_epi32(odd(even), uneven, 0xaa);
+    return _mm256_sra_epi32(v_add(high, by.half), by.count);
 }
 TARGET EGRU_INLINE v32 v_scale_all(v32 a, v32 m, rounding by) {
     return rounded(_mm256_mul_epi32(a, m), _mm256_mul_epi32(odd(a), m), by);
@@ -268,10 +267,11 @@ TARGET EGRU_INLINE v32 v_gate(v32 t, v32 v) {
     return _mm256_srai_epi32(v_add(high, _mm256_srai_epi32(low, 15)), 1);
 }
 TARGET static EGRU_NOINLINE v32 v_blend(v32 t, v32 a, v32 b) {
-    v32 of_a = _mm256_xor_si256(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a);
-    return rounded(_mm256_add_epi64(_mm256_mul_epi32(a, of_a), _mm256_mul_epi32(b, of_b)),
-                   _mm256_add_epi64(_mm256_mul_epi32(odd(a), odd(of_a)), _mm256_mul_epi32(odd(b), odd(of_b))),
-                   v_rounding(16));
+    v32 of_a = _mm256_xor_si256(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a), half = _mm256_set1_epi64x(32768);
+    v32 even = _mm256_add_epi64(_mm256_mul_epi32(a, of_a), _mm256_mul_epi32(b, of_b));
+    v32 uneven = _mm256_add_epi64(_mm256_mul_epi32(odd(a), odd(of_a)), _mm256_mul_epi32(odd(b), odd(of_b)));
+    even = _mm256_srli_epi64(_mm256_add_epi64(even, half), 16);
+    return _mm256_blend_epi32(even, _mm256_slli_epi64(_mm256_add_epi64(uneven, half), 16), 0xaa);
 }
 TARGET EGRU_INLINE __m128i narrowed(v32 v) {
     return _mm_packs_epi32(_mm256_castsi256_si128(v), _mm256_extracti128_si256(v, 1));

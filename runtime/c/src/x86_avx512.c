@@ -110,7 +110,7 @@ TARGET EGRU_INLINE __m512i q16_add(__m512i acc, __m512i q, const unsigned char *
 typedef __m512i v32, words;
 typedef struct {
     __m512i half;
-    __m128i count;
+    __m128i count, raise;
 } rounding;
 
 /* Loaded once: compilers would rather load again than move, and loads are what there are most of. */
@@ -135,17 +135,21 @@ TARGET EGRU_INLINE v32 v_floor0(v32 v) {
     return _mm512_max_epi32(v, v_set(0));
 }
 TARGET EGRU_INLINE rounding v_rounding(uint32_t shift) {
-    rounding by = {_mm512_set1_epi64((long long)1 << (shift - 1)), _mm_cvtsi32_si128((int)shift)};
+    const uint32_t raised = shift < EGRU_HIGH ? EGRU_HIGH : shift;
+    rounding by = {v_set(1 << (raised - EGRU_HIGH)), _mm_cvtsi32_si128((int)(raised - 32)),
+                   _mm_cvtsi32_si128((int)(raised - shift))};
     return by;
+}
+TARGET EGRU_INLINE v32 v_raise(v32 v, rounding by) {
+    return _mm512_sll_epi32(v, by.raise);
 }
 /* Products of even lanes, and of odd ones. */
 TARGET EGRU_INLINE v32 odd(v32 v) {
     return _mm512_castps_si512(_mm512_movehdup_ps(_mm512_castsi512_ps(v)));
 }
 TARGET EGRU_INLINE v32 rounded(__m512i even, __m512i uneven, rounding by) {
-    even = _mm512_sra_epi64(_mm512_add_epi64(even, by.half), by.count);
-    uneven = _mm512_sra_epi64(_mm512_add_epi64(uneven, by.half), by.count);
-    return _mm512_mask_shuffle_epi32(even, 0xaaaa, uneven, _MM_PERM_CCAA);
+    v32 high = _mm512_mask_shuffle_epi32(uneven, 0x5555, even, _MM_PERM_DDBB);
+    return _mm512_sra_epi32(v_add(high, by.half), by.count);
 }
 /* Multipliers of odd lanes are loaded from one number further on: there are more shuffles than loads. */
 TARGET EGRU_INLINE v32 v_scale(v32 a, const int32_t *pm, rounding by) {
@@ -197,10 +201,11 @@ TARGET EGRU_INLINE v32 v_gate(v32 t, v32 v) {
     return _mm512_srai_epi32(v_add(high, _mm512_srai_epi32(low, 15)), 1);
 }
 TARGET static EGRU_NOINLINE v32 v_blend(v32 t, v32 a, v32 b) {
-    v32 of_a = _mm512_xor_si512(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a);
-    return rounded(_mm512_add_epi64(_mm512_mul_epi32(a, of_a), _mm512_mul_epi32(b, of_b)),
-                   _mm512_add_epi64(_mm512_mul_epi32(odd(a), odd(of_a)), _mm512_mul_epi32(odd(b), odd(of_b))),
-                   v_rounding(16));
+    v32 of_a = _mm512_xor_si512(t, v_set(32768)), of_b = v_sub(v_set(65536), of_a), half = _mm512_set1_epi64(32768);
+    v32 even = _mm512_add_epi64(_mm512_mul_epi32(a, of_a), _mm512_mul_epi32(b, of_b));
+    v32 uneven = _mm512_add_epi64(_mm512_mul_epi32(odd(a), odd(of_a)), _mm512_mul_epi32(odd(b), odd(of_b)));
+    even = _mm512_srli_epi64(_mm512_add_epi64(even, half), 16);
+    return _mm512_mask_blend_epi32(0xaaaa, even, _mm512_slli_epi64(_mm512_add_epi64(uneven, half), 16));
 }
 TARGET EGRU_INLINE void v_store8(int8_t *p, v32 v) {
     _mm_storeu_si128((__m128i *)(void *)p, _mm512_cvtsepi32_epi8(_mm512_max_epi32(v, v_set(-127))));

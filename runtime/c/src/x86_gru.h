@@ -6,7 +6,8 @@
  * Before the inclusion are defined: TARGET; LANES; GATES_INLINE, EGRU_INLINE or not; v32; v_load, v_store, v_set,
  * v_add, v_sub; v_floor0(v), max(v, 0); v_half(v), v / 2 rounded down; v_rounding(t) and, with one, v_scale(a, pm),
  * R(a m; t), v_scale_all(a, M), where all lanes of M are the same, and v_scale_two(a, pm, b, pn), R'(a m + b n; t), of
- * multipliers in memory; v_gate(T, v), R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a +
+ * multipliers in memory and of accumulators that v_raise made 2^(EGRU_HIGH - t) times as large where t is less: so the
+ * low words of products decide nothing; v_gate(T, v), R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a +
  * (2^15 - T) b; 16); v_store8 and v_store16, saturated to ±127 and ±32767; words, twice as many numbers of 16 bits:
  * w_pack(a, b), saturated to ±32767; w_first(w) and w_second(w), a and b in the low halves of lanes; w_first24(w) and
  * w_second24(w), a << 9 and b << 9; w_tanh(t, count), T of words in their place, 32 for every 16 of count.
@@ -19,6 +20,12 @@ TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, v32 va
         v_store16((int16_t *)q + i, value);
 }
 
+/* Of both products. */
+TARGET EGRU_INLINE v32 argument_of(const int32_t *ih, const int32_t *m_ih, const int32_t *hh, const int32_t *m_hh,
+                                   uint32_t row, rounding by) {
+    return v_scale_two(v_raise(v_load(ih + row), by), m_ih + row, v_raise(v_load(hh + row), by), m_hh + row, by);
+}
+
 /* T of r and z, or what hard gates have in its place, side by side, where ih has been; behind it where they would reach
  * into the rows of n. */
 TARGET GATES_INLINE int32_t *gates(const egru_gru *gru, const int32_t *ih, const int32_t *hh) {
@@ -28,8 +35,7 @@ TARGET GATES_INLINE int32_t *gates(const egru_gru *gru, const int32_t *ih, const
     const rounding by = v_rounding(gru->rz_shift);
     for (uint32_t r = 0; r < size; r += LANES) {
         uint32_t z = size + r;
-        v32 r_argument = v_scale_two(v_load(ih + r), m_ih + r, v_load(hh + r), m_hh + r, by);
-        v32 z_argument = v_scale_two(v_load(ih + z), m_ih + z, v_load(hh + z), m_hh + z, by);
+        v32 r_argument = argument_of(ih, m_ih, hh, m_hh, r, by), z_argument = argument_of(ih, m_ih, hh, m_hh, z, by);
         v_store(t + r, w_pack(r_argument, z_argument));
     }
     if (gru->gates == EGRU_SIGMOID)
@@ -108,8 +114,8 @@ TARGET static void vector_gru_after(const egru_gru *gru, const int32_t *ih, cons
             if (only_padding(i, k * LANES, size))
                 continue;
             r = w_first(v_load(rz + j));
-            n = v_scale(v_load(hh + j), m_hh + j, by);
-            a[k] = v_scale(v_load(argument + j), m_ih + j, by);
+            n = v_scale(v_raise(v_load(hh + j), by), m_hh + j, by);
+            a[k] = v_scale(v_raise(v_load(argument + j), by), m_ih + j, by);
             if (candidate >= EGRU_TANH)
                 n = v_gate(r, n);
             else
@@ -154,7 +160,7 @@ TARGET static void vector_gru_candidate(const egru_gru *gru, const int32_t *ih, 
         return;
     }
     for (uint32_t i = 0; i < size; i += LANES)
-        v_store(argument + i, v_scale_two(v_load(argument + i), m_ih + i, v_load(hn + i), m_hh + i, by));
+        v_store(argument + i, argument_of(argument, m_ih, hn, m_hh, i, by));
     for (uint32_t i = 0; gru->candidate >= EGRU_TANH && i < size; i += 2 * LANES)
         v_store(argument + i / 2, w_pack(v_load(argument + i), v_load(argument + i + LANES)));
     mix(gru, argument, z, h, q);
@@ -162,7 +168,7 @@ TARGET static void vector_gru_candidate(const egru_gru *gru, const int32_t *ih, 
 
 TARGET static void vector_operand(const int32_t *value, void *q, uint32_t size, uint32_t bits, const int32_t *m,
                                   uint32_t multipliers, uint32_t shift) {
-    if (shift < 31) /* values fit 32 bits, multipliers 29 */
+    if (shift < EGRU_HIGH)
         egru_portable_operand(value, q, size, bits, m, multipliers, shift);
     else
         to_operands(value, q, size, bits, m, multipliers, shift);
