@@ -322,11 +322,14 @@ TARGET EGRU_INLINE unsigned f_beyond(f32 v, f32 limit) {
     v32 larger = _mm256_cmpgt_epi32(magnitude, _mm256_castps_si256(limit));
     return (unsigned)_mm256_movemask_ps(_mm256_castsi256_ps(larger));
 }
-TARGET EGRU_INLINE unsigned f_reaches(f32 a, f32 b) {
-    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_GE_OQ));
+TARGET EGRU_INLINE f32 f_floor(f32 v) {
+    return _mm256_floor_ps(v);
 }
-TARGET EGRU_INLINE v32 f_floor(f32 v) {
-    return _mm256_cvtps_epi32(_mm256_floor_ps(v));
+TARGET EGRU_INLINE unsigned f_differ(f32 a, f32 b) {
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(a, b, _CMP_NEQ_UQ));
+}
+TARGET EGRU_INLINE v32 f_integer(f32 v) {
+    return _mm256_cvtps_epi32(v);
 }
 #include "x86_input.h"
 

@@ -254,11 +254,14 @@ TARGET EGRU_INLINE unsigned f_beyond(f32 v, f32 limit) {
     v32 magnitude = _mm512_and_si512(_mm512_castps_si512(v), v_set(0x7fffffff));
     return _mm512_cmpgt_epi32_mask(magnitude, _mm512_castps_si512(limit));
 }
-TARGET EGRU_INLINE unsigned f_reaches(f32 a, f32 b) {
-    return _mm512_cmp_ps_mask(a, b, _CMP_GE_OQ);
+TARGET EGRU_INLINE f32 f_floor(f32 v) {
+    return _mm512_roundscale_ps(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
 }
-TARGET EGRU_INLINE v32 f_floor(f32 v) {
-    return _mm512_cvt_roundps_epi32(v, _MM_FROUND_TO_NEG_INF | _MM_FROUND_NO_EXC);
+TARGET EGRU_INLINE unsigned f_differ(f32 a, f32 b) {
+    return _mm512_cmp_ps_mask(a, b, _CMP_NEQ_UQ);
+}
+TARGET EGRU_INLINE v32 f_integer(f32 v) {
+    return _mm512_cvtps_epi32(v);
 }
 #include "x86_input.h"
 

@@ -128,12 +128,16 @@ TARGET EGRU_INLINE unsigned f_beyond(f32 v, f32 limit) {
     v32 magnitude = _mm_and_si128(_mm_castps_si128(v), _mm_set1_epi32(0x7fffffff));
     return (unsigned)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpgt_epi32(magnitude, _mm_castps_si128(limit))));
 }
-TARGET EGRU_INLINE unsigned f_reaches(f32 a, f32 b) {
-    return (unsigned)_mm_movemask_ps(_mm_cmpge_ps(a, b));
+TARGET EGRU_INLINE f32 f_floor(f32 v) {
+    const f32 large = _mm_set1_ps(8388608.0f); /* 2^23: what is larger is whole */
+    f32 whole = _mm_cvtepi32_ps(_mm_cvttps_epi32(_mm_max_ps(_mm_min_ps(v, large), _mm_set1_ps(-8388608.0f))));
+    return _mm_sub_ps(whole, _mm_and_ps(_mm_cmpgt_ps(whole, v), _mm_set1_ps(1.0f)));
 }
-TARGET EGRU_INLINE v32 f_floor(f32 v) {
-    v32 whole = _mm_cvttps_epi32(v);
-    return _mm_add_epi32(whole, _mm_castps_si128(_mm_cmpgt_ps(_mm_cvtepi32_ps(whole), v)));
+TARGET EGRU_INLINE unsigned f_differ(f32 a, f32 b) {
+    return (unsigned)_mm_movemask_ps(_mm_cmpneq_ps(a, b));
+}
+TARGET EGRU_INLINE v32 f_integer(f32 v) {
+    return _mm_cvtps_epi32(v);
 }
 TARGET EGRU_INLINE void v_store16(int16_t *p, v32 v) {
     _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi32(v, v));
