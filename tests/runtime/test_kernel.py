@@ -83,6 +83,29 @@ def test_integer_models_are_equal_in_every_bit(seed: int) -> None:
         assert found[1:] == (states, clipped), name
 
 
+@pytest.mark.parametrize("full_scale", [1.0, 0.05, 1e-3])
+@pytest.mark.parametrize("hidden_size", [5, 16, 33])
+@pytest.mark.parametrize("scheme", STATIC_SCHEMES)
+@pytest.mark.parametrize("candidate", ["relu", "linear"])
+@pytest.mark.parametrize("reset", ["after", "before"])
+def test_arguments_that_nothing_bounds_are_equal_however_large(
+    reset: str, candidate: str, scheme: str, hidden_size: int, full_scale: float
+) -> None:
+    """Of a small full scale some, or nearly all, leave 32 bits, and of one sample not those of all units."""
+    artifact = random_integer_artifact(5, 6, (hidden_size,), scheme=scheme, reset=reset, candidate=candidate)
+    arrays = {name: artifact.array(name).copy() for name in artifact.tensors}
+    arrays["gru0.full_scale"][...] = full_scale
+    artifact = from_arrays(artifact.config, arrays)
+    samples = inputs(artifact) * np.geomspace(0.01, 10, STEPS, dtype=np.float32)[:, None]
+    engines = [build_engine(artifact, "reference"), *(KernelEngine(artifact, name) for name in INSTRUCTIONS)]
+    states = [engine.new_state() for engine in engines]
+    for sample in samples:
+        for engine, state in zip(engines, states, strict=True):
+            engine.step(state, array("f", sample.tobytes()))
+        expected, *found = [engine.state_arrays(state) for engine, state in zip(engines, states, strict=True)]
+        assert found == [expected] * len(INSTRUCTIONS)
+
+
 @pytest.mark.parametrize("seed", range(24))
 def test_float_models_are_close(seed: int) -> None:
     rng = np.random.default_rng(seed)

@@ -34,7 +34,7 @@ static void read_table(egru_builder *b, egru_operation *op, const uint32_t *a, u
 /* See egru_gru. Multipliers are below 2^29. */
 static uint32_t narrow(const egru_gru *g) {
     int bounded = g->candidate >= EGRU_TANH;
-    uint32_t shift = g->rz_shift < g->n_shift ? g->rz_shift : g->n_shift;
+    uint32_t shift = bounded && g->n_shift < g->rz_shift ? g->n_shift : g->rz_shift;
     int64_t pair = g->ih.reach + (g->hn.reach > g->hh.reach ? g->hn.reach : g->hh.reach);
     return pair * 4 < (int64_t)1 << shift && (!bounded || g->before || g->hh.reach << 5 <= (int64_t)1 << g->n_shift) &&
            g->h_shift >= EGRU_HIGH && (!g->before || g->rh_shift >= EGRU_HIGH);

@@ -123,6 +123,24 @@ static void mix(const egru_gru *g, uint32_t i, int64_t argument, int64_t z, int3
     egru_store(q, i, g->bits, egru_round((int64_t)h[i] * g->h_multiplier, g->h_shift));
 }
 
+/* The argument of a candidate, reset after the product. */
+static int64_t after(const egru_gru *g, uint32_t row, int32_t ih, int32_t hn, int64_t r, int64_t limit) {
+    int64_t of_h = egru_clamp(egru_round((int64_t)hn * g->m_hh[row], g->n_shift), limit);
+    return egru_round((int64_t)ih * g->m_ih[row], g->n_shift) + egru_round(r * of_h, 16);
+}
+
+#ifdef EGRU_X86
+void egru_unbounded_arguments(const egru_gru *g, int32_t *argument, const int32_t *hn, const int32_t *t, uint32_t first,
+                              uint32_t count) {
+    for (uint32_t i = first; i < first + count && i < g->size; i++) {
+        uint32_t row = 2 * g->size + i;
+        int64_t sum = g->before ? pair(g, row, argument[i], hn[i], g->n_shift)
+                                : after(g, row, argument[i], hn[i], 32768 + (int16_t)t[i - first], EGRU_VALUE_LIMIT);
+        argument[i] = (int32_t)egru_clamp(sum, EGRU_VALUE_LIMIT);
+    }
+}
+#endif
+
 void egru_portable_gru_after(const egru_gru *g, const int32_t *ih, const int32_t *hh, int32_t *h, void *q) {
     uint32_t size = g->size;
     int64_t limit = g->candidate >= EGRU_TANH ? EGRU_OUTPUT_LIMIT : EGRU_VALUE_LIMIT;
@@ -130,8 +148,7 @@ void egru_portable_gru_after(const egru_gru *g, const int32_t *ih, const int32_t
         uint32_t row_z = size + i, row_n = 2 * size + i;
         int64_t r = gate(g, i, ih[i], hh[i]);
         int64_t z = gate(g, row_z, ih[row_z], hh[row_z]);
-        int64_t hn = egru_clamp(egru_round((int64_t)hh[row_n] * g->m_hh[row_n], g->n_shift), limit);
-        mix(g, i, egru_round((int64_t)ih[row_n] * g->m_ih[row_n], g->n_shift) + egru_round(r * hn, 16), z, h, q);
+        mix(g, i, after(g, row_n, ih[row_n], hh[row_n], r, limit), z, h, q);
     }
 }
 

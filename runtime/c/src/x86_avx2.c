@@ -177,6 +177,26 @@ TARGET EGRU_INLINE v32 v_scale_two(v32 a, const int32_t *pm, v32 b, const int32_
         _mm256_add_epi64(_mm256_mul_epi32(a, v_load(pm)), _mm256_mul_epi32(b, v_load(pn))),
         _mm256_add_epi64(_mm256_mul_epi32(odd(a), v_load(pm + 1)), _mm256_mul_epi32(odd(b), v_load(pn + 1))), by);
 }
+/* There is no arithmetic shift of 64 bits: 2^62 makes the number positive, and is taken off behind the shift. */
+TARGET static EGRU_NOINLINE v32 v_scale_any(v32 a, const int32_t *pm, v32 b, const int32_t *pn, uint32_t shift) {
+    const __m256i lift = _mm256_set1_epi64x((int64_t)1 << 62);
+    const __m128i count = _mm_cvtsi32_si128((int)shift);
+    const __m256i half = _mm256_add_epi64(lift, _mm256_srl_epi64(lift, _mm_cvtsi32_si128((int)(63 - shift))));
+    const v32 bias = _mm256_shuffle_epi32(_mm256_srl_epi64(lift, count), 0xa0);
+    v32 even = _mm256_add_epi64(_mm256_mul_epi32(a, v_load(pm)), _mm256_mul_epi32(b, v_load(pn)));
+    v32 uneven = _mm256_add_epi64(_mm256_mul_epi32(odd(a), v_load(pm + 1)), _mm256_mul_epi32(odd(b), v_load(pn + 1)));
+    even = _mm256_srl_epi64(_mm256_add_epi64(even, half), count);
+    uneven = _mm256_srl_epi64(_mm256_add_epi64(uneven, half), count);
+    return v_sub(_mm256_blend_epi32(even, _mm256_slli_epi64(uneven, 32), 0xaa), bias);
+}
+/* |v m| */
+TARGET EGRU_INLINE __m256 reach(v32 v, const int32_t *pm) {
+    return _mm256_mul_ps(_mm256_cvtepi32_ps(_mm256_abs_epi32(v)), _mm256_cvtepi32_ps(v_load(pm)));
+}
+TARGET EGRU_INLINE unsigned v_beyond(v32 a, const int32_t *pm, v32 b, const int32_t *pn, float limit) {
+    __m256 both = _mm256_add_ps(reach(a, pm), reach(b, pn));
+    return (unsigned)_mm256_movemask_ps(_mm256_cmp_ps(both, _mm256_set1_ps(limit), _CMP_GE_OQ));
+}
 TARGET EGRU_INLINE v32 v_half(v32 v) {
     return _mm256_srai_epi32(v, 1);
 }
@@ -332,6 +352,7 @@ TARGET EGRU_INLINE v32 f_integer(f32 v) {
     return _mm256_cvtps_epi32(v);
 }
 #include "x86_input.h"
+#include "x86_operand.h"
 
 #if EGRU_FLOAT
 TARGET EGRU_INLINE f32 f_fma(f32 a, f32 b, f32 c) {

@@ -163,6 +163,22 @@ TARGET EGRU_INLINE v32 v_scale_two(v32 a, const int32_t *pm, v32 b, const int32_
         _mm512_add_epi64(_mm512_mul_epi32(a, v_load(pm)), _mm512_mul_epi32(b, v_load(pn))),
         _mm512_add_epi64(_mm512_mul_epi32(odd(a), v_load(pm + 1)), _mm512_mul_epi32(odd(b), v_load(pn + 1))), by);
 }
+TARGET static EGRU_NOINLINE v32 v_scale_any(v32 a, const int32_t *pm, v32 b, const int32_t *pn, uint32_t shift) {
+    const __m512i half = _mm512_set1_epi64((long long)1 << (shift - 1));
+    const __m128i count = _mm_cvtsi32_si128((int)shift);
+    v32 even = _mm512_add_epi64(_mm512_mul_epi32(a, v_load(pm)), _mm512_mul_epi32(b, v_load(pn)));
+    v32 uneven = _mm512_add_epi64(_mm512_mul_epi32(odd(a), v_load(pm + 1)), _mm512_mul_epi32(odd(b), v_load(pn + 1)));
+    even = _mm512_sra_epi64(_mm512_add_epi64(even, half), count);
+    uneven = _mm512_sra_epi64(_mm512_add_epi64(uneven, half), count);
+    return _mm512_mask_shuffle_epi32(even, 0xaaaa, uneven, _MM_PERM_CCAA);
+}
+/* |v m| */
+TARGET EGRU_INLINE __m512 reach(v32 v, const int32_t *pm) {
+    return _mm512_mul_ps(_mm512_cvtepi32_ps(_mm512_abs_epi32(v)), _mm512_cvtepi32_ps(v_load(pm)));
+}
+TARGET EGRU_INLINE unsigned v_beyond(v32 a, const int32_t *pm, v32 b, const int32_t *pn, float limit) {
+    return _mm512_cmp_ps_mask(_mm512_add_ps(reach(a, pm), reach(b, pn)), _mm512_set1_ps(limit), _CMP_GE_OQ);
+}
 TARGET EGRU_INLINE v32 v_half(v32 v) {
     return _mm512_srai_epi32(v, 1);
 }
@@ -264,6 +280,7 @@ TARGET EGRU_INLINE v32 f_integer(f32 v) {
     return _mm512_cvtps_epi32(v);
 }
 #include "x86_input.h"
+#include "x86_operand.h"
 
 #if EGRU_FLOAT
 TARGET EGRU_INLINE f32 f_fma(f32 a, f32 b, f32 c) {

@@ -7,7 +7,8 @@
  * v_add, v_sub; v_floor0(v), max(v, 0); v_half(v), v / 2 rounded down; v_rounding(t) and, with one, v_scale(a, pm),
  * R(a m; t), v_scale_all(a, M), where all lanes of M are the same, and v_scale_two(a, pm, b, pn), R'(a m + b n; t), of
  * multipliers in memory and of accumulators that v_raise made 2^(EGRU_HIGH - t) times as large where t is less: so the
- * low words of products decide nothing; v_gate(T, v), R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a +
+ * low words of products decide nothing; v_scale_any(a, pm, b, pn, t), the last of these of any accumulators
+ * and any t; v_beyond(a, pm, b, pn, limit), bits of the lanes where |a m| + |b n| reaches the limit, about; v_gate(T, v), R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a +
  * (2^15 - T) b; 16); v_store8 and v_store16, saturated to ±127 and ±32767; words, twice as many numbers of 16 bits:
  * w_pack(a, b), saturated to ±32767; w_first(w) and w_second(w), a and b in the low halves of lanes; w_first24(w) and
  * w_second24(w), a << 9 and b << 9; w_tanh(t, count), T of words in their place, 32 for every 16 of count.
@@ -66,7 +67,7 @@ TARGET static EGRU_NOINLINE void mix(const egru_gru *gru, int32_t *argument, con
     rounding by;
     if (candidate < EGRU_TANH) {
         for (uint32_t i = 0; i < size; i += LANES) {
-            v32 n = v_load(argument + i); /* within EGRU_VALUE_LIMIT, or it would not be narrow */
+            v32 n = v_load(argument + i);
             n = candidate == EGRU_RELU ? v_floor0(n) : n;
             v_store(h + i, v_blend(w_second(v_load(rz + i)), v_load(h + i), n));
         }
@@ -93,6 +94,28 @@ TARGET static EGRU_NOINLINE void mix(const egru_gru *gru, int32_t *argument, con
     }
 }
 
+/* Arguments of unbounded candidates, saturated, where W_in x has been; rz: T of r, or NULL where hn has it in it. Nothing
+ * bounds them: a vector in which one reaches 2^29 is left to portable code. */
+TARGET static EGRU_NOINLINE void unbounded(const egru_gru *gru, int32_t *argument, const int32_t *hn, const int32_t *rz) {
+    const uint32_t size = gru->size, shift = gru->n_shift;
+    const int32_t *m_ih = gru->m_ih + 2 * size, *m_hh = gru->m_hh + 2 * size;
+    const float limit = 536870912.0f * (float)((int64_t)1 << shift);
+    for (uint32_t i = 0; i < size; i += LANES) {
+        v32 of_x = v_load(argument + i), of_h = v_load(hn + i), of_r = v_set(0);
+        if (v_beyond(of_x, m_ih + i, of_h, m_hh + i, limit)) {
+            int32_t t[LANES];
+            v_store(t, rz ? w_first(v_load(rz + i)) : of_r);
+            egru_unbounded_arguments(gru, argument, hn, t, i, LANES);
+            continue;
+        }
+        if (rz) {
+            of_r = v_blend(w_first(v_load(rz + i)), v_scale_any(of_r, m_ih + i, of_h, m_hh + i, shift), of_r);
+            of_h = v_set(0);
+        }
+        v_store(argument + i, v_add(of_r, v_scale_any(of_x, m_ih + i, of_h, m_hh + i, shift)));
+    }
+}
+
 /* ih is used up: T of r and z, and arguments of candidates stand in it. */
 TARGET static void vector_gru_after(const egru_gru *gru, const int32_t *ih, const int32_t *hh, int32_t *h, void *q) {
     const uint32_t size = gru->size, candidate = gru->candidate;
@@ -105,27 +128,21 @@ TARGET static void vector_gru_after(const egru_gru *gru, const int32_t *ih, cons
     }
     rz = gates(gru, ih, hh);
     hh += 2 * size;
-    for (uint32_t i = 0; i < size; i += 2 * LANES) {
+    if (candidate < EGRU_TANH)
+        unbounded(gru, argument, hh, rz);
+    for (uint32_t i = 0; candidate >= EGRU_TANH && i < size; i += 2 * LANES) {
         v32 a[2] = {v_set(0)};
         EGRU_UNROLL for (uint32_t k = 0; k < 2; k++) {
             uint32_t j = i + k * LANES;
-            v32 r, n;
+            v32 n;
             a[k] = a[0];
             if (only_padding(i, k * LANES, size))
                 continue;
-            r = w_first(v_load(rz + j));
             n = v_scale(v_raise(v_load(hh + j), by), m_hh + j, by);
             a[k] = v_scale(v_raise(v_load(argument + j), by), m_ih + j, by);
-            if (candidate >= EGRU_TANH)
-                n = v_gate(r, n);
-            else
-                n = v_blend(r, n, v_set(0));
-            a[k] = v_add(a[k], n);
+            a[k] = v_add(a[k], v_gate(w_first(v_load(rz + j)), n));
         }
-        if (candidate >= EGRU_TANH)
-            v_store(argument + i / 2, w_pack(a[0], a[1]));
-        else
-            EGRU_UNROLL for (uint32_t k = 0; k < 2; k++) v_store(argument + i + k * LANES, a[k]);
+        v_store(argument + i / 2, w_pack(a[0], a[1]));
     }
     mix(gru, argument, rz, h, q);
 }
@@ -155,13 +172,16 @@ TARGET static void vector_gru_candidate(const egru_gru *gru, const int32_t *ih, 
     const int32_t *m_ih = gru->m_ih + 2 * size, *m_hh = gru->m_hh + 2 * size;
     const rounding by = v_rounding(gru->n_shift);
     int32_t *argument = (int32_t *)(uintptr_t)ih + 2 * size;
+    const int bounded = gru->candidate >= EGRU_TANH;
     if (!gru->narrow) {
         egru_portable_gru_candidate(gru, ih, hn, z, h, q);
         return;
     }
-    for (uint32_t i = 0; i < size; i += LANES)
+    if (!bounded)
+        unbounded(gru, argument, hn, NULL);
+    for (uint32_t i = 0; bounded && i < size; i += LANES)
         v_store(argument + i, argument_of(argument, m_ih, hn, m_hh, i, by));
-    for (uint32_t i = 0; gru->candidate >= EGRU_TANH && i < size; i += 2 * LANES)
+    for (uint32_t i = 0; bounded && i < size; i += 2 * LANES)
         v_store(argument + i / 2, w_pack(v_load(argument + i), v_load(argument + i + LANES)));
     mix(gru, argument, z, h, q);
 }

@@ -90,7 +90,6 @@ TARGET EGRU_INLINE four_columns q16_spread(const int16_t *q) {
 #endif
 
 typedef __m128 f32;
-typedef __m128i v32;
 TARGET EGRU_INLINE f32 f_load(const float *p) {
     return _mm_loadu_ps(p);
 }
@@ -106,46 +105,15 @@ TARGET EGRU_INLINE void f_store(float *p, f32 v) {
 TARGET EGRU_INLINE f32 f_set(float v) {
     return _mm_set1_ps(v);
 }
-TARGET EGRU_INLINE f32 f_add(f32 a, f32 b) {
-    return _mm_add_ps(a, b);
-}
 TARGET EGRU_INLINE f32 f_sub(f32 a, f32 b) {
     return _mm_sub_ps(a, b);
-}
-TARGET EGRU_INLINE f32 f_mul(f32 a, f32 b) {
-    return _mm_mul_ps(a, b);
 }
 TARGET EGRU_INLINE f32 f_div(f32 a, f32 b) {
     return _mm_div_ps(a, b);
 }
-TARGET EGRU_INLINE f32 f_min(f32 a, f32 b) {
-    return _mm_min_ps(a, b);
-}
-TARGET EGRU_INLINE f32 f_max(f32 a, f32 b) {
-    return _mm_max_ps(a, b);
-}
 TARGET EGRU_INLINE unsigned f_beyond(f32 v, f32 limit) {
-    v32 magnitude = _mm_and_si128(_mm_castps_si128(v), _mm_set1_epi32(0x7fffffff));
+    __m128i magnitude = _mm_and_si128(_mm_castps_si128(v), _mm_set1_epi32(0x7fffffff));
     return (unsigned)_mm_movemask_ps(_mm_castsi128_ps(_mm_cmpgt_epi32(magnitude, _mm_castps_si128(limit))));
-}
-TARGET EGRU_INLINE f32 f_floor(f32 v) {
-    const f32 large = _mm_set1_ps(8388608.0f); /* 2^23: what is larger is whole */
-    f32 whole = _mm_cvtepi32_ps(_mm_cvttps_epi32(_mm_max_ps(_mm_min_ps(v, large), _mm_set1_ps(-8388608.0f))));
-    return _mm_sub_ps(whole, _mm_and_ps(_mm_cmpgt_ps(whole, v), _mm_set1_ps(1.0f)));
-}
-TARGET EGRU_INLINE unsigned f_differ(f32 a, f32 b) {
-    return (unsigned)_mm_movemask_ps(_mm_cmpneq_ps(a, b));
-}
-TARGET EGRU_INLINE v32 f_integer(f32 v) {
-    return _mm_cvtps_epi32(v);
-}
-TARGET EGRU_INLINE void v_store16(int16_t *p, v32 v) {
-    _mm_storel_epi64((__m128i *)(void *)p, _mm_packs_epi32(v, v));
-}
-TARGET EGRU_INLINE void v_store8(int8_t *p, v32 v) {
-    __m128i words = _mm_packs_epi32(v, v);
-    int four = _mm_cvtsi128_si32(_mm_packs_epi16(words, words));
-    memcpy(p, &four, 4);
 }
 #include "x86_input.h"
 
