@@ -350,6 +350,13 @@ def random_integer_artifact(
     return random_integers(random_config(input_size, hidden_sizes, **shape), seed, scheme, keep, octaves)
 
 
+def with_full_scale(artifact: Artifact, full_scale: float) -> Artifact:
+    """The artifact with one full scale of all units of its first GRU, whose candidate is unbounded."""
+    arrays = {name: artifact.array(name).copy() for name in artifact.tensors}
+    arrays["gru0.full_scale"][...] = full_scale
+    return from_arrays(artifact.config, arrays)
+
+
 def random_integers(
     config: ModelConfig,
     seed: int,

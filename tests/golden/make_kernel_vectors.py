@@ -29,6 +29,7 @@ from tests.builders import (
     random_floats,
     random_integer_artifact,
     random_integers,
+    with_full_scale,
     with_initial_states,
     with_log_mel,
 )
@@ -40,7 +41,7 @@ STEPS = 24
 def models() -> dict[str, Artifact]:
     """Both schemes, formulations, all gates, all candidates, every kind of node, sizes around those of vectors.
 
-    Narrow: candidates without bounds whose numbers fit the 32 bits of vectors; those of random integers do not.
+    Narrow: candidates without bounds whose numbers fit the 32 bits of vectors. Far: those of some samples do not.
     """
     return {
         "int8": random_integer_artifact(0, 3, (17,)),
@@ -52,6 +53,10 @@ def models() -> dict[str, Artifact]:
         "int16_narrow_relu": quantized(random_artifact(3, 3, (17,), candidate="relu", head="identity"), "static-w8a16"),
         "int16_narrow_linear_before": quantized(
             random_artifact(4, 3, (33,), candidate="linear", reset="before"), "static-w8a16"
+        ),
+        "int8_far_relu": with_full_scale(random_integer_artifact(5, 6, (17,), candidate="relu", head="identity"), 0.05),
+        "int16_far_linear_before": with_full_scale(
+            random_integer_artifact(5, 6, (33,), scheme="static-w8a16", reset="before", candidate="linear"), 0.02
         ),
         "int8_hard": random_integer_artifact(6, 3, (17,), gates="hard_sigmoid_5", hidden_linear=(8, "hard_sigmoid_6")),
         "int16_hard_before": random_integer_artifact(

@@ -21,6 +21,7 @@ from tests.builders import (
     quantized,
     random_integer_artifact,
     random_integers,
+    with_full_scale,
 )
 from tests.runtime.document_arithmetic import Document
 
@@ -156,9 +157,7 @@ def test_quantized_models_equal_the_document_far_outside_their_range(scheme: str
 @pytest.mark.parametrize("reset", ["after", "before"])
 def test_an_unbounded_state_saturates_at_64_times_its_full_scale(reset: str, candidate: str) -> None:
     artifact = random_integer_artifact(5, 6, (16,), reset=reset, candidate=candidate)
-    arrays = {name: artifact.array(name).copy() for name in artifact.tensors}
-    arrays["gru0.full_scale"][...] = 1e-3
-    engine = IntegerReference(from_arrays(artifact.config, arrays))
+    engine = IntegerReference(with_full_scale(artifact, 1e-3))
     state = engine.new_state()
     for sample in _inputs(300, 6, 1e6):
         engine.step(state, sample)

@@ -36,6 +36,7 @@ from tests.builders import (
     random_floats,
     random_integer_artifact,
     random_integers,
+    with_full_scale,
     with_log_mel,
 )
 
@@ -93,9 +94,7 @@ def test_arguments_that_nothing_bounds_are_equal_however_large(
 ) -> None:
     """Of a small full scale some, or nearly all, leave 32 bits, and of one sample not those of all units."""
     artifact = random_integer_artifact(5, 6, (hidden_size,), scheme=scheme, reset=reset, candidate=candidate)
-    arrays = {name: artifact.array(name).copy() for name in artifact.tensors}
-    arrays["gru0.full_scale"][...] = full_scale
-    artifact = from_arrays(artifact.config, arrays)
+    artifact = with_full_scale(artifact, full_scale)
     samples = inputs(artifact) * np.geomspace(0.01, 10, STEPS, dtype=np.float32)[:, None]
     engines = [build_engine(artifact, "reference"), *(KernelEngine(artifact, name) for name in INSTRUCTIONS)]
     states = [engine.new_state() for engine in engines]

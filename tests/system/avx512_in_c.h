@@ -27,12 +27,19 @@ static inline __m512 expand_floats(unsigned mask, const void *from) {
     __m512i all = expand_32(mask, from);
     GIVE(&all, __m512);
 }
-static inline __m512i floors(__m512 v) {
+static inline __m512i integers(__m512 v) {
     int32_t numbers[16];
     NUMBERS(v, float, all);
     for (int i = 0; i < 16; i++)
-        numbers[i] = fabsf(all[i]) < 2147483648.0f ? (int32_t)floorf(all[i]) : INT32_MIN;
+        numbers[i] = fabsf(all[i]) < 2147483648.0f ? (int32_t)rintf(all[i]) : INT32_MIN;
     GIVE(numbers, __m512i);
+}
+static inline __m512 floats(__m512i v) {
+    float numbers[16];
+    NUMBERS(v, int32_t, all);
+    for (int i = 0; i < 16; i++)
+        numbers[i] = (float)all[i];
+    GIVE(numbers, __m512);
 }
 static inline __m512i shuffle_32(__m512i v, int order) {
     int32_t numbers[16];
@@ -99,13 +106,16 @@ static inline __m512i shift_64(__m512i v, int count) {
 
 #define _mm512_maskz_expandloadu_epi32 expand_32
 #define _mm512_maskz_expandloadu_ps expand_floats
-#define _mm512_cvt_roundps_epi32(v, mode) floors(v)
+#define _mm512_cvtps_epi32 integers
+#define _mm512_cvtepi32_ps floats
 #define _mm512_shuffle_epi32(v, order) shuffle_32(v, (int)(order))
 #define _mm512_mask_shuffle_epi32(others, mask, v, order) shuffle_some_32(others, mask, v, (int)(order))
 #define _mm512_mask_sub_epi16 subtract_some_16
 #define _mm512_maskz_loadu_ps load_some
 #define _mm512_movehdup_ps odd_numbers
 #define _mm512_rcp14_ps inverse_14_bits
+#undef _mm512_roundscale_ps
+#define _mm512_roundscale_ps(v, mode) simde_mm512_roundscale_ps(v, (mode)) /* SIMDe's lacks the parentheses */
 #define _mm512_sra_epi32(v, count) shift_32(v, _mm_cvtsi128_si32(count))
 #define _mm512_srai_epi32(v, count) shift_32(v, (int)(count))
 #define _mm512_sra_epi64(v, count) shift_64(v, _mm_cvtsi128_si32(count))
