@@ -181,6 +181,7 @@ def machine() -> dict[str, Any]:
             packages[package] = None
     return {
         "cpu": information.get("model name", platform.machine()),
+        "family_and_model": [information[name] for name in ("cpu family", "model") if name in information],
         "instruction_sets": [flag for flag in flags if flag.startswith(INSTRUCTION_SETS)],
         "pinned_to": sorted(os.sched_getaffinity(0)),
         "load_average": os.getloadavg(),

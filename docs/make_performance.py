@@ -45,9 +45,10 @@ Written by `python docs/make_performance.py`.
 
 {machine}
 
-Times on other machines differ, and ratios too: one [with AVX-512](#with-avx-512) was measured before. On one machine
-they differ between runs: the same binary, copied to another place in memory, takes visibly more or less for a small
-float step, and so do the other runtimes; this is one run, not the best of several. No Arm machine has been measured:
+Times on other machines differ, and ratios too: one [with AVX-512](#with-avx-512) was measured before, and
+[an older one](#on-an-older-machine) since, when int8 rounded with fewer instructions. On one machine they differ
+between runs: the same binary, copied to another place in memory, takes visibly more or less for a small float step, and
+so do the other runtimes; this is one run, not the best of several. No Arm machine has been measured:
 [instructions](#on-arm) are counted.
 
 ![Microseconds of a step from Python, by size and runtime](step.png)
@@ -86,11 +87,14 @@ How many times as long the first takes as the second: from Python the fastest ca
 """
 
 WITH_AVX512 = """\
-The same on another machine, {machine}, of kernels before six changes: AVX-512 now packs float32 in panels of which the
-last is in the first cache still when the next step begins, and takes inputs of 16 bits six blocks at a time; with AVX2,
-int8 takes cheaper instructions, tables and other constants are read; in both, candidates are packed as they are
-computed; the way to the kernels is shorter. Ratios, and nanoseconds in C of the instruction set that is taken there and
-of only reading the weights."""
+The same on another machine, {machine}, of kernels before seven changes: AVX-512 now packs float32 in panels of
+which the last is in the first cache still when the next step begins, and takes inputs of 16 bits six blocks at a
+time; with AVX2, int8 takes cheaper instructions, tables and other constants are read; in both, candidates are
+packed as they are computed; the way to the kernels is shorter; int8 rounds with fewer instructions. Ratios, and
+nanoseconds in C of the instruction set that is taken there and of only reading the weights."""
+
+OLDER = """\
+The same of today's kernel on an older machine, {machine}, where [multiplying](#what-bounds-a-step) takes longest."""
 
 PROCESS = f"""
 ## In a process of its own
@@ -127,7 +131,7 @@ The innermost loops alone, and what {estimated_with} estimates for them, for eac
 def page() -> str:
     """The whole page."""
     steps, arm, field = _read("step"), _read("instructions"), _read("field")
-    other = _read("step_avx512")
+    other, older = _read("step_avx512"), _read("step_older")
     parts = [
         INTRODUCTION.format(checked=steps["checked_steps"], machine=_machine(steps["machine"])),
         FROM_PYTHON,
@@ -146,6 +150,12 @@ def page() -> str:
         *_ratios(other["sizes"]),
         "\n",
         *_alone_and_together(other["sizes"]),
+        "\n## On an older machine\n\n",
+        wrapped(OLDER.format(machine=_processor(older["machine"])).replace("\n", " ")) + "\n\n",
+        *_ratios(older["sizes"]),
+        "\n",
+        *_alone_and_together(older["sizes"]),
+        *_behind(older["sizes"]),
         PROCESS,
         *_processes(steps["processes"]),
         FIELD.format(processor=field["machine"]["processor"], rounds=field["rounds"]),
@@ -155,7 +165,7 @@ def page() -> str:
         ESTIMATES.format(estimated_with=arm["estimated_with"].replace("Debian LLVM version", "llvm-mca")),
         *_estimates(arm["estimates"]),
         "\n## What bounds a step\n\n",
-        *bounds(steps["sizes"], other["sizes"], arm["instructions"]),
+        *bounds(steps["sizes"], other["sizes"], older["sizes"], arm["instructions"]),
     ]
     return "".join(parts)
 
@@ -182,7 +192,8 @@ def _machine(machine: dict[str, Any]) -> str:
 
 
 def _processor(machine: dict[str, Any]) -> str:
-    return f"{machine['cpu']} ({', '.join(machine['instruction_sets'])})"
+    numbers = zip(("family", "model"), machine.get("family_and_model", ()), strict=False)  # missing in older results
+    return f"{machine['cpu']} ({', '.join([*map(' '.join, numbers), *machine['instruction_sets']])})"
 
 
 def _contestants(sizes: dict[str, Any]) -> str:

@@ -22,8 +22,10 @@ from performance_results import (
 )
 
 
-def bounds(sizes: dict[str, Any], other: dict[str, Any], arm: dict[str, Any]) -> Iterator[str]:
-    """The items of a list, from the results by size of two machines, and the instructions on Arm."""
+def bounds(
+    sizes: dict[str, Any], other: dict[str, Any], older: dict[str, Any], arm: dict[str, Any]
+) -> Iterator[str]:
+    """The items of a list, from the results by size of three machines, and the instructions on Arm."""
     small, middle, largest = (sizes[size] for size in ("1 → 16", "8 → 64", "128 → 256"))
     int8 = "static-w8a8"
     calls = [1e3 * from_python(f, s) - in_c(f, s) for f in (small, sizes["6 → 32"], middle) for s in SCHEMES]
@@ -46,10 +48,13 @@ def bounds(sizes: dict[str, Any], other: dict[str, Any], arm: dict[str, Any]) ->
         )
     yield from _bounds_of_int8(sizes)
     yield from _bounds_of_float(sizes)
+    multiplying = [floor(small, scheme, "multiplying") for scheme in SCHEMES]
+    behind = [gates(small, scheme) for scheme in SCHEMES]
     yield item(
-        f"At 1 → 16, int8 takes {in_c(small, int8):.0f} ns and float32 {in_c(small, 'float32'):.0f}:"
-        f" {gates(small, int8):.0f} and {gates(small, 'float32'):.0f} of them behind the products,"
-        f" and multiplying takes float32 no more than {floor(small, 'float32', 'multiplying'):.0f}."
+        f"At 1 → 16, int8 takes {in_c(small, int8):.0f} ns and float32 {in_c(small, 'float32'):.0f}. Multiplying takes"
+        f" at least {multiplying[1]:.0f} and {multiplying[0]:.0f} of them, what follows the products, which is the same"
+        f" in every bit on every machine only in int8, {behind[1]:.0f} and {behind[0]:.0f}: int8 has"
+        f" {multiplying[0] - multiplying[1]:.0f} ns to win and loses {behind[1] - behind[0]:.0f}."
     )
     here, there = (
         [in_c(found, "float32", "portable") / in_c(found, int8, "portable") for found in results.values()]
@@ -61,6 +66,7 @@ def bounds(sizes: dict[str, Any], other: dict[str, Any], arm: dict[str, Any]) ->
         f" {max(there):.2f} times."
     )
     yield from _bounds_of_avx512(other)
+    yield _bound_of_older(older["64 → 128"], sizes["64 → 128"])
     a53, a7 = arm["cortex-a53"][int8]["64,128"], [arm["cortex-a7"][scheme]["1,16"]["step"] for scheme in SCHEMES]
     yield item(
         "On Arm, int8 streams that step together save few instructions or none (cortex-a53, 64 → 128:"
@@ -151,6 +157,21 @@ def _bounds_of_avx512(sizes: dict[str, Any]) -> Iterator[str]:
                     f"{scheme} at {size} is faster there with avx2 ({in_c(found, scheme, 'avx2'):.0f} ns) than with"
                     f" {own_kernel(found, scheme)} ({in_c(found, scheme):.0f} ns), which a model takes by itself."
                 )
+
+
+def _bound_of_older(found: Any, first: Any) -> str:
+    multiplying = {scheme: floor(found, scheme, "multiplying") for scheme in SCHEMES}
+    longer = [value / floor(first, scheme, "multiplying") for scheme, value in multiplying.items()]
+    parts = [f"{needed(found, scheme):.0f} of {in_c(found, scheme):.0f} ns" for scheme in SCHEMES]
+    float32, int8 = SCHEMES
+    return item(
+        f"On the older machine, multiplying alone takes {multiplying[float32]:.0f} ns in float32 at 64 → 128 and"
+        f" {multiplying[int8]:.0f} in int8, {longer[0]:.1f} and {longer[1]:.1f} times as long as on the first, and"
+        f" reading the weights {floor(found, float32):.0f} and {floor(found, int8):.0f}. Multiplying and what follows"
+        f" the products are {parts[0]} and {parts[1]} of a step; with nothing else in int8, float32 would take"
+        f" {in_c(found, float32) / needed(found, int8):.2f} times as long, and it takes"
+        f" {in_c(found, float32) / in_c(found, int8):.2f} times."
+    )
 
 
 def item(text: str) -> str:
