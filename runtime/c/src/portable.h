@@ -14,8 +14,8 @@ void egru_portable_gru_gates(const egru_gru *g, const int32_t *ih, const int32_t
 void egru_portable_gru_candidate(const egru_gru *g, const int32_t *ih, const int32_t *hn, const int32_t *z, int32_t *h,
                                  void *q);
 #ifdef EGRU_X86
-/* Arguments of unbounded candidates from `first` on, saturated, where W_in x has been; t: T of their r in the low 16 bits,
- * for reset after the product. */
+/* Arguments of unbounded candidates from `first` on, saturated, where W_in x has been; t: T of their r in the low 16
+ * bits, for reset after the product. */
 void egru_unbounded_arguments(const egru_gru *g, int32_t *argument, const int32_t *hn, const int32_t *t, uint32_t first,
                               uint32_t count);
 #endif

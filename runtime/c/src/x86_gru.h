@@ -7,11 +7,12 @@
  * v_add, v_sub; v_floor0(v), max(v, 0); v_half(v), v / 2 rounded down; v_rounding(t) and, with one, v_scale(a, pm),
  * R(a m; t), v_scale_all(a, M), where all lanes of M are the same, and v_scale_two(a, pm, b, pn), R'(a m + b n; t), of
  * multipliers in memory and of accumulators that v_raise made 2^(EGRU_HIGH - t) times as large where t is less: so the
- * low words of products decide nothing; v_scale_any(a, pm, b, pn, t), the last of these of any accumulators
- * and any t; v_beyond(a, pm, b, pn, limit), bits of the lanes where |a m| + |b n| reaches the limit, about; v_gate(T, v), R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a +
- * (2^15 - T) b; 16); v_store8 and v_store16, saturated to ±127 and ±32767; words, twice as many numbers of 16 bits:
- * w_pack(a, b), saturated to ±32767; w_first(w) and w_second(w), a and b in the low halves of lanes; w_first24(w) and
- * w_second24(w), a << 9 and b << 9; w_tanh(t, count), T of words in their place, 32 for every 16 of count.
+ * low words of products decide nothing; v_scale_any(a, pm, b, pn, t), the last of these of any accumulators and any t;
+ * v_beyond(a, pm, b, pn, limit), bits of the lanes where |a m| + |b n| reaches the limit, about; v_gate(T, v),
+ * R((2^15 + T) v; 16) for |v| < 2^26; v_blend(T, a, b), R'((2^15 + T) a + (2^15 - T) b; 16); v_store8 and v_store16,
+ * saturated to ±127 and ±32767; words, twice as many numbers of 16 bits: w_pack(a, b), saturated to ±32767; w_first(w) and
+ * w_second(w), a and b in the low halves of lanes; w_first24(w) and w_second24(w), a << 9 and b << 9; w_tanh(t, count), T
+ * of words in their place, 32 for every 16 of count.
  */
 
 TARGET EGRU_INLINE void store_operand(void *q, uint32_t i, uint32_t bits, v32 value) {
@@ -94,9 +95,10 @@ TARGET static EGRU_NOINLINE void mix(const egru_gru *gru, int32_t *argument, con
     }
 }
 
-/* Arguments of unbounded candidates, saturated, where W_in x has been; rz: T of r, or NULL where hn has it in it. Nothing
- * bounds them: a vector in which one reaches 2^29 is left to portable code. */
-TARGET static EGRU_NOINLINE void unbounded(const egru_gru *gru, int32_t *argument, const int32_t *hn, const int32_t *rz) {
+/* Arguments of unbounded candidates, saturated, where W_in x has been; rz: T of r, or NULL for reset before the product.
+ * Nothing bounds them: a vector in which one reaches 2^29 is left to portable code. */
+TARGET static EGRU_NOINLINE void unbounded(const egru_gru *gru, int32_t *argument, const int32_t *hn,
+                                           const int32_t *rz) {
     const uint32_t size = gru->size, shift = gru->n_shift;
     const int32_t *m_ih = gru->m_ih + 2 * size, *m_hh = gru->m_hh + 2 * size;
     const float limit = 536870912.0f * (float)((int64_t)1 << shift);

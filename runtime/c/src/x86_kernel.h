@@ -57,7 +57,7 @@ static EGRU_RARE void pack(uint32_t kind, void *packed, void *bias, const unsign
                                 .runs = runs,                                                                          \
                                 .packed_size = packed_size,                                                            \
                                 .pack = pack,                                                                          \
-                                .standardise = elements##standardise,                                                     \
+                                .standardise = elements##standardise,                                                  \
                                 .product_q8 = multiply_q8,                                                             \
                                 .operand = elements##operand,                                                          \
                                 .gru_after = elements##gru_after,                                                      \
