@@ -6,8 +6,8 @@ count. Each is first compared with the float reference over 128 closed-loop step
 MNN and ncnn take part where they can be imported, the C kernel after `make -C runtime/c bench`.
 
 Printed: microseconds of a step from Python, of each contestant and size (of ``streams(64)``: of one stream's step);
-nanoseconds of a step in C, of only what follows its products, of only reading the weights, and of only multiplying as
-often; ratios; what a process costs that does nothing else.
+nanoseconds of a step in C, of only its products, of only what follows them, of only reading the weights, and of only
+multiplying as often; ratios; what a process costs that does nothing else.
 
     python benchmarks/step.py -o step.json --plot step.png          about two minutes
     python benchmarks/step.py --sizes 6,32 --chunks 50 --only EdgeGRU --only MNN
@@ -228,7 +228,8 @@ def print_steps(report: dict[str, Any]) -> None:
             for kernel, times in measured["kernels"].items():
                 native[size][f"{scheme}, {kernel}"] = {"ns": times["step_ns"]}
                 native[size][f"{scheme}, {kernel}, one of 64 streams"] = {"ns": times["many_ns"]}
-                native[size][f"{scheme}, {kernel}, what follows the products"] = {"ns": times["gates_ns"]}
+                native[size][f"{scheme}, {kernel}, products"] = {"ns": times["products_ns"]}
+                native[size][f"{scheme}, {kernel}, what follows them"] = {"ns": times["gates_ns"]}
         for name in (*FLOORS, *MULTIPLYING):
             if name in found["steps"]:
                 native[size][name] = {"ns": 1e3 * found["steps"][name]["best_us"]}

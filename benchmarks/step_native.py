@@ -104,7 +104,7 @@ def compile_floor(folder: Path) -> ctypes.CDLL | None:
 
 
 def measure_bench(case: Case, scheme: str) -> dict[str, Any]:
-    """Nanoseconds of a step in C by instruction set, alone and of 64, and of its gates: what ``bench`` prints."""
+    """Nanoseconds of a step in C by instruction set, alone and of 64, and of its parts: what ``bench`` prints."""
     steps = max(STEPS, PRODUCTS // case.weight_count)
     command = [str(BENCH), str(case.plan_path(scheme)), str(steps)]
     finished = subprocess.run(command, check=True, capture_output=True, text=True)

@@ -27,6 +27,7 @@ from performance_results import (
     gates,
     in_c,
     own_kernel,
+    products,
 )
 
 DOCS = Path(__file__).parent
@@ -140,7 +141,7 @@ def page() -> str:
         IN_C,
         *_in_c(steps["sizes"], "step_ns"),
         *_floors(steps["sizes"]),
-        *_behind(steps["sizes"]),
+        *_parts(steps["sizes"]),
         TOGETHER,
         *_in_c(steps["sizes"], "many_ns"),
         RATIOS,
@@ -155,7 +156,7 @@ def page() -> str:
         *_ratios(older["sizes"]),
         "\n",
         *_alone_and_together(older["sizes"]),
-        *_behind(older["sizes"]),
+        *_parts(older["sizes"]),
         PROCESS,
         *_processes(steps["processes"]),
         FIELD.format(processor=field["machine"]["processor"], rounds=field["rounds"]),
@@ -227,8 +228,10 @@ def _alone_and_together(sizes: dict[str, Any]) -> Iterator[str]:
     yield from _floors(sizes)
 
 
-def _behind(sizes: dict[str, Any]) -> Iterator[str]:
+def _parts(sizes: dict[str, Any]) -> Iterator[str]:
     for scheme in SCHEMES:
+        if "products_ns" in next(iter(next(iter(sizes.values()))["native"][scheme]["kernels"].values())):
+            yield _row(f"{scheme}, products", [_significant(products(found, scheme)) for found in sizes.values()])
         yield _row(f"{scheme}, what follows the products", [_significant(gates(f, scheme)) for f in sizes.values()])
 
 

@@ -19,6 +19,7 @@ from performance_results import (
     in_c,
     needed,
     own_kernel,
+    products,
 )
 
 
@@ -162,15 +163,18 @@ def _bounds_of_avx512(sizes: dict[str, Any]) -> Iterator[str]:
 def _bound_of_older(found: Any, first: Any) -> str:
     multiplying = {scheme: floor(found, scheme, "multiplying") for scheme in SCHEMES}
     longer = [value / floor(first, scheme, "multiplying") for scheme, value in multiplying.items()]
-    parts = [f"{needed(found, scheme):.0f} of {in_c(found, scheme):.0f} ns" for scheme in SCHEMES]
+    parts = [
+        f"{products(found, scheme):.0f} + {gates(found, scheme):.0f} of the {in_c(found, scheme):.0f} ns"
+        for scheme in SCHEMES
+    ]
     float32, int8 = SCHEMES
     return item(
         f"On the older machine, multiplying alone takes {multiplying[float32]:.0f} ns in float32 at 64 → 128 and"
         f" {multiplying[int8]:.0f} in int8, {longer[0]:.1f} and {longer[1]:.1f} times as long as on the first, and"
-        f" reading the weights {floor(found, float32):.0f} and {floor(found, int8):.0f}. Multiplying and what follows"
-        f" the products are {parts[0]} and {parts[1]} of a step; with nothing else in int8, float32 would take"
-        f" {in_c(found, float32) / needed(found, int8):.2f} times as long, and it takes"
-        f" {in_c(found, float32) / in_c(found, int8):.2f} times."
+        f" reading the weights {floor(found, float32):.0f} and {floor(found, int8):.0f}. The products, which do both,"
+        f" and what follows them are {parts[0]} of a step in float32 and {parts[1]} in int8. Were int8 to multiply and"
+        f" do what follows and nothing else, float32 would take {in_c(found, float32) / needed(found, int8):.2f} times"
+        f" as long, and it takes {in_c(found, float32) / in_c(found, int8):.2f} times."
     )
 
 

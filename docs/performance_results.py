@@ -14,6 +14,11 @@ def gates(found: Any, scheme: str) -> float:
     return in_c(found, scheme, quantity="gates_ns")
 
 
+def products(found: Any, scheme: str) -> float:
+    """Nanoseconds of the products alone; older results do not have it."""
+    return in_c(found, scheme, quantity="products_ns")
+
+
 def needed(found: Any, scheme: str) -> float:
     """Nanoseconds of multiplying and of what follows the products."""
     return floor(found, scheme, "multiplying") + gates(found, scheme)

@@ -1,7 +1,7 @@
 /* bench PLAN STEPS: nanoseconds of a step for every instruction set that runs here, and of only reading the weights.
  *
- * Prints one line of JSON: for each kernel step_ns, many_ns for a step of one of 64 streams, and gates_ns, what the GRUs
- * do behind their products; floor_ns, reading as many bytes as the weights of the plan have, once. The best of many short
+ * Prints one line of JSON: for each kernel step_ns, many_ns for a step of one of 64 streams, products_ns, the products of
+ * a step alone, and gates_ns, what the GRUs do behind theirs; floor_ns, reading as many bytes as the weights of the plan have, once. The best of many short
  * chunks, all contestants in turn; y is read at every step. STEPS: of each contestant, in all.
  */
 #define _POSIX_C_SOURCE 200112L
@@ -83,7 +83,7 @@ static void read_weights(const unsigned char *weights, size_t bytes) {
 typedef struct {
     egru_model *model;
     void *states[STREAMS], *scratch;
-    double step, many, gates;
+    double step, many, products, gates;
 } contestant;
 
 static void *get(size_t bytes) {
@@ -157,15 +157,48 @@ static void run_gates(const egru_model *model, unsigned char *state, unsigned ch
     }
 }
 
-static double time_gates(const contestant *c, size_t chunk) {
+/* The products of a step of whatever stands in the scratch memory, from the end from which that step would read. */
+static void run_products(const egru_model *model, unsigned char *scratch, size_t turn) {
+    const egru_kernel *kernel = model->kernel;
+    const void *v = scratch + model->buffer[EGRU_Z];
+    void *acc = scratch + model->buffer[EGRU_HH];
+    size_t count = 1;
+#ifdef EGRU_X86
+    if (kernel->turns && turn % 2)
+        count += EGRU_BACKWARDS;
+#endif
+    for (uint32_t i = 0; i < model->operation_count; i++) {
+        const egru_operation *op = &model->operations[i];
+        const egru_matrix *inputs[] = {&op->gru.ih, &op->gru.hh};
+        const egru_matrix *all[] = {&op->matrix, inputs[count > 1], inputs[count == 1], &op->gru.hn};
+        for (int j = 0; j < 4; j++) {
+            if (!all[j]->rows)
+                continue;
+            if (all[j]->kind == EGRU_VECTOR_FLOAT)
+                kernel->product_float(all[j], (const float *const *)&v, (float *const *)&acc, count);
+            else if (all[j]->kind == EGRU_VECTOR_Q16)
+                kernel->product_q16(all[j], (const int16_t *const *)&v, (int32_t *const *)&acc, count);
+            else
+                kernel->product_q8(all[j], (const int8_t *const *)&v, (int32_t *const *)&acc, count);
+        }
+    }
+    (void)turn;
+}
+
+enum { PRODUCTS, GATES };
+
+static double time_part(const contestant *c, int part, size_t chunk) {
     unsigned char *state = egru_aligned(c->states[0]), *scratch = egru_aligned(c->scratch);
     double begin = 0;
     memset(scratch, 0, c->model->scratch_bytes); /* numbers that never slow a float down */
     for (size_t i = 0; i < chunk + WARMING; i++) {
         if (i == WARMING)
             begin = now();
-        run_gates(c->model, state, scratch);
-        seen = (float)state[0];
+        if (part == PRODUCTS)
+            run_products(c->model, scratch, i);
+        else
+            run_gates(c->model, state, scratch);
+        seen = (float)state[0] + (float)scratch[c->model->buffer[EGRU_HH]];
     }
     return (now() - begin) / (double)chunk;
 }
@@ -214,7 +247,7 @@ int main(int argc, char **argv) {
             c->states[s] = get(egru_state_size(c->model));
             egru_reset(c->model, c->states[s]);
         }
-        c->step = c->many = c->gates = 1e18;
+        c->step = c->many = c->products = c->gates = 1e18;
         count++;
     }
     xs = get(STREAMS * egru_input_size(all[0].model) * 4);
@@ -223,7 +256,7 @@ int main(int argc, char **argv) {
         xs[i] = (float)(i % 17) / 8.0f - 1.0f;
     floor_bytes = (weight_bytes(all[0].model) + 255) / 256 * 256;
     weights = get(floor_bytes);
-    for (int part = 0; part < PARTS; part++) { /* gates apart from steps, which would be slower next to them */
+    for (int part = 0; part < PARTS; part++) { /* parts of steps apart from steps, which would be slower next to them */
         for (long done = 0; done < steps / PARTS; done += (long)chunk) {
             floor_ns = least(floor_ns, time_floor(weights, floor_bytes, chunk));
             for (size_t k = 0; k < count; k++) {
@@ -232,13 +265,15 @@ int main(int argc, char **argv) {
             }
         }
         for (long done = 0; done < steps / PARTS; done += (long)chunk)
-            for (size_t k = 0; k < count; k++)
-                all[k].gates = least(all[k].gates, time_gates(&all[k], chunk));
+            for (size_t k = 0; k < count; k++) {
+                all[k].products = least(all[k].products, time_part(&all[k], PRODUCTS, chunk));
+                all[k].gates = least(all[k].gates, time_part(&all[k], GATES, chunk));
+            }
     }
     printf("{\"kernels\": {");
     for (size_t k = 0; k < count; k++)
-        printf("%s\"%s\": {\"step_ns\": %.1f, \"many_ns\": %.1f, \"gates_ns\": %.1f}", k ? ", " : "",
-               egru_model_kernel(all[k].model), all[k].step, all[k].many, all[k].gates);
+        printf("%s\"%s\": {\"step_ns\": %.1f, \"many_ns\": %.1f, \"products_ns\": %.1f, \"gates_ns\": %.1f}",
+               k ? ", " : "", egru_model_kernel(all[k].model), all[k].step, all[k].many, all[k].products, all[k].gates);
     printf("}, \"floor_ns\": %.1f, \"weight_bytes\": %zu}\n", floor_ns, floor_bytes);
     return 0;
 }
