@@ -55,7 +55,7 @@ def bounds(
         f"At 1 → 16, int8 takes {in_c(small, int8):.0f} ns and float32 {in_c(small, 'float32'):.0f}. Multiplying takes"
         f" at least {multiplying[1]:.0f} and {multiplying[0]:.0f} of them, what follows the products, which is the same"
         f" in every bit on every machine only in int8, {behind[1]:.0f} and {behind[0]:.0f}: int8 has"
-        f" {multiplying[0] - multiplying[1]:.0f} ns to win and loses {behind[1] - behind[0]:.0f}."
+        f" {multiplying[0] - multiplying[1]:.0f} ns to win by multiplying and loses {behind[1] - behind[0]:.0f} there."
     )
     here, there = (
         [in_c(found, "float32", "portable") / in_c(found, int8, "portable") for found in results.values()]

@@ -81,8 +81,8 @@ typedef struct {
     uint32_t gates;     /* EGRU_SIGMOID or a hard one */
     uint32_t candidate; /* from EGRU_TANH on the state is bounded */
     uint32_t bits;      /* 8 or 16, of the operands of h and r * h */
-    uint32_t narrow;    /* static: arguments, but for those of unbounded candidates, are below 2^27 before they are
-                         * saturated, and so is hn; their accumulators, 2^(EGRU_HIGH - t) times as large, fit 32 bits;
+    uint32_t narrow;    /* static: arguments are below 2^27 before they are saturated, hn is within its limit, and
+                         * accumulators, 2^(EGRU_HIGH - t) times as large, fit 32 bits, all but for unbounded candidates;
                          * shifts of operands are at least EGRU_HIGH */
     egru_matrix ih;
     egru_matrix hh; /* of r and z alone where `before` */
