@@ -6,8 +6,8 @@ count. Each is first compared with the float reference over 128 closed-loop step
 MNN and ncnn take part where they can be imported, the C kernel after `make -C runtime/c bench`.
 
 Printed: microseconds of a step from Python, of each contestant and size (of ``streams(64)``: of one stream's step);
-nanoseconds of a step in C, of only its products, of only what follows them, of only reading the weights, and of only
-multiplying as often; ratios; what a process costs that does nothing else.
+nanoseconds of a step in C, of only its products, of only what follows them, of only reading the weights, of only
+multiplying as often, and of both; ratios; what a process costs that does nothing else.
 
     python benchmarks/step.py -o step.json --plot step.png          about two minutes
     python benchmarks/step.py --sizes 6,32 --chunks 50 --only EdgeGRU --only MNN
@@ -49,7 +49,11 @@ SIZES = ("1,16", "6,32", "8,64", "64,128", "128,256")
 PROCESS_SIZE = (6, 32)
 CHUNK_SECONDS = 1e-3  # shorter than a turn of the scheduler, so that some chunks are undisturbed
 FLOORS = {"reading float32 weights": 4, "reading int8 weights": 1}  # bytes of a weight
-MULTIPLYING = {f"multiplying {numbers} weights": numbers for numbers in ("float32", "int8")}
+MULTIPLYING = {
+    f"{what} {numbers} weights": (numbers, what != "multiplying")
+    for what in ("multiplying", "reading and multiplying")
+    for numbers in ("float32", "int8")
+}
 PACKAGES = ("ai-edge-litert", "edgegru-runtime", "MNN", "ncnn", "numpy", "onnxruntime", "torch")
 BENCH_SCHEMES = ("float32", "static-w8a8")
 INSTRUCTION_SETS = ("sse2", "avx2", "fma", "avx512", "avx_vnni", "amx", "neon", "asimd", "sve", "i8mm", "bf16")
@@ -100,10 +104,10 @@ def contestants_of(case: Case, only: Sequence[str], floor: ctypes.CDLL | None) -
     for name, size in FLOORS.items():
         if floor is not None and is_selected(name, only):
             found[name] = Floor(case, size, floor)
-    for name, numbers in MULTIPLYING.items():
+    for name, (numbers, read) in MULTIPLYING.items():
         if floor is not None and is_selected(name, only):
             try:
-                found[name] = Multiplying(case, numbers, floor)
+                found[name] = Multiplying(case, numbers, floor, read=read)
             except EngineError as error:
                 print_once(f"{name}: not available ({error})")
     return found

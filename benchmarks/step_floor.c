@@ -1,5 +1,5 @@
-/* Floors of a step: reading weights from the caches and nothing else; multiplying and adding and nothing else. Compiled
- * and called by step_native.py. */
+/* Floors of a step: reading weights from the caches and nothing else; multiplying and adding and nothing else; both and
+ * nothing else. Compiled and called by step_native.py. */
 #include <stddef.h>
 #include <stdint.h>
 #if defined __AVX2__
@@ -39,9 +39,10 @@ uint64_t read_weights(const void *weights, size_t bytes, long passes) {
     return result;
 }
 
-/* Multiply and add numbers that are all 1 and never leave the registers, `products` of them, rounded up to whole rounds,
- * `passes` times: the sum, which is the number of products that were made; -1 where there is no code for the processor.
- * int8 by the instructions of the kernels. */
+/* Multiply and add `products` numbers that are all 1, rounded up to whole rounds, `passes` times: the sum, which is the
+ * number of products that were made; -1 where there is no code for the processor. int8 by the instructions of the
+ * kernels. multiply_int8 and multiply_float32 have them in registers and take no weights; read_and_multiply_int8 and
+ * read_and_multiply_float32 read one of each product from `weights` (a multiple of 512 bytes, aligned to 64). */
 #if defined __AVX512VNNI__ || (defined __AVX2__ && defined __FMA__)
 #if defined __AVX512VNNI__
 typedef __m512i integers;
@@ -61,20 +62,25 @@ typedef __m256 floats;
 #endif
 #define CHAINS 8 /* sums that do not wait for each other */
 #define UNKNOWN(v) __asm__("" : "+v"(v)) /* for all the compiler knows it is another number now */
-#define MULTIPLY(name, vector, number, all, multiply)                                                                  \
-    int64_t name(size_t products, long passes) {                                                                       \
+#define KEEP(w, at) UNKNOWN(w)
+#define READ(w, at) w = *(at)
+#define MULTIPLY(name, fetch, vector, number, all, multiply)                                                           \
+    int64_t name(const void *weights, size_t products, long passes) {                                                  \
         const size_t round = CHAINS * sizeof(vector) / sizeof(number);                                                 \
         vector acc[CHAINS], v = all(1), w = all(1), sign = all(0);                                                     \
         int64_t sum = 0;                                                                                               \
         UNKNOWN(v);                                                                                                    \
         UNKNOWN(sign);                                                                                                 \
         _Pragma("GCC unroll 8") for (int k = 0; k < CHAINS; k++) acc[k] = all(0);                                      \
-        for (long pass = 0; pass < passes; pass++)                                                                     \
-            for (size_t done = 0; done < products; done += round)                                                      \
+        for (long pass = 0; pass < passes; pass++) {                                                                   \
+            const vector *at = weights;                                                                                \
+            __asm__ volatile("" : : : "memory"); /* for all the compiler knows the weights have changed */             \
+            for (size_t done = 0; done < products; done += round, at += CHAINS)                                        \
                 _Pragma("GCC unroll 8") for (int k = 0; k < CHAINS; k++) {                                             \
-                    UNKNOWN(w);                                                                                        \
+                    fetch(w, at + k);                                                                                  \
                     acc[k] = multiply(acc[k], v, w);                                                                   \
                 }                                                                                                      \
+        }                                                                                                              \
         _Pragma("GCC unroll 8") for (int k = 0; k < CHAINS; k++) {                                                     \
             union {                                                                                                    \
                 vector all_of_them;                                                                                    \
@@ -86,15 +92,14 @@ typedef __m256 floats;
         }                                                                                                              \
         return sum;                                                                                                    \
     }
-MULTIPLY(multiply_int8, integers, int8_t, ALL_BYTES, MULTIPLY_BYTES)
-MULTIPLY(multiply_float32, floats, float, ALL_FLOATS, MULTIPLY_FLOATS)
 #else
-int64_t multiply_int8(size_t products, long passes) {
-    (void)products, (void)passes;
-    return -1;
-}
-int64_t multiply_float32(size_t products, long passes) {
-    (void)products, (void)passes;
-    return -1;
-}
+#define MULTIPLY(name, fetch, vector, number, all, multiply)                                                           \
+    int64_t name(const void *weights, size_t products, long passes) {                                                  \
+        (void)weights, (void)products, (void)passes;                                                                   \
+        return -1;                                                                                                     \
+    }
 #endif
+MULTIPLY(multiply_int8, KEEP, integers, int8_t, ALL_BYTES, MULTIPLY_BYTES)
+MULTIPLY(multiply_float32, KEEP, floats, float, ALL_FLOATS, MULTIPLY_FLOATS)
+MULTIPLY(read_and_multiply_int8, READ, integers, int8_t, ALL_BYTES, MULTIPLY_BYTES)
+MULTIPLY(read_and_multiply_float32, READ, floats, float, ALL_FLOATS, MULTIPLY_FLOATS)

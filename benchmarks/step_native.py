@@ -22,7 +22,7 @@ BENCH = HERE.parent / "runtime" / "c" / "build" / "bench"
 STEPS = 5_000  # of each instruction set, at least
 PRODUCTS = 200_000_000  # in them: more of short steps, some of which nothing disturbs
 ALIGNMENT = 512  # bytes: what the floor reads without a jump
-MOST_IN_A_ROUND = 512  # products of multiply_int8
+MOST_IN_A_ROUND = 512  # products of int8
 _COMPILER = os.environ.get("CC", "cc")
 _FLAGS = ("-O3", "-march=native", "-shared", "-fPIC")
 
@@ -65,18 +65,22 @@ class Floor:
 
 
 class Multiplying:
-    """As many multiply–adds as the matrices have, of numbers in registers, once a "step".
+    """As many multiply–adds as the matrices have, once a "step", of numbers that are in registers or read like weights.
 
     ``samples`` and ``run`` are those of a ``Peer``. Raises EngineError where there is no code for this processor.
     """
 
     tolerance, streams = FLOAT_TOLERANCE, 1
 
-    def __init__(self, case: Case, numbers: str, library: ctypes.CDLL) -> None:
+    def __init__(self, case: Case, numbers: str, library: ctypes.CDLL, *, read: bool) -> None:
         self.products = case.weight_count
-        self.multiply = getattr(library, f"multiply_{numbers}")
-        self.multiply.argtypes, self.multiply.restype = (ctypes.c_size_t, ctypes.c_long), ctypes.c_int64
-        if self.multiply(1, 1) < 0:
+        ones = np.ones(self.products + MOST_IN_A_ROUND + ALIGNMENT, numbers)
+        offset = -ones.ctypes.data % ALIGNMENT // ones.itemsize
+        self.weights = ones[offset : offset + self.products + MOST_IN_A_ROUND]
+        self.multiply = getattr(library, f"{'read_and_' if read else ''}multiply_{numbers}")
+        self.multiply.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long)
+        self.multiply.restype = ctypes.c_int64
+        if self.multiply(self.weights.ctypes.data, 1, 1) < 0:
             raise EngineError("this processor has neither AVX2 nor AVX-512 VNNI")
 
     def samples(self, inputs: NDArray[np.float32]) -> list[Any]:
@@ -84,7 +88,7 @@ class Multiplying:
 
     def run(self, samples: Sequence[Any]) -> int:
         """A pass for each sample."""
-        return int(self.multiply(self.products, len(samples)))
+        return int(self.multiply(self.weights.ctypes.data, self.products, len(samples)))
 
     def largest_error(self, case: Case) -> float:
         """0 where all products were made, else 1."""
