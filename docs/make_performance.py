@@ -92,8 +92,9 @@ WITH_AVX512 = """\
 The same on another machine, {machine}, of kernels before seven changes: AVX-512 now packs float32 in panels of
 which the last is in the first cache still when the next step begins, and takes inputs of 16 bits six blocks at a
 time; with AVX2, int8 takes cheaper instructions, tables and other constants are read; in both, candidates are
-packed as they are computed; the way to the kernels is shorter; int8 rounds with fewer instructions. Ratios, and
-nanoseconds in C of the instruction set that is taken there and of only reading the weights."""
+packed as they are computed; the way to the kernels is shorter; int8 rounds with fewer instructions. The loops that
+multiply int8 there are the same. Ratios, and nanoseconds in C of the instruction set that is taken there and of only
+reading the weights."""
 
 OLDER = """\
 The same of today's kernel on an older machine, {machine}, where [multiplying](#what-bounds-a-step) takes longest; and

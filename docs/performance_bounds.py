@@ -97,14 +97,7 @@ def bounds(
         )
     yield _multiplying_bytes(sizes)
     yield from _bounds_of_float(sizes)
-    multiplying = [floor(small, scheme, "multiplying") for scheme in SCHEMES]
-    behind = [gates(small, scheme) for scheme in SCHEMES]
-    yield item(
-        f"At 1 → 16, int8 takes {in_c(small, INT8):.0f} ns and float32 {in_c(small, FLOAT):.0f}. Multiplying takes"
-        f" at least {multiplying[1]:.0f} and {multiplying[0]:.0f} of them, what follows the products, which is the same"
-        f" in every bit on every machine only in int8, {behind[1]:.0f} and {behind[0]:.0f}: int8 has"
-        f" {multiplying[0] - multiplying[1]:.0f} ns to win by multiplying and loses {behind[1] - behind[0]:.0f} there."
-    )
+    yield _smallest(small, older["1 → 16"])
     here, there = (
         [in_c(found, FLOAT, "portable") / in_c(found, INT8, "portable") for found in results.values()]
         for results in (sizes, other)
@@ -165,6 +158,19 @@ def _bounds_of_float(sizes: dict[str, Any]) -> Iterator[str]:
         f" follows. They could be {step / multiplying:.2f} times as fast as 64 calls, or"
         f" {1.1 * reading / multiplying:.2f} if a step took 1.1 times as long as reading, and are"
         f" {gain(large, FLOAT):.2f} times."
+    )
+
+
+def _smallest(found: Any, older: Any) -> str:
+    multiplying = [floor(found, scheme, "multiplying") for scheme in SCHEMES]
+    behind, in_older = ([gates(results, scheme) for scheme in SCHEMES] for results in (found, older))
+    return item(
+        f"At 1 → 16, int8 takes {in_c(found, INT8):.0f} ns and float32 {in_c(found, FLOAT):.0f}. Multiplying takes at"
+        f" least {multiplying[1]:.0f} and {multiplying[0]:.0f} of them, what follows the products, which is the same in"
+        f" every bit on every machine only in int8, {behind[1]:.0f} and {behind[0]:.0f}: int8 has"
+        f" {multiplying[0] - multiplying[1]:.0f} ns to win by multiplying and loses {behind[1] - behind[0]:.0f} there."
+        f" On the older machine it takes {in_c(older, INT8):.0f} and float32 {in_c(older, FLOAT):.0f}, and what"
+        f" follows {in_older[1]:.0f} and {in_older[0]:.0f} of them."
     )
 
 
