@@ -57,10 +57,22 @@ class Target(NamedTuple):
 
 AARCH64 = Target("aarch64-linux-gnu", ("-static",), "qemu-aarch64")
 ARMV7 = Target("arm-linux-gnueabihf", ("-static", "-march=armv7-a", "-mfpu=neon", "-mfloat-abi=hard"), "qemu-arm")
-PROCESSORS = {  # by QEMU's name: the target and the instruction set
-    "cortex-a53": (AARCH64, "neon"),
-    "cortex-a76": (AARCH64, "dotprod"),
-    "cortex-a7": (ARMV7, "neon"),
+ARMV6 = Target("arm-linux-gnueabihf", ("-static", "-march=armv6+fp", "-mfloat-abi=hard", "-marm"), "qemu-arm")
+
+
+class Processor(NamedTuple):
+    """What code for a processor is made with, its instruction set in the library, and QEMU's name of what runs it."""
+
+    target: Target
+    kernel: str
+    emulated: str
+
+
+PROCESSORS = {
+    "cortex-a53": Processor(AARCH64, "neon", "cortex-a53"),
+    "cortex-a76": Processor(AARCH64, "dotprod", "cortex-a76"),
+    "cortex-a7": Processor(ARMV7, "neon", "cortex-a7"),
+    "arm1176": Processor(ARMV6, "portable", "cortex-a7"),  # Debian's C library, around ours, is for ARMv7
 }
 # Of a file and a function: the multiply–adds of an instruction in its longest loop.
 LOOPS = {
@@ -105,8 +117,8 @@ def multiply_adds(input_size: int, hidden_size: int) -> int:
 
 
 def compile_driver(target: Target, folder: Path) -> Path:
-    """The driver with the library, for that target."""
-    library, driver = folder / target.triple / "libegru.a", folder / target.triple / "instructions"
+    """The driver with the library, for that target, in a folder of their own."""
+    library, driver = folder / "libegru.a", folder / "instructions"
     variables = [f"CC={' '.join(target.compiler)}", f"AR={target.triple}-ar", f"BUILD={library.parent}"]
     run(["make", "-s", "-C", C, library, *variables])
     run([*target.compiler, *LANGUAGE, f"-I{C / 'include'}", C / "bench" / "instructions.c", library, "-o", driver])
@@ -128,12 +140,12 @@ def measure(folder: Path) -> Results:
     counter = folder / "counter.so"
     run(["cc", "-shared", "-fPIC", "-O2", HERE / "instruction_counter.c", "-o", counter])
     plan = folder / "model.plan"
-    drivers = {target: compile_driver(target, folder) for target in (AARCH64, ARMV7)}
+    drivers = {name: compile_driver(processor.target, folder / name) for name, processor in PROCESSORS.items()}
 
-    def instructions(processor: str, steps: int, streams: int) -> int:
-        target, kernel = PROCESSORS[processor]
-        emulator = [target.emulator, "-cpu", processor, "-plugin", counter, "-d", "plugin"]
-        return int(run([*emulator, drivers[target], plan, kernel, str(steps), str(streams)]).stderr)
+    def instructions(name: str, steps: int, streams: int) -> int:
+        target, kernel, emulated = PROCESSORS[name]
+        emulator = [target.emulator, "-cpu", emulated, "-plugin", counter, "-d", "plugin"]
+        return int(run([*emulator, drivers[name], plan, kernel, str(steps), str(streams)]).stderr)
 
     def of_a_step(processor: str, streams: int) -> float:
         few, many = (instructions(processor, steps, streams) for steps in STEPS)
@@ -158,7 +170,7 @@ def print_results(results: Results) -> None:
         print(f"\n{title:34}" + "".join(f"{size:>10}" for size in results["cortex-a53"]["float32"]))
         for processor, schemes in results.items():
             for scheme, sizes in schemes.items():
-                name = f"{processor} {PROCESSORS[processor][1]}, {scheme}"
+                name = f"{processor} {PROCESSORS[processor].kernel}, {scheme}"
                 print(f"{name:34}" + "".join(f"{values[quantity]:>10{form}}" for values in sizes.values()))
 
 

@@ -48,10 +48,10 @@ Written by `python docs/make_performance.py`.
 {machine}
 
 Times on other machines differ, and ratios too: one [with AVX-512](#with-avx-512) was measured before, and
-[an older one](#on-an-older-machine) since, when int8 rounded with fewer instructions. On one machine they differ
-between runs: the same binary, copied to another place in memory, takes visibly more or less for a small float step, and
-so do the other runtimes; this is one run, not the best of several. No Arm machine has been measured:
-[instructions](#on-arm) are counted.
+[an older one](#on-an-older-machine) since, when int8 rounded with fewer instructions and the portable kernel took four
+rows at a time. On one machine they differ between runs: the same binary, copied to another place in memory, takes
+visibly more or less for a small float step, and so do the other runtimes; this is one run, not the best of several. No
+Arm machine has been measured: [instructions](#on-arm) are counted.
 
 ![Microseconds of a step from Python, by size and runtime](step.png)
 """
@@ -122,7 +122,9 @@ ON_ARM = """
 ## On Arm
 
 Instructions of a step for each multiply–add of its matrices, counted by QEMU
-({made_with}):
+({made_with}).
+arm1176 is the Raspberry Pi Zero's processor, which takes the portable kernel; the others have NEON, cortex-a76 dot
+products too.
 
 """
 

@@ -1,8 +1,9 @@
 /* bench PLAN STEPS: nanoseconds of a step for every instruction set that runs here, and of only reading the weights.
  *
  * Prints one line of JSON: for each kernel step_ns, many_ns for a step of one of 64 streams, products_ns, the products of
- * a step alone, and gates_ns, what the GRUs do behind theirs; floor_ns, reading as many bytes as the weights of the plan have, once. The best of many short
- * chunks, all contestants in turn; y is read at every step. STEPS: of each contestant, in all.
+ * a step alone, and gates_ns, what the GRUs do behind theirs; floor_ns, reading as many bytes as the weights of the plan
+ * have, once. The best of many short chunks, all contestants in turn; y is read at every step. STEPS: of each
+ * contestant, in all.
  */
 #define _POSIX_C_SOURCE 200112L
 #include <stdio.h>

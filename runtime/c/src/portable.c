@@ -1,4 +1,4 @@
-/* The kernel of processors that have no other: plain C, weights as they are in the plan. */
+/* The kernel of processors that have no other: plain C. */
 #include <string.h>
 
 #include "arithmetic.h"
@@ -11,56 +11,7 @@ static int runs(void) {
     return 1;
 }
 
-static size_t packed_size(uint32_t kind, uint32_t rows, uint32_t columns) {
-    size_t bytes = (size_t)rows * columns * (kind == EGRU_VECTOR_FLOAT ? 4 : 1);
-    return (bytes + EGRU_ALIGN - 1) & ~(size_t)(EGRU_ALIGN - 1);
-}
-
-static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *weights, uint32_t rows,
-                 uint32_t columns) {
-    (void)bias;
-    memcpy(packed, weights, (size_t)rows * columns * (kind == EGRU_VECTOR_FLOAT ? 4 : 1));
-}
-
-static void product_q8(const egru_matrix *matrix, const int8_t *const *q, int32_t *const *acc, size_t count) {
-    const int8_t *w = matrix->weights;
-    const int32_t *bias = matrix->bias;
-    for (uint32_t i = 0; i < matrix->rows; i++, w += matrix->columns)
-        for (size_t s = 0; s < count; s++) {
-            int32_t sum = bias[i];
-            for (uint32_t j = 0; j < matrix->columns; j++)
-                sum += w[j] * q[s][j];
-            acc[s][i] = sum;
-        }
-}
-
-#if EGRU_Q16
-static void product_q16(const egru_matrix *matrix, const int16_t *const *q, int32_t *const *acc, size_t count) {
-    const int8_t *w = matrix->weights;
-    const int32_t *bias = matrix->bias;
-    for (uint32_t i = 0; i < matrix->rows; i++, w += matrix->columns)
-        for (size_t s = 0; s < count; s++) {
-            int32_t sum = bias[i];
-            for (uint32_t j = 0; j < matrix->columns; j++)
-                sum += w[j] * q[s][j];
-            acc[s][i] = sum;
-        }
-}
-#endif
-
 #if EGRU_FLOAT
-/* Eight rows at a time, so that sums do not wait for each other. */
-static void product_float(const egru_matrix *matrix, const float *const *v, float *const *acc, size_t count) {
-    const float *w = matrix->weights, *bias = matrix->bias;
-    for (uint32_t i = 0; i < matrix->rows; i++, w += matrix->columns)
-        for (size_t s = 0; s < count; s++) {
-            float sum = bias[i];
-            for (uint32_t j = 0; j < matrix->columns; j++)
-                sum += w[j] * v[s][j];
-            acc[s][i] = sum;
-        }
-}
-
 float egru_portable_quantize_float(const float *v, int8_t *q, uint32_t size) {
     float largest = 0, step;
     if (!egru_finite(v, size)) { /* 0 * infinity: not a number, and the step is not taken */
@@ -81,10 +32,70 @@ float egru_portable_quantize_float(const float *v, int8_t *q, uint32_t size) {
 }
 #endif
 
-/* Small devices have to hold what follows, and few x86 processors are left that use it; the products take the time. */
-#if (!EGRU_SIMD || defined(EGRU_X86)) && defined(__GNUC__) && !defined(__clang__)
-#pragma GCC optimize("Os")
+#if defined(__GNUC__) && !defined(__clang__)
+#ifdef EGRU_X86
+#pragma GCC optimize("Os") /* few processors are left that use what follows */
+#elif !EGRU_SIMD
+#pragma GCC optimize("no-tree-slp-vectorize") /* four sums in a vector are more bytes */
 #endif
+#endif
+
+#define ROWS 4u /* stand together, number by number: an operand is read once for them, and no sum waits for another */
+#if EGRU_SIMD
+#define STREAMS(count) (count)
+#else
+#define STREAMS(count) ((void)(count), 1)
+#endif
+/* Sums of rows of zeros, behind the last one, are written too. */
+#define PRODUCT(name, element, number, weight)                                                                         \
+    static void name(const egru_matrix *matrix, const element *const *q, number *const *acc, size_t count) {           \
+        const weight *w = matrix->weights, *next = w;                                                                  \
+        const number *bias = matrix->bias;                                                                             \
+        for (size_t i = 0; i < matrix->rows; i += ROWS, bias += ROWS, w = next)                                        \
+            for (size_t s = 0; s < STREAMS(count); s++) {                                                              \
+                number a = bias[0], b = bias[1], c = bias[2], d = bias[3], *to = acc[s] + i;                           \
+                const element *v = q[s];                                                                               \
+                next = w;                                                                                              \
+                for (uint32_t j = matrix->columns; j; j--, v++, next += ROWS) {                                        \
+                    a += next[0] * *v;                                                                                 \
+                    b += next[1] * *v;                                                                                 \
+                    c += next[2] * *v;                                                                                 \
+                    d += next[3] * *v;                                                                                 \
+                }                                                                                                      \
+                to[0] = a;                                                                                             \
+                to[1] = b;                                                                                             \
+                to[2] = c;                                                                                             \
+                to[3] = d;                                                                                             \
+            }                                                                                                          \
+    }
+PRODUCT(product_q8, int8_t, int32_t, int8_t)
+#if EGRU_Q16
+PRODUCT(product_q16, int16_t, int32_t, int8_t)
+#endif
+#if EGRU_FLOAT
+PRODUCT(product_float, float, float, float)
+#endif
+
+#if !EGRU_SIMD && defined(__GNUC__) && !defined(__clang__)
+#pragma GCC optimize("Os") /* small devices have to hold what follows; the products take the time */
+#endif
+
+static size_t packed_size(uint32_t kind, uint32_t rows, uint32_t columns) {
+    size_t numbers = (size_t)((rows + ROWS - 1) & ~(ROWS - 1)) * columns;
+    return (numbers * (EGRU_FLOAT && kind == EGRU_VECTOR_FLOAT ? 4 : 1) + EGRU_ALIGN - 1) & ~(size_t)(EGRU_ALIGN - 1);
+}
+
+static void pack(uint32_t kind, void *packed, void *bias, const unsigned char *weights, uint32_t rows,
+                 uint32_t columns) {
+    const size_t item = EGRU_FLOAT && kind == EGRU_VECTOR_FLOAT ? 4 : 1;
+    (void)bias;
+    memset(packed, 0, packed_size(kind, rows, columns));
+    for (size_t row = 0; row < rows; row++) {
+        unsigned char *to = (unsigned char *)packed + (row / ROWS * ROWS * columns + row % ROWS) * item;
+        for (uint32_t j = 0; j < columns; j++, to += ROWS * item, weights += item)
+            memcpy(to, weights, item);
+    }
+}
 
 int32_t egru_bounded(int64_t argument, uint32_t activation) {
     int32_t t = (int32_t)egru_clamp(argument, EGRU_ARGUMENT_LIMIT), u = t < 0 ? -t : t;
