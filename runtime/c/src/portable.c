@@ -73,6 +73,9 @@ PRODUCT(product_q8, int8_t, int32_t, int8_t)
 PRODUCT(product_q16, int16_t, int32_t, int8_t)
 #endif
 #if EGRU_FLOAT
+#if defined(__clang__) && defined(__arm__) && defined(__ARM_NEON)
+__attribute__((target("no-neon"))) /* clang would multiply four at a time, and take denormals for zeros */
+#endif
 PRODUCT(product_float, float, float, float)
 #endif
 
