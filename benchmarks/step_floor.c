@@ -39,10 +39,10 @@ uint64_t read_weights(const void *weights, size_t bytes, long passes) {
     return result;
 }
 
-/* Multiply and add `products` numbers that are all 1, rounded up to whole rounds, `passes` times: the sum, which is the
- * number of products that were made; -1 where there is no code for the processor. int8 by the instructions of the
- * kernels. multiply_int8 and multiply_float32 have them in registers and take no weights; read_and_multiply_int8 and
- * read_and_multiply_float32 read one of each product from `weights` (a multiple of 512 bytes, aligned to 64). */
+/* Multiply by 1 and add `products` numbers, rounded up to whole rounds, `passes` times: the sum; -1 where there is no code
+ * for the processor. int8 by the instructions of the kernels. For multiply_int8 and multiply_float32 the numbers are 1,
+ * in registers; read_and_multiply_int8 and read_and_multiply_float32 read them from `weights` (whole rounds, aligned to
+ * 64). */
 #if defined __AVX512VNNI__ || (defined __AVX2__ && defined __FMA__)
 #if defined __AVX512VNNI__
 typedef __m512i integers;

@@ -74,9 +74,10 @@ class Multiplying:
 
     def __init__(self, case: Case, numbers: str, library: ctypes.CDLL, *, read: bool) -> None:
         self.products = case.weight_count
-        ones = np.ones(self.products + MOST_IN_A_ROUND + ALIGNMENT, numbers)
-        offset = -ones.ctypes.data % ALIGNMENT // ones.itemsize
-        self.weights = ones[offset : offset + self.products + MOST_IN_A_ROUND]
+        self.weight = 2 if read else 1  # in registers they are 1: a sum tells which were multiplied
+        room = np.full(self.products + MOST_IN_A_ROUND + ALIGNMENT, self.weight, numbers)
+        offset = -room.ctypes.data % ALIGNMENT // room.itemsize
+        self.weights = room[offset : offset + self.products + MOST_IN_A_ROUND]
         self.multiply = getattr(library, f"{'read_and_' if read else ''}multiply_{numbers}")
         self.multiply.argtypes = (ctypes.c_void_p, ctypes.c_size_t, ctypes.c_long)
         self.multiply.restype = ctypes.c_int64
@@ -91,8 +92,8 @@ class Multiplying:
         return int(self.multiply(self.weights.ctypes.data, self.products, len(samples)))
 
     def largest_error(self, case: Case) -> float:
-        """0 where all products were made, else 1."""
-        return float(not 0 <= self.run([None] * 3) / 3 - self.products < MOST_IN_A_ROUND)
+        """0 where all products were made, of the numbers they should be of, else 1."""
+        return float(not 0 <= self.run([None] * 3) / 3 / self.weight - self.products < MOST_IN_A_ROUND)
 
 
 def compile_floor(folder: Path) -> ctypes.CDLL | None:

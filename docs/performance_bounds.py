@@ -29,7 +29,8 @@ AT_BEST = (
     'What was measured and, "at best", what would be if a step did only what it cannot do without: read its weights and'
     " multiply at the same time, as a bare loop of both does, or of the slower where no such loop was measured; then"
     " what follows the products (gates, activations, the new state), as fast as now. Streams that step together share"
-    " the reading, and nothing else. With AVX-512 the parts were not measured."
+    " the reading, and nothing else. The first machine and the one with AVX-512 were measured with earlier kernels, the"
+    " latter not in parts."
 )
 Ratio = Callable[[Any], float]  # of the results of a size
 
